@@ -1,0 +1,126 @@
+use std::{
+    future::Future,
+    ops::Deref,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use pin_project_lite::pin_project;
+
+use super::{permit::BulkheadPermit, slots::Slots};
+use crate::{
+    clock::{self, Alarm},
+    error::Rejected,
+    sync::Arc,
+};
+
+pin_project! {
+    /// Waits in line for a slot, at most `max_wait` from when it was made.
+    ///
+    /// From [`acquire`](super::Bulkhead::acquire); a slot that is free is taken when it is made.
+    #[derive(Debug)]
+    #[must_use = "futures do nothing unless polled"]
+    pub struct BulkheadAcquire<A = Arc<Slots>>
+    where
+        A: Deref<Target = Slots>,
+    {
+        place: Place<A>,
+        #[pin]
+        alarm: Alarm,
+    }
+}
+
+#[derive(Debug)]
+enum Place<A>
+where
+    A: Deref<Target = Slots>,
+{
+    InLine(Ticket<A>),
+    Slot(BulkheadPermit<A>),
+    Refused(Rejected),
+    Done,
+}
+
+/// A place in line. Dropped, it is left, and a slot that was granted meanwhile goes to the next.
+#[derive(Debug)]
+struct Ticket<A>
+where
+    A: Deref<Target = Slots>,
+{
+    slots: A,
+    number: u64,
+    is_used: bool,
+}
+
+impl<A> Drop for Ticket<A>
+where
+    A: Deref<Target = Slots>,
+{
+    fn drop(&mut self) {
+        if !self.is_used {
+            self.slots.leave(self.number);
+        }
+    }
+}
+
+impl<A> Ticket<A>
+where
+    A: Deref<Target = Slots> + Clone,
+{
+    /// The slot, if it is granted: it is the permit's from here on.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<BulkheadPermit<A>> {
+        if !self.slots.is_granted(self.number, cx.waker()) {
+            return Poll::Pending;
+        }
+        self.is_used = true;
+        Poll::Ready(BulkheadPermit::new(self.slots.clone()))
+    }
+}
+
+impl<A> BulkheadAcquire<A>
+where
+    A: Deref<Target = Slots>,
+{
+    pub(super) fn in_line(slots: A, ticket: u64) -> Self {
+        let end = slots.max_wait.and_then(|span| clock::after(clock::now(), span));
+        let ticket = Ticket { slots, number: ticket, is_used: false };
+        Self { place: Place::InLine(ticket), alarm: Alarm::at(end) }
+    }
+
+    pub(super) fn slot(permit: BulkheadPermit<A>) -> Self {
+        Self { place: Place::Slot(permit), alarm: Alarm::at(None) }
+    }
+
+    pub(super) fn refused(rejected: Rejected) -> Self {
+        Self { place: Place::Refused(rejected), alarm: Alarm::at(None) }
+    }
+}
+
+impl<A> Future for BulkheadAcquire<A>
+where
+    A: Deref<Target = Slots> + Clone,
+{
+    type Output = Result<BulkheadPermit<A>, Rejected>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        if let Place::InLine(ticket) = this.place {
+            // A slot that is there wins over the end of the wait.
+            if let Poll::Ready(permit) = ticket.poll(cx) {
+                *this.place = Place::Done;
+                return Poll::Ready(Ok(permit));
+            }
+            ready!(this.alarm.poll(cx));
+        }
+        match std::mem::replace(this.place, Place::Done) {
+            Place::InLine(ticket) => {
+                let slots = ticket.slots.clone();
+                drop(ticket);
+                Poll::Ready(Err(slots.refuse(slots.max_wait)))
+            }
+            Place::Slot(permit) => Poll::Ready(Ok(permit)),
+            Place::Refused(rejected) => Poll::Ready(Err(rejected)),
+            Place::Done => panic!("polled after it was done"),
+        }
+    }
+}

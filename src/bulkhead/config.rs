@@ -1,0 +1,60 @@
+use std::time::Duration;
+
+use super::{BulkheadEvent, slots::Slots};
+use crate::{
+    error::{Check, ConfigError, Name},
+    event::Listener,
+};
+
+/// Settings of a [`Bulkhead`](super::Bulkhead).
+#[derive(Debug)]
+#[must_use = "a builder does nothing until `build`"]
+pub struct BulkheadBuilder {
+    name: Name,
+    max_concurrent: usize,
+    queue: Option<Queue>,
+    listener: Listener<BulkheadEvent>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Queue {
+    places: usize,
+    max_wait: Duration,
+}
+
+impl BulkheadBuilder {
+    pub(super) fn new(name: Name, max_concurrent: usize) -> Self {
+        Self { name, max_concurrent, queue: None, listener: Listener::NONE }
+    }
+
+    /// Lets so many calls wait in line for a slot, each for at most `max_wait`. Without it a call that finds no slot is refused at once.
+    pub fn queue(mut self, places: usize, max_wait: Duration) -> Self {
+        self.queue = Some(Queue { places, max_wait });
+        self
+    }
+
+    /// Tells `hear` of every refusal.
+    ///
+    /// It runs on the thread, and inside the call, that caused the event. Its panic is caught.
+    pub fn listener_fn(mut self, hear: impl Fn(&BulkheadEvent) + Send + Sync + 'static) -> Self {
+        self.listener = Listener::new(hear);
+        self
+    }
+
+    /// Takes the settings as they are.
+    pub(super) fn unchecked(self) -> Slots {
+        let places = self.queue.map_or(0, |queue| queue.places);
+        let max_wait = self.queue.map(|queue| queue.max_wait);
+        Slots::new(self.name, self.max_concurrent, places, max_wait, self.listener)
+    }
+
+    pub(super) fn checked(self) -> Result<Slots, ConfigError> {
+        let mut check = Check::default();
+        if let Some(Queue { places, max_wait }) = self.queue {
+            check.refuse_if(places == 0, "queue", "must have at least 1 place; for none, leave it out");
+            check.refuse_if(max_wait.is_zero(), "queue", "must have a max_wait above zero; for no wait, leave it out");
+        }
+        check.finish("bulkhead", &self.name)?;
+        Ok(self.unchecked())
+    }
+}

@@ -1,0 +1,112 @@
+use std::{
+    fmt,
+    future::Future,
+    ops::Deref,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use pin_project_lite::pin_project;
+
+use super::{acquire::BulkheadAcquire, permit::BulkheadPermit, slots::Slots, state::Entry};
+use crate::{
+    carry::CarriesRejected,
+    error::Rejected,
+    operation::{Operation, TryFuture},
+};
+
+pin_project! {
+    /// A call through a [`Bulkhead`](super::Bulkhead).
+    ///
+    /// `A` is how it holds the bulkhead: borrowed (plain) or shared (tower).
+    #[must_use = "futures do nothing unless polled"]
+    pub struct BulkheadFuture<O, A>
+    where
+        O: Operation,
+        A: Deref<Target = Slots>,
+    {
+        #[pin]
+        call: Call<O, O::Future, A>,
+    }
+}
+
+pin_project! {
+    #[project = CallProj]
+    enum Call<O, F, A>
+    where
+        A: Deref<Target = Slots>,
+    {
+        Waiting { operation: Option<O>, #[pin] acquire: BulkheadAcquire<A> },
+        // In this order: the operation is gone before its slot is free.
+        Running { #[pin] operation: F, permit: BulkheadPermit<A> },
+        Refused { rejected: Option<Rejected> },
+        Done,
+    }
+}
+
+impl<O, A> BulkheadFuture<O, A>
+where
+    O: Operation,
+    A: Deref<Target = Slots>,
+{
+    pub(super) fn start(slots: A, operation: O) -> Self {
+        let call = match slots.enter() {
+            Entry::Slot => {
+                let permit = BulkheadPermit::new(slots);
+                Call::Running { operation: operation.start(), permit }
+            }
+            Entry::Queued(ticket) => {
+                Call::Waiting { operation: Some(operation), acquire: BulkheadAcquire::in_line(slots, ticket) }
+            }
+            Entry::Full => Call::Refused { rejected: Some(slots.refuse(None)) },
+        };
+        Self { call }
+    }
+}
+
+impl<O, A, T, E> Future for BulkheadFuture<O, A>
+where
+    O: Operation,
+    O::Future: TryFuture<Ok = T, Err = E>,
+    E: CarriesRejected,
+    A: Deref<Target = Slots> + Clone,
+{
+    type Output = Result<T, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut call = self.project().call;
+        loop {
+            let next = match call.as_mut().project() {
+                CallProj::Waiting { operation, acquire } => match ready!(acquire.poll(cx)) {
+                    Ok(permit) => {
+                        let operation = operation.take().expect("started once").start();
+                        Call::Running { operation, permit }
+                    }
+                    Err(rejected) => Call::Refused { rejected: Some(rejected) },
+                },
+                CallProj::Running { operation, .. } => {
+                    let result = ready!(operation.poll(cx));
+                    call.set(Call::Done);
+                    return Poll::Ready(result);
+                }
+                CallProj::Refused { rejected } => {
+                    let rejected = rejected.take().expect("refused once");
+                    call.set(Call::Done);
+                    return Poll::Ready(Err(E::from_rejected(rejected)));
+                }
+                CallProj::Done => panic!("polled after it was done"),
+            };
+            call.set(next);
+        }
+    }
+}
+
+impl<O, A> fmt::Debug for BulkheadFuture<O, A>
+where
+    O: Operation,
+    A: Deref<Target = Slots>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BulkheadFuture").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,121 @@
+use std::future::Future;
+
+use super::{
+    BulkheadBuilder,
+    acquire::BulkheadAcquire,
+    future::BulkheadFuture,
+    permit::BulkheadPermit,
+    slots::{Slots, Snapshot},
+    state::Entry,
+};
+use crate::{
+    carry::CarriesRejected,
+    error::{ConfigError, Name, Rejected},
+    sync::Arc,
+};
+
+/// Lets only so many calls run at once.
+///
+/// See the [module](super). Clones share the slots, and so does every layer.
+#[derive(Clone, Debug)]
+pub struct Bulkhead {
+    pub(super) slots: Arc<Slots>,
+}
+
+impl Bulkhead {
+    /// Lets `max_concurrent` calls run at once, and refuses others at once. Zero refuses all.
+    pub fn new(name: impl Into<Name>, max_concurrent: usize) -> Self {
+        Self { slots: Arc::new(Self::builder(name, max_concurrent).unchecked()) }
+    }
+
+    /// Settings for a bulkhead of this name and size.
+    pub fn builder(name: impl Into<Name>, max_concurrent: usize) -> BulkheadBuilder {
+        BulkheadBuilder::new(name.into(), max_concurrent)
+    }
+}
+
+impl BulkheadBuilder {
+    /// A bulkhead with these settings.
+    ///
+    /// # Errors
+    ///
+    /// One [`ConfigError`] that names every bad setting.
+    pub fn build(self) -> Result<Bulkhead, ConfigError> {
+        Ok(Bulkhead { slots: Arc::new(self.checked()?) })
+    }
+}
+
+impl Bulkhead {
+    /// Starts the operation if a slot is free; if not, waits in line for one, or refuses.
+    ///
+    /// The slot or the place in line is taken at once; awaiting the future only waits.
+    ///
+    /// # Errors
+    ///
+    /// The operation's own, or [`Rejected::BulkheadFull`], and then the operation was not started.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future drops the operation, then frees its slot; or leaves the line, and a slot
+    /// that was granted meanwhile goes to the next.
+    ///
+    /// # Panics
+    ///
+    /// When polled outside a tokio runtime with time enabled, and it has to wait in line.
+    pub fn call<F, Fut, T, E>(&self, operation: F) -> BulkheadFuture<F, &Slots>
+    where
+        F: FnOnce() -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+        E: CarriesRejected,
+    {
+        BulkheadFuture::start(&*self.slots, operation)
+    }
+
+    /// A slot, if one is free now.
+    ///
+    /// # Errors
+    ///
+    /// [`Rejected::BulkheadFull`].
+    pub fn try_acquire(&self) -> Result<BulkheadPermit, Rejected> {
+        if self.slots.try_enter() {
+            return Ok(BulkheadPermit::new(self.slots.clone()));
+        }
+        Err(self.slots.refuse(None))
+    }
+
+    /// A slot, waiting in line for it if there is a queue. The slot or the place is taken at once.
+    ///
+    /// # Errors
+    ///
+    /// The future yields [`Rejected::BulkheadFull`] if there is no place, or the wait is over.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves the line.
+    pub fn acquire(&self) -> BulkheadAcquire {
+        let slots = self.slots.clone();
+        match slots.enter() {
+            Entry::Slot => BulkheadAcquire::slot(BulkheadPermit::new(slots)),
+            Entry::Queued(ticket) => BulkheadAcquire::in_line(slots, ticket),
+            Entry::Full => BulkheadAcquire::refused(slots.refuse(None)),
+        }
+    }
+
+    /// Changes how many calls may run at once.
+    ///
+    /// More lets those who wait run; fewer takes effect as calls finish; zero lets those that run finish and no
+    /// other begin.
+    pub fn set_max_concurrent(&self, max_concurrent: usize) {
+        self.slots.set_limit(max_concurrent);
+    }
+
+    /// The bulkhead's name.
+    pub fn name(&self) -> &str {
+        self.slots.name().as_str()
+    }
+
+    /// How many calls run and wait now. It waits for none of them.
+    pub fn snapshot(&self) -> Snapshot {
+        self.slots.snapshot()
+    }
+}

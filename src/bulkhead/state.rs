@@ -1,0 +1,95 @@
+//! The core: how many calls run, and who waits in line. `W` is whatever wakes a waiter.
+
+use std::{collections::VecDeque, mem};
+
+/// What became of a call that wants a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Entry {
+    Slot,
+    Queued(u64),
+    Full,
+}
+
+#[derive(Debug)]
+pub(super) struct Core<W> {
+    limit: usize,
+    in_flight: usize,
+    places: usize,
+    /// In the order of their tickets. It is empty whenever a slot is free.
+    queue: VecDeque<(u64, W)>,
+    next_ticket: u64,
+}
+
+impl<W> Core<W> {
+    pub(super) fn new(limit: usize, places: usize) -> Self {
+        Self { limit, in_flight: 0, places, queue: VecDeque::new(), next_ticket: 0 }
+    }
+
+    pub(super) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    pub(super) fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    pub(super) fn waiting(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// A slot, if one is free.
+    pub(super) fn try_enter(&mut self) -> bool {
+        let free = self.in_flight < self.limit && self.queue.is_empty();
+        self.in_flight += usize::from(free);
+        free
+    }
+
+    /// A slot, or a place in line.
+    pub(super) fn enter(&mut self, waiter: W) -> Entry {
+        if self.try_enter() {
+            return Entry::Slot;
+        }
+        if self.queue.len() >= self.places {
+            return Entry::Full;
+        }
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        self.queue.push_back((ticket, waiter));
+        Entry::Queued(ticket)
+    }
+
+    /// Puts another waiter in this place, and gives back the one before. `None`: no longer in line, for the slot is granted.
+    pub(super) fn replace(&mut self, ticket: u64, waiter: W) -> Option<W> {
+        let index = self.find(ticket)?;
+        Some(mem::replace(&mut self.queue[index].1, waiter))
+    }
+
+    /// Leaves the line. `None`: no longer in line, for the slot is granted.
+    pub(super) fn leave(&mut self, ticket: u64) -> Option<W> {
+        let index = self.find(ticket)?;
+        self.queue.remove(index).map(|(_, waiter)| waiter)
+    }
+
+    /// A call is over.
+    pub(super) fn release(&mut self) {
+        self.in_flight -= 1;
+    }
+
+    /// Who is next, if there is a slot: it is theirs from here on, whether they have noticed or not.
+    pub(super) fn grant(&mut self) -> Option<W> {
+        if self.in_flight >= self.limit {
+            return None;
+        }
+        let (_, waiter) = self.queue.pop_front()?;
+        self.in_flight += 1;
+        Some(waiter)
+    }
+
+    fn find(&self, ticket: u64) -> Option<usize> {
+        self.queue.binary_search_by_key(&ticket, |(ticket, _)| *ticket).ok()
+    }
+}

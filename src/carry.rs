@@ -1,0 +1,255 @@
+//! How an error type carries a [`Rejected`], so that no policy ever changes it.
+//!
+//! Three cures, one for each kind of error:
+//!
+//! - **your own enum**: one variant and one line, [`carries_rejected!`](crate::carries_rejected).
+//! - **a foreign error, plain**: wrap the operation, once, at the bottom: [`lift`].
+//! - **a foreign error, tower**: [`LiftLayer`] last, next to the service.
+//!
+//! `Box<dyn Error + Send + Sync>`, [`std::io::Error`] and, with the feature `anyhow`, `anyhow::Error` carry it as they are.
+//!
+//! Lift once. A second `lift` above a policy would wrap the refusal that the first one carries, and a retry
+//! above both could no longer see it.
+
+use std::{
+    error::Error as StdError,
+    fmt,
+    future::Future,
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use pin_project_lite::pin_project;
+
+use crate::error::Rejected;
+
+/// An error that can carry a [`Rejected`], and be asked whether it does.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot carry a `withstand::Rejected`",
+    label = "this error has no room for a refusal",
+    note = "your own enum: add a variant `Policy(#[source] Rejected)` and `withstand::carries_rejected!({Self}, Policy);`",
+    note = "a foreign error, plain: wrap the operation, `lift(operation)`",
+    note = "a foreign error, tower: put `.layer(LiftLayer)` last, next to the service"
+)]
+pub trait CarriesRejected: Sized {
+    /// Makes an error that carries `rejected`.
+    fn from_rejected(rejected: Rejected) -> Self;
+
+    /// The refusal, if this error carries one.
+    fn as_rejected(&self) -> Option<&Rejected>;
+}
+
+/// Lets an enum of yours carry a [`Rejected`] in one of its variants.
+///
+/// Give the variant `#[source]` rather than `transparent`: the latter hides the refusal from
+/// [`Rejected::find`].
+///
+/// ```
+/// use withstand::{CarriesRejected, Rejected};
+///
+/// #[derive(Debug, thiserror::Error)]
+/// enum ApiError {
+///     #[error("no such user")]
+///     NoSuchUser,
+///     #[error("{0}")]
+///     Policy(#[source] Rejected),
+/// }
+/// withstand::carries_rejected!(ApiError, Policy);
+///
+/// assert!(ApiError::NoSuchUser.as_rejected().is_none());
+/// ```
+#[macro_export]
+macro_rules! carries_rejected {
+    ($error:ty, $variant:ident) => {
+        impl $crate::CarriesRejected for $error {
+            fn from_rejected(rejected: $crate::Rejected) -> Self {
+                Self::$variant(rejected)
+            }
+
+            fn as_rejected(&self) -> ::core::option::Option<&$crate::Rejected> {
+                match self {
+                    Self::$variant(rejected) => ::core::option::Option::Some(rejected),
+                    #[allow(unreachable_patterns)]
+                    _ => ::core::option::Option::None,
+                }
+            }
+        }
+    };
+}
+
+/// An error that is not yours, or a refusal beside it: what [`lift`] and [`LiftLayer`] make of a foreign error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Error<E> {
+    /// A policy ended the call.
+    Rejected(Rejected),
+    /// The operation failed.
+    Inner(E),
+}
+
+impl<E> Error<E> {
+    /// The operation's own error, if it was the operation that failed.
+    pub fn into_inner(self) -> Option<E> {
+        match self {
+            Self::Rejected(_) => None,
+            Self::Inner(error) => Some(error),
+        }
+    }
+}
+
+impl<E: fmt::Display> fmt::Display for Error<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rejected(rejected) => rejected.fmt(f),
+            Self::Inner(error) => error.fmt(f),
+        }
+    }
+}
+
+impl<E: StdError + 'static> StdError for Error<E> {
+    /// The refusal, or what caused the operation's error (that error itself is already what this one says).
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            Self::Rejected(rejected) => Some(rejected),
+            Self::Inner(error) => error.source(),
+        }
+    }
+}
+
+impl<E> CarriesRejected for Error<E> {
+    fn from_rejected(rejected: Rejected) -> Self {
+        Self::Rejected(rejected)
+    }
+
+    fn as_rejected(&self) -> Option<&Rejected> {
+        match self {
+            Self::Rejected(rejected) => Some(rejected),
+            Self::Inner(_) => None,
+        }
+    }
+}
+
+impl CarriesRejected for Box<dyn StdError + Send + Sync> {
+    fn from_rejected(rejected: Rejected) -> Self {
+        Box::new(rejected)
+    }
+
+    fn as_rejected(&self) -> Option<&Rejected> {
+        Rejected::find(self.as_ref())
+    }
+}
+
+impl CarriesRejected for io::Error {
+    /// A timeout has the kind [`TimedOut`](io::ErrorKind::TimedOut), every other refusal [`Other`](io::ErrorKind::Other).
+    fn from_rejected(rejected: Rejected) -> Self {
+        let kind = match rejected {
+            Rejected::TimedOut(_) => io::ErrorKind::TimedOut,
+            _ => io::ErrorKind::Other,
+        };
+        Self::new(kind, rejected)
+    }
+
+    fn as_rejected(&self) -> Option<&Rejected> {
+        Rejected::find(self)
+    }
+}
+
+#[cfg(feature = "anyhow")]
+impl CarriesRejected for anyhow::Error {
+    fn from_rejected(rejected: Rejected) -> Self {
+        rejected.into()
+    }
+
+    fn as_rejected(&self) -> Option<&Rejected> {
+        Rejected::find(self.as_ref())
+    }
+}
+
+/// Gives an operation with a foreign error one that carries refusals: `Result<T, E>` becomes `Result<T, Error<E>>`.
+///
+/// ```
+/// # use withstand::{lift, Error, Rejected, Timeout};
+/// # use std::{fmt, future, time::Duration};
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
+/// async fn foreign() -> Result<(), fmt::Error> {
+///     future::pending().await
+/// }
+/// let timeout = Timeout::new(Duration::from_secs(1));
+/// let answer = timeout.call(|| lift(foreign())).await;
+/// assert!(matches!(answer, Err(Error::Rejected(Rejected::TimedOut(_)))));
+/// # }
+/// ```
+pub fn lift<F>(operation: F) -> LiftFuture<F> {
+    LiftFuture { operation }
+}
+
+pin_project! {
+    /// What [`lift`] and [`LiftLayer`] make of an operation.
+    #[derive(Clone, Debug)]
+    #[must_use = "futures do nothing unless polled"]
+    pub struct LiftFuture<F> {
+        #[pin]
+        operation: F,
+    }
+}
+
+impl<F, T, E> Future for LiftFuture<F>
+where
+    F: Future<Output = Result<T, E>>,
+{
+    type Output = Result<T, Error<E>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.project().operation.poll(cx).map_err(Error::Inner)
+    }
+}
+
+#[cfg(feature = "tower")]
+pub use self::layer::{LiftLayer, LiftService};
+
+#[cfg(feature = "tower")]
+mod layer {
+    use std::task::{Context, Poll};
+
+    use tower_layer::Layer;
+    use tower_service::Service;
+
+    use super::{Error, LiftFuture, lift};
+
+    /// [`lift`] for a service: its error `E` becomes [`Error<E>`], which carries refusals.
+    ///
+    /// It goes last, next to the service.
+    #[derive(Clone, Copy, Debug, Default)]
+    pub struct LiftLayer;
+
+    impl<S> Layer<S> for LiftLayer {
+        type Service = LiftService<S>;
+
+        fn layer(&self, inner: S) -> Self::Service {
+            LiftService { inner }
+        }
+    }
+
+    /// A service whose error carries refusals.
+    #[derive(Clone, Copy, Debug)]
+    pub struct LiftService<S> {
+        inner: S,
+    }
+
+    impl<S, R> Service<R> for LiftService<S>
+    where
+        S: Service<R>,
+    {
+        type Response = S::Response;
+        type Error = Error<S::Error>;
+        type Future = LiftFuture<S::Future>;
+
+        fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+            self.inner.poll_ready(cx).map_err(Error::Inner)
+        }
+
+        fn call(&mut self, request: R) -> Self::Future {
+            lift(self.inner.call(request))
+        }
+    }
+}

@@ -1,0 +1,334 @@
+use std::time::Duration;
+
+use super::CircuitBreakerEvent;
+use crate::{
+    classify::ByError,
+    clock::nanos,
+    error::{Check, ConfigError, Name},
+    event::Listener,
+    window::{self, CountWindow, SLICES, TimeWindow},
+};
+
+/// The most calls a window can hold: a bit each, 2 MiB.
+const MOST_CALLS: u32 = 1 << 24;
+
+/// The calls that a rate is taken over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    span: Span,
+    min_calls: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Span {
+    Calls(u32),
+    Time(Duration),
+}
+
+impl Window {
+    /// The last `calls` calls, at most 16,777,216. Old ones leave one by one.
+    ///
+    /// No rate is taken before the window is full, unless [`min_calls`](Self::min_calls) says so.
+    pub const fn calls(calls: u32) -> Self {
+        Self { span: Span::Calls(calls), min_calls: calls }
+    }
+
+    /// The calls of the last `span`, at least 10 ns. Old ones leave in ten slices.
+    ///
+    /// No rate is taken before it holds 20 calls, unless [`min_calls`](Self::min_calls) says otherwise.
+    pub const fn time(span: Duration) -> Self {
+        Self { span: Span::Time(span), min_calls: 20 }
+    }
+
+    /// How many calls it must hold before a rate is taken.
+    #[must_use]
+    pub const fn min_calls(mut self, calls: u32) -> Self {
+        self.min_calls = calls;
+        self
+    }
+
+    fn check(self, check: &mut Check, field: &'static str) {
+        check.refuse_if(self.min_calls == 0, field, "must have min_calls of at least 1");
+        match self.span {
+            Span::Calls(calls) => {
+                let fits = (1..=MOST_CALLS).contains(&calls);
+                check.refuse_if(!fits, field, format!("must be over 1 to {MOST_CALLS} calls, not {calls}"));
+                let never = fits && self.min_calls > calls;
+                let why = format!("can never hold min_calls of {}: the window is {calls} calls", self.min_calls);
+                check.refuse_if(never, field, why);
+            }
+            Span::Time(span) => {
+                let too_short = nanos(span) < SLICES as u64;
+                check.refuse_if(too_short, field, format!("must be over at least 10 ns, not {span:?}"));
+            }
+        }
+    }
+}
+
+/// A share of calls that opens the circuit.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RateRule {
+    pub(super) rate: f64,
+    window: Window,
+}
+
+impl RateRule {
+    pub(super) fn start(&self, now: u64) -> window::Window {
+        match self.window.span {
+            Span::Calls(calls) => window::Window::Count(CountWindow::new(calls)),
+            Span::Time(span) => window::Window::Time(TimeWindow::new(nanos(span), now)),
+        }
+    }
+
+    pub(super) fn min_calls(&self) -> u64 {
+        u64::from(self.window.min_calls)
+    }
+
+    fn check(&self, check: &mut Check, field: &'static str) {
+        let fits = self.rate > 0.0 && self.rate <= 1.0;
+        check.refuse_if(!fits, field, format!("must be above 0 and at most 1, not {}", self.rate));
+        self.window.check(check, field);
+    }
+}
+
+/// How slow a call must be, and what share of slow calls opens the circuit.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SlowRule {
+    pub(super) after: Duration,
+    pub(super) calls: RateRule,
+}
+
+/// An unbroken run of failures that opens the circuit.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RunRule {
+    pub(super) failures: u32,
+    pub(super) spanning: Duration,
+}
+
+/// How long the circuit stays open.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Opening {
+    pub(super) first: Duration,
+    pub(super) growth: f64,
+    most: Option<Duration>,
+    pub(super) jitter: f64,
+}
+
+impl Opening {
+    pub(super) fn most(&self) -> Duration {
+        self.most.unwrap_or(self.first.max(Duration::from_secs(10)))
+    }
+
+    fn check(&self, check: &mut Check) {
+        let Self { first, growth, most, jitter } = *self;
+        check.refuse_if(first.is_zero(), "open_for", "must be above zero");
+        check.refuse_if(
+            most.is_some_and(|most| most < first),
+            "max_open_for",
+            format!("must be at least open_for, {first:?}, not {:?}", self.most()),
+        );
+        let grows = growth.is_finite() && growth >= 1.0;
+        check.refuse_if(!grows, "open_growth", format!("must be at least 1, not {growth}"));
+        let share = (0.0..=1.0).contains(&jitter);
+        check.refuse_if(!share, "open_jitter", format!("must be from 0 to 1, not {jitter}"));
+    }
+}
+
+/// What the core goes by.
+#[derive(Clone, Debug)]
+pub(super) struct Rules {
+    pub(super) failure_rate: Option<RateRule>,
+    pub(super) slow_calls: Option<SlowRule>,
+    pub(super) failure_runs: Vec<RunRule>,
+    pub(super) open: Opening,
+    pub(super) probes: usize,
+    pub(super) required_successes: u32,
+    pub(super) probe_timeout: Duration,
+}
+
+impl Rules {
+    fn check(&self, check: &mut Check) {
+        if let Some(rule) = &self.failure_rate {
+            rule.check(check, "failure_rate");
+        }
+        if let Some(rule) = &self.slow_calls {
+            check.refuse_if(rule.after.is_zero(), "slow_call_rate", "must be of calls slower than zero");
+            rule.calls.check(check, "slow_call_rate");
+        }
+        let no_run = self.failure_runs.iter().any(|run| run.failures == 0);
+        check.refuse_if(no_run, "failure_runs", "must be of at least 1 failure");
+        let no_rule = self.failure_runs.is_empty() && self.failure_rate.is_none() && self.slow_calls.is_none();
+        check.refuse_if(no_rule, "failure_runs", "are off, and no rate is set: the circuit could never open");
+        self.open.check(check);
+        check.refuse_if(self.probes == 0, "probes", "must be at least 1");
+        check.refuse_if(self.required_successes == 0, "required_successes", "must be at least 1");
+        check.refuse_if(self.probe_timeout.is_zero(), "probe_timeout", "must be above zero");
+    }
+}
+
+/// What the handle goes by.
+#[derive(Debug)]
+pub(super) struct Options {
+    pub(super) name: Name,
+    pub(super) count_dropped_after: Option<Duration>,
+    pub(super) seed: Option<u64>,
+    pub(super) listener: Listener<CircuitBreakerEvent>,
+}
+
+/// Settings of a [`CircuitBreaker`](super::CircuitBreaker).
+///
+/// The [module](super) has the table of defaults.
+#[derive(Debug)]
+#[must_use = "a builder does nothing until `build`"]
+pub struct CircuitBreakerBuilder<C = ByError> {
+    rules: Rules,
+    options: Options,
+    classifier: C,
+}
+
+impl CircuitBreakerBuilder {
+    pub(super) fn new(name: Name) -> Self {
+        Self {
+            rules: Rules {
+                failure_rate: None,
+                slow_calls: None,
+                failure_runs: vec![
+                    RunRule { failures: 20, spanning: Duration::from_millis(200) },
+                    RunRule { failures: 8, spanning: Duration::from_millis(1500) },
+                ],
+                open: Opening { first: Duration::from_secs(1), growth: 2.0, most: None, jitter: 0.2 },
+                probes: 1,
+                required_successes: 2,
+                probe_timeout: Duration::from_secs(10),
+            },
+            options: Options { name, count_dropped_after: None, seed: None, listener: Listener::NONE },
+            classifier: ByError,
+        }
+    }
+}
+
+impl<C> CircuitBreakerBuilder<C> {
+    /// Opens when at least this share of the window's calls failed: above 0, at most 1.
+    pub fn failure_rate(mut self, rate: f64, over: Window) -> Self {
+        self.rules.failure_rate = Some(RateRule { rate, window: over });
+        self
+    }
+
+    /// Opens when at least this share of the window's calls, failed or not, took `slow` or longer.
+    ///
+    /// It is the slow call itself that opens the circuit, even if it succeeded.
+    pub fn slow_call_rate(mut self, rate: f64, slow: Duration, over: Window) -> Self {
+        self.rules.slow_calls = Some(SlowRule { after: slow, calls: RateRule { rate, window: over } });
+        self
+    }
+
+    /// Opens on an unbroken run of at least `failures`, the first of them at least `spanning` before the latest.
+    ///
+    /// In place of the default runs. `spanning` may be zero.
+    pub fn failure_run(self, failures: u32, spanning: Duration) -> Self {
+        self.failure_runs([(failures, spanning)])
+    }
+
+    /// Opens on any of these runs; see [`failure_run`](Self::failure_run).
+    pub fn failure_runs(mut self, runs: impl IntoIterator<Item = (u32, Duration)>) -> Self {
+        let rule = |(failures, spanning)| RunRule { failures, spanning };
+        self.rules.failure_runs = runs.into_iter().map(rule).collect();
+        self
+    }
+
+    /// Does not open on a run of failures; then a rate must be set.
+    pub fn no_failure_runs(self) -> Self {
+        self.failure_runs([])
+    }
+
+    /// How long the circuit stays open the first time.
+    pub fn open_for(mut self, first: Duration) -> Self {
+        self.rules.open.first = first;
+        self
+    }
+
+    /// By what factor each opening that follows a failed probe is longer than the one before: at least 1.
+    pub fn open_growth(mut self, factor: f64) -> Self {
+        self.rules.open.growth = factor;
+        self
+    }
+
+    /// Stays open for the same time, however often probes fail.
+    pub fn no_open_growth(self) -> Self {
+        self.open_growth(1.0)
+    }
+
+    /// The longest time the circuit stays open, whatever the growth, and whatever the dependency asks for.
+    pub fn max_open_for(mut self, most: Duration) -> Self {
+        self.rules.open.most = Some(most);
+        self
+    }
+
+    /// By what share, from 0 to 1, chance may shorten each opening, so that callers do not come back all at once.
+    pub fn open_jitter(mut self, share: f64) -> Self {
+        self.rules.open.jitter = share;
+        self
+    }
+
+    /// Never shortens an opening by chance.
+    pub fn no_open_jitter(self) -> Self {
+        self.open_jitter(0.0)
+    }
+
+    /// How many probes a half-open circuit lets run at once.
+    pub fn probes(mut self, at_once: usize) -> Self {
+        self.rules.probes = at_once;
+        self
+    }
+
+    /// How many probes must succeed before the circuit closes.
+    pub fn required_successes(mut self, probes: u32) -> Self {
+        self.rules.required_successes = probes;
+        self
+    }
+
+    /// When a probe that is still running counts as failed. Set it longer than your slowest healthy call.
+    pub fn probe_timeout(mut self, timeout: Duration) -> Self {
+        self.rules.probe_timeout = timeout;
+        self
+    }
+
+    /// Counts a call that is dropped as failed if it had run for at least this long.
+    ///
+    /// Without it, dropped calls say nothing; see [cancel safety](super#cancel-safety).
+    pub fn count_dropped_after(mut self, running: Duration) -> Self {
+        self.options.count_dropped_after = Some(running);
+        self
+    }
+
+    /// Makes the jitter repeatable.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.options.seed = Some(seed);
+        self
+    }
+
+    /// Tells `hear` of every transition and refusal.
+    ///
+    /// It runs on the thread, and inside the call, that caused the event. Its panic is caught.
+    pub fn listener_fn(mut self, hear: impl Fn(&CircuitBreakerEvent) + Send + Sync + 'static) -> Self {
+        self.options.listener = Listener::new(hear);
+        self
+    }
+
+    /// Judges results by `classifier`.
+    pub fn classify<D>(self, classifier: D) -> CircuitBreakerBuilder<D> {
+        CircuitBreakerBuilder { rules: self.rules, options: self.options, classifier }
+    }
+
+    /// Takes the settings as they are.
+    pub(super) fn unchecked(self) -> (Rules, Options, C) {
+        (self.rules, self.options, self.classifier)
+    }
+
+    pub(super) fn checked(self) -> Result<(Rules, Options, C), ConfigError> {
+        let mut check = Check::default();
+        self.rules.check(&mut check);
+        check.finish("circuit breaker", &self.options.name)?;
+        Ok(self.unchecked())
+    }
+}

@@ -1,0 +1,135 @@
+use std::future::Future;
+
+use super::{
+    CircuitBreakerBuilder,
+    circuit::{Circuit, Snapshot},
+    future::CircuitBreakerFuture,
+    permit::CircuitBreakerPermit,
+    state::State,
+};
+use crate::{
+    carry::CarriesRejected,
+    classify::{ByError, Classify},
+    error::{ConfigError, Name, Rejected},
+    sync::Arc,
+};
+
+/// Stops calling a dependency that fails, and finds out when it is back.
+///
+/// See the [module](super) for the states and the defaults. Clones share the circuit, and so do the siblings
+/// that [`classify`](Self::classify) makes and every layer.
+#[derive(Debug)]
+pub struct CircuitBreaker<C = ByError> {
+    pub(super) circuit: Arc<Circuit>,
+    pub(super) classifier: C,
+}
+
+impl CircuitBreaker {
+    /// A closed circuit with the default settings.
+    pub fn new(name: impl Into<Name>) -> Self {
+        let (rules, options, classifier) = Self::builder(name).unchecked();
+        Self { circuit: Arc::new(Circuit::new(rules, options)), classifier }
+    }
+
+    /// Settings for a circuit of this name.
+    pub fn builder(name: impl Into<Name>) -> CircuitBreakerBuilder {
+        CircuitBreakerBuilder::new(name.into())
+    }
+}
+
+impl<C> CircuitBreakerBuilder<C> {
+    /// A closed circuit with these settings.
+    ///
+    /// # Errors
+    ///
+    /// One [`ConfigError`] that names every bad setting.
+    pub fn build(self) -> Result<CircuitBreaker<C>, ConfigError> {
+        let (rules, options, classifier) = self.checked()?;
+        Ok(CircuitBreaker { circuit: Arc::new(Circuit::new(rules, options)), classifier })
+    }
+}
+
+impl<C> CircuitBreaker<C> {
+    /// A sibling on the same circuit that judges another type of result.
+    pub fn classify<D>(&self, classifier: D) -> CircuitBreaker<D> {
+        CircuitBreaker { circuit: self.circuit.clone(), classifier }
+    }
+
+    /// Starts the operation, unless the circuit is open, and counts how it ends.
+    ///
+    /// It decides and starts at once; awaiting the future only waits.
+    ///
+    /// # Errors
+    ///
+    /// The operation's own, or [`Rejected::CircuitOpen`], and then the operation was not started.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future drops the operation, then gives a probe's slot back. See the
+    /// [module](super#cancel-safety) for what a dropped call counts as.
+    pub fn call<F, Fut, T, E>(&self, operation: F) -> CircuitBreakerFuture<Fut, &Circuit, &C>
+    where
+        F: FnOnce() -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+        E: CarriesRejected,
+        C: Classify<T, E>,
+    {
+        CircuitBreakerFuture::start(&*self.circuit, &self.classifier, operation)
+    }
+
+    /// Leave to make one call, without a closure.
+    ///
+    /// # Errors
+    ///
+    /// [`Rejected::CircuitOpen`].
+    pub fn try_acquire(&self) -> Result<CircuitBreakerPermit, Rejected> {
+        match self.circuit.admit() {
+            Ok(ticket) => Ok(CircuitBreakerPermit::new(self.circuit.clone(), ticket)),
+            Err(refusal) => {
+                self.circuit.count(refusal);
+                Err(self.circuit.rejected(refusal))
+            }
+        }
+    }
+
+    /// The circuit's name.
+    pub fn name(&self) -> &str {
+        self.circuit.name().as_str()
+    }
+
+    /// The state now. An open circuit whose time is over reads half-open.
+    pub fn state(&self) -> State {
+        self.circuit.state()
+    }
+
+    /// The state and what the rules hold now. It waits for no call, and changes nothing.
+    pub fn snapshot(&self) -> Snapshot {
+        self.circuit.snapshot()
+    }
+
+    /// Refuses every call, until another of these four is called.
+    pub fn force_open(&self) {
+        self.circuit.force(State::ForcedOpen);
+    }
+
+    /// Lets every call pass, uncounted, until another of these four is called.
+    pub fn force_closed(&self) {
+        self.circuit.force(State::ForcedClosed);
+    }
+
+    /// Lets every call pass and counts it, but never opens, until another of these four is called.
+    pub fn metrics_only(&self) {
+        self.circuit.force(State::MetricsOnly);
+    }
+
+    /// Back to a closed circuit that has counted nothing.
+    pub fn reset(&self) {
+        self.circuit.force(State::Closed);
+    }
+}
+
+impl<C: Clone> Clone for CircuitBreaker<C> {
+    fn clone(&self) -> Self {
+        self.classify(self.classifier.clone())
+    }
+}

@@ -1,0 +1,82 @@
+use std::task::{Context, Poll, ready};
+
+use tower_service::Service;
+
+use super::{
+    CircuitBreaker, circuit::Circuit, future::CircuitBreakerFuture, permit::CircuitBreakerPermit, state::Refusal,
+};
+use crate::{
+    carry::CarriesRejected,
+    classify::{ByError, Classify},
+    sync::Arc,
+};
+
+/// A service behind a circuit breaker.
+///
+/// With the circuit open it is ready without asking the inner service, and refuses in `call`.
+#[derive(Debug)]
+pub struct CircuitBreakerService<S, C = ByError> {
+    inner: S,
+    breaker: CircuitBreaker<C>,
+    /// A refusal decided in `poll_ready`, when the inner service was not asked. It holds until `call`, for half-open may
+    /// begin in between.
+    refusal: Option<Refusal>,
+}
+
+impl<S, C> CircuitBreakerService<S, C> {
+    pub(super) fn new(inner: S, breaker: CircuitBreaker<C>) -> Self {
+        Self { inner, breaker, refusal: None }
+    }
+
+    /// Counts a service that cannot even be readied as one call.
+    fn count<T, E>(&self, unready: &Result<T, E>)
+    where
+        C: Classify<T, E>,
+    {
+        let circuit = &*self.breaker.circuit;
+        if let Ok(ticket) = circuit.admit() {
+            let permit = CircuitBreakerPermit::new(circuit, ticket);
+            permit.record(self.breaker.classifier.classify(unready));
+        }
+    }
+}
+
+impl<S, R, C> Service<R> for CircuitBreakerService<S, C>
+where
+    S: Service<R>,
+    S::Error: CarriesRejected,
+    C: Classify<S::Response, S::Error> + Clone,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = CircuitBreakerFuture<S::Future, Arc<Circuit>, C>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.refusal = self.breaker.circuit.refusal();
+        if self.refusal.is_some() {
+            return Poll::Ready(Ok(()));
+        }
+        match ready!(self.inner.poll_ready(cx)) {
+            Ok(()) => Poll::Ready(Ok(())),
+            Err(error) => {
+                let unready: Result<S::Response, _> = Err(error);
+                self.count(&unready);
+                Poll::Ready(unready.map(|_| ()))
+            }
+        }
+    }
+
+    fn call(&mut self, request: R) -> Self::Future {
+        let (circuit, classifier) = (self.breaker.circuit.clone(), self.breaker.classifier.clone());
+        match self.refusal.take() {
+            Some(refusal) => CircuitBreakerFuture::refuse(circuit, classifier, refusal),
+            None => CircuitBreakerFuture::start(circuit, classifier, || self.inner.call(request)),
+        }
+    }
+}
+
+impl<S: Clone, C: Clone> Clone for CircuitBreakerService<S, C> {
+    fn clone(&self) -> Self {
+        Self::new(self.inner.clone(), self.breaker.clone())
+    }
+}

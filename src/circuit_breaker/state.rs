@@ -1,0 +1,447 @@
+//! The core: plain data and arithmetic. Moments are nanoseconds since the circuit was made.
+
+use std::{fmt, mem, time::Duration};
+
+use super::{
+    config::{RateRule, Rules, RunRule},
+    event::{self, Counts, Reason, Transition, WindowCounts},
+    gate::View,
+};
+use crate::{
+    clock::{FOREVER, nanos},
+    random::Random,
+    window::Window,
+};
+
+/// The state of a circuit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum State {
+    /// Calls pass, and are counted.
+    Closed,
+    /// Calls are refused, for a while.
+    Open,
+    /// A few calls pass, to find out whether the dependency is back.
+    HalfOpen,
+    /// Calls are refused until someone says otherwise.
+    ForcedOpen,
+    /// Calls pass, uncounted, until someone says otherwise.
+    ForcedClosed,
+    /// Calls pass, and are counted, but nothing opens the circuit until someone says otherwise.
+    MetricsOnly,
+}
+
+impl State {
+    /// The state as it appears in `tracing` events.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half-open",
+            Self::ForcedOpen => "forced open",
+            Self::ForcedClosed => "forced closed",
+            Self::MetricsOnly => "metrics only",
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What a finished call means to the circuit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Success { slow: bool },
+    Failure { slow: bool, hint: Option<Duration> },
+    Nothing,
+}
+
+/// In what role a call was let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Admission {
+    Call { era: u64 },
+    Probe { number: u64 },
+}
+
+/// A call refused: how long the circuit stays open, if anyone can tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    pub(super) retry_after: Option<Duration>,
+}
+
+impl Refusal {
+    const NO_TELLING: Self = Self { retry_after: None };
+
+    /// At `now`, with the circuit open until `until`.
+    pub(super) fn until(until: u64, now: u64) -> Self {
+        let left = Duration::from_nanos(until.saturating_sub(now));
+        Self { retry_after: (until != FOREVER).then_some(left) }
+    }
+}
+
+/// What the rules of a passing circuit remember.
+#[derive(Debug)]
+struct Record {
+    failures: Option<Window>,
+    slow_calls: Option<Window>,
+    run: Run,
+}
+
+/// Failures with no success between them.
+#[derive(Clone, Copy, Debug, Default)]
+struct Run {
+    length: u32,
+    first: u64,
+}
+
+/// An outage so far: it begins when a closed circuit opens, and ends when it closes again.
+#[derive(Clone, Copy, Debug)]
+struct Outage {
+    since: u64,
+    refused_before: u64,
+    reopenings: i32,
+}
+
+#[derive(Debug)]
+struct Probe {
+    number: u64,
+    deadline: u64,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Closed(Record),
+    MetricsOnly(Record),
+    ForcedClosed,
+    ForcedOpen,
+    Open { until: u64, outage: Outage },
+    HalfOpen { probes: Vec<Probe>, successes: u32, outage: Outage },
+}
+
+#[derive(Debug)]
+pub(super) struct Core {
+    rules: Rules,
+    phase: Phase,
+    era: u64,
+    next_probe: u64,
+    stale: u64,
+    random: Random,
+}
+
+impl Record {
+    fn new(rules: &Rules, now: u64) -> Self {
+        Self {
+            failures: rules.failure_rate.map(|rule| rule.start(now)),
+            slow_calls: rules.slow_calls.map(|rule| rule.calls.start(now)),
+            run: Run::default(),
+        }
+    }
+
+    /// Takes an outcome in, and tells which rule it breaks.
+    fn note(&mut self, rules: &Rules, failed: bool, slow: bool, now: u64) -> Option<Reason> {
+        self.run = if failed { self.run.longer(now) } else { Run::default() };
+        if let Some(window) = &mut self.failures {
+            window.push(failed, now);
+        }
+        if let Some(window) = &mut self.slow_calls {
+            window.push(slow, now);
+        }
+        let counts = self.counts(rules, now);
+        if failed && rules.failure_runs.iter().any(|rule| self.run.breaks(rule, now)) {
+            return Some(Reason::FailureRun);
+        }
+        if failed && is_broken(rules.failure_rate, counts.failures) {
+            return Some(Reason::FailureRate);
+        }
+        let too_slow = slow && is_broken(rules.slow_calls.map(|rule| rule.calls), counts.slow_calls);
+        too_slow.then_some(Reason::SlowCallRate)
+    }
+
+    fn counts(&mut self, rules: &Rules, now: u64) -> Counts {
+        Counts {
+            failures: counts_of(self.failures.as_mut(), rules.failure_rate, now),
+            slow_calls: counts_of(self.slow_calls.as_mut(), rules.slow_calls.map(|rule| rule.calls), now),
+            failure_run: self.run.length,
+            ..Counts::default()
+        }
+    }
+
+    /// Whether one more success that is not slow changes nothing.
+    fn is_calm(&self) -> bool {
+        let calm = |window: &Option<Window>| window.as_ref().is_none_or(Window::is_calm);
+        self.run.length == 0 && calm(&self.failures) && calm(&self.slow_calls)
+    }
+}
+
+fn counts_of(window: Option<&mut Window>, rule: Option<RateRule>, now: u64) -> WindowCounts {
+    let (Some(window), Some(rule)) = (window, rule) else { return WindowCounts::default() };
+    let tally = window.tally(now);
+    let rate = (tally.calls >= rule.min_calls()).then(|| tally.hits as f64 / tally.calls as f64);
+    WindowCounts { calls: tally.calls, hits: tally.hits, rate }
+}
+
+fn is_broken(rule: Option<RateRule>, counts: WindowCounts) -> bool {
+    rule.is_some_and(|rule| counts.rate.is_some_and(|rate| rate >= rule.rate))
+}
+
+impl Run {
+    fn longer(self, now: u64) -> Self {
+        let first = if self.length == 0 { now } else { self.first };
+        Self { length: self.length.saturating_add(1), first }
+    }
+
+    fn breaks(self, rule: &RunRule, latest: u64) -> bool {
+        self.length >= rule.failures && latest.saturating_sub(self.first) >= nanos(rule.spanning)
+    }
+}
+
+impl Phase {
+    fn closed(rules: &Rules, now: u64) -> Self {
+        Self::Closed(Record::new(rules, now))
+    }
+
+    fn half_open(outage: Outage) -> Self {
+        Self::HalfOpen { probes: Vec::new(), successes: 0, outage }
+    }
+
+    /// The state it is, whatever the time.
+    fn state(&self) -> State {
+        match self {
+            Self::Closed(_) => State::Closed,
+            Self::MetricsOnly(_) => State::MetricsOnly,
+            Self::ForcedClosed => State::ForcedClosed,
+            Self::ForcedOpen => State::ForcedOpen,
+            Self::Open { .. } => State::Open,
+            Self::HalfOpen { .. } => State::HalfOpen,
+        }
+    }
+
+    fn outage(&self) -> Option<Outage> {
+        match self {
+            Self::Open { outage, .. } | Self::HalfOpen { outage, .. } => Some(*outage),
+            _ => None,
+        }
+    }
+}
+
+impl Core {
+    pub(super) fn new(rules: Rules, random: Random) -> Self {
+        let phase = Phase::closed(&rules, 0);
+        Self { rules, phase, era: 0, next_probe: 0, stale: 0, random }
+    }
+
+    /// What the gate shows of it.
+    pub(super) fn view(&self) -> View {
+        match &self.phase {
+            Phase::Closed(record) | Phase::MetricsOnly(record) => {
+                View::Passing { era: self.era, calm: record.is_calm() }
+            }
+            Phase::ForcedClosed => View::Passing { era: self.era, calm: true },
+            Phase::ForcedOpen => View::Open { until: FOREVER },
+            Phase::Open { until, .. } => View::Open { until: *until },
+            Phase::HalfOpen { .. } => View::HalfOpen,
+        }
+    }
+
+    /// The state as it reads at `now`: an open circuit whose time is over reads half-open.
+    pub(super) fn state(&self, now: u64) -> State {
+        match self.phase {
+            Phase::Open { until, .. } if until <= now => State::HalfOpen,
+            _ => self.phase.state(),
+        }
+    }
+
+    pub(super) fn era(&self) -> u64 {
+        self.era
+    }
+
+    /// How many outcomes came from calls of an earlier era.
+    pub(super) fn stale(&self) -> u64 {
+        self.stale
+    }
+
+    pub(super) fn probes_in_flight(&self) -> usize {
+        match &self.phase {
+            Phase::HalfOpen { probes, .. } => probes.len(),
+            _ => 0,
+        }
+    }
+
+    pub(super) fn counts(&mut self, now: u64) -> Counts {
+        match &mut self.phase {
+            Phase::Closed(record) | Phase::MetricsOnly(record) => record.counts(&self.rules, now),
+            Phase::HalfOpen { successes, .. } => Counts { probe_successes: *successes, ..Counts::default() },
+            Phase::ForcedClosed | Phase::ForcedOpen | Phase::Open { .. } => Counts::default(),
+        }
+    }
+
+    /// What a call at `now` would hear instead of being let in. Changes nothing.
+    pub(super) fn refusal(&self, now: u64) -> Option<Refusal> {
+        match &self.phase {
+            Phase::Closed(_) | Phase::MetricsOnly(_) | Phase::ForcedClosed => None,
+            Phase::ForcedOpen => Some(Refusal::NO_TELLING),
+            Phase::Open { until, .. } => (now < *until).then(|| Refusal::until(*until, now)),
+            Phase::HalfOpen { probes, .. } => (probes.len() >= self.rules.probes).then_some(Refusal::NO_TELLING),
+        }
+    }
+
+    /// Reopens a half-open circuit with a probe that has run for too long.
+    pub(super) fn expire(&mut self, now: u64) -> Option<Transition> {
+        match &self.phase {
+            Phase::HalfOpen { probes, outage, .. } if probes.iter().any(|probe| probe.deadline <= now) => {
+                let outage = *outage;
+                Some(self.reopen(Reason::ProbeTimedOut, None, outage, now))
+            }
+            _ => None,
+        }
+    }
+
+    /// Lets a call in, or not, after the transition that time alone has brought about.
+    pub(super) fn admit(&mut self, now: u64) -> (Result<Admission, Refusal>, Option<Transition>) {
+        let moved = match self.phase {
+            Phase::Open { until, outage } if until <= now => {
+                Some(self.enter(Phase::half_open(outage), Reason::OpenForPassed, now))
+            }
+            _ => self.expire(now),
+        };
+        let answer = match self.refusal(now) {
+            Some(refusal) => Err(refusal),
+            None => Ok(self.take_in(now)),
+        };
+        (answer, moved)
+    }
+
+    fn take_in(&mut self, now: u64) -> Admission {
+        let Phase::HalfOpen { probes, .. } = &mut self.phase else { return Admission::Call { era: self.era } };
+        let number = self.next_probe;
+        self.next_probe += 1;
+        probes.push(Probe { number, deadline: now.saturating_add(nanos(self.rules.probe_timeout)) });
+        Admission::Probe { number }
+    }
+
+    /// Counts what became of a call that was let in. `refused` is how many calls were refused so far.
+    pub(super) fn settle(
+        &mut self,
+        admission: Admission,
+        outcome: Outcome,
+        now: u64,
+        refused: u64,
+    ) -> Option<Transition> {
+        match admission {
+            Admission::Call { era } => self.settle_call(era, outcome, now, refused),
+            Admission::Probe { number } => self.settle_probe(number, outcome, now, refused),
+        }
+    }
+
+    fn settle_call(&mut self, era: u64, outcome: Outcome, now: u64, refused: u64) -> Option<Transition> {
+        let (failed, slow, hint) = match outcome {
+            Outcome::Success { slow } => (false, slow, None),
+            Outcome::Failure { slow, hint } => (true, slow, hint),
+            Outcome::Nothing => return None,
+        };
+        if era != self.era {
+            self.stale += 1;
+            return None;
+        }
+        match &mut self.phase {
+            Phase::Closed(record) => {
+                let reason = record.note(&self.rules, failed, slow, now)?;
+                let outage = Outage { since: now, refused_before: refused, reopenings: 0 };
+                Some(self.open(reason, hint, outage, now))
+            }
+            Phase::MetricsOnly(record) => {
+                record.note(&self.rules, failed, slow, now);
+                None
+            }
+            Phase::ForcedClosed | Phase::ForcedOpen | Phase::Open { .. } | Phase::HalfOpen { .. } => None,
+        }
+    }
+
+    fn settle_probe(&mut self, number: u64, outcome: Outcome, now: u64, refused: u64) -> Option<Transition> {
+        let Some((deadline, outage)) = self.take_probe(number) else {
+            self.stale += u64::from(outcome != Outcome::Nothing);
+            return None;
+        };
+        match outcome {
+            _ if deadline <= now => Some(self.reopen(Reason::ProbeTimedOut, None, outage, now)),
+            Outcome::Nothing => None,
+            Outcome::Failure { hint, .. } => Some(self.reopen(Reason::ProbeFailed, hint, outage, now)),
+            Outcome::Success { .. } => self.probe_succeeded(now, refused),
+        }
+    }
+
+    /// Gives a probe's slot back. `None` if its half-open state is over.
+    fn take_probe(&mut self, number: u64) -> Option<(u64, Outage)> {
+        let Phase::HalfOpen { probes, outage, .. } = &mut self.phase else { return None };
+        let index = probes.iter().position(|probe| probe.number == number)?;
+        Some((probes.swap_remove(index).deadline, *outage))
+    }
+
+    fn probe_succeeded(&mut self, now: u64, refused: u64) -> Option<Transition> {
+        let Phase::HalfOpen { successes, .. } = &mut self.phase else { return None };
+        *successes += 1;
+        if *successes < self.rules.required_successes {
+            return None;
+        }
+        let closed = Phase::closed(&self.rules, now);
+        Some(self.close(closed, Reason::ProbesSucceeded, now, refused))
+    }
+
+    /// By hand: into `to`. A state that comes about by itself alone means closed.
+    pub(super) fn force(&mut self, to: State, now: u64, refused: u64) -> Transition {
+        let next = match to {
+            State::ForcedOpen => Phase::ForcedOpen,
+            State::ForcedClosed => Phase::ForcedClosed,
+            State::MetricsOnly => Phase::MetricsOnly(Record::new(&self.rules, now)),
+            State::Closed | State::Open | State::HalfOpen => Phase::closed(&self.rules, now),
+        };
+        self.close(next, Reason::Forced, now, refused)
+    }
+
+    fn reopen(&mut self, reason: Reason, hint: Option<Duration>, outage: Outage, now: u64) -> Transition {
+        let reopenings = outage.reopenings.saturating_add(1);
+        self.open(reason, hint, Outage { reopenings, ..outage }, now)
+    }
+
+    fn open(&mut self, reason: Reason, hint: Option<Duration>, outage: Outage, now: u64) -> Transition {
+        let open_for = self.open_for(outage.reopenings, hint);
+        let until = now.saturating_add(open_for).min(FOREVER);
+        let mut transition = self.enter(Phase::Open { until, outage }, reason, now);
+        transition.open_for = Some(Duration::from_nanos(open_for));
+        transition
+    }
+
+    /// Grown and capped, then shortened by chance, then as long as the dependency asks, if the cap allows.
+    fn open_for(&mut self, reopenings: i32, hint: Option<Duration>) -> u64 {
+        let rule = &self.rules.open;
+        let cap = nanos(rule.most());
+        let grown = match nanos(rule.first) as f64 * rule.growth.powi(reopenings) {
+            grown if grown < cap as f64 => grown as u64,
+            _ => cap,
+        };
+        let shortened_by = grown as f64 * rule.jitter * self.random.fraction();
+        let jittered = grown.saturating_sub(shortened_by as u64);
+        jittered.max(hint.map_or(0, nanos).min(cap))
+    }
+
+    /// Leaves an outage behind, if there was one.
+    fn close(&mut self, next: Phase, reason: Reason, now: u64, refused: u64) -> Transition {
+        let outage = self.phase.outage();
+        let mut transition = self.enter(next, reason, now);
+        transition.outage = outage.map(|outage| event::Outage {
+            lasted: Duration::from_nanos(now.saturating_sub(outage.since)),
+            refused: refused.saturating_sub(outage.refused_before),
+        });
+        transition
+    }
+
+    fn enter(&mut self, next: Phase, reason: Reason, now: u64) -> Transition {
+        let counts = self.counts(now);
+        let from = mem::replace(&mut self.phase, next).state();
+        self.era += 1;
+        let to = self.phase.state();
+        Transition { from, to, reason, era: self.era, counts, open_for: None, outage: None }
+    }
+}

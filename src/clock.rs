@@ -1,0 +1,95 @@
+//! The only file that asks for the time or sleeps.
+//!
+//! All of it is tokio's time, so a test that pauses and advances that clock moves every policy. Policies with a
+//! state count in nanoseconds since they were made ([`Clock`]): such a moment fits an atomic word and saturates.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::{Duration, SystemTime},
+};
+
+use pin_project_lite::pin_project;
+pub(crate) use tokio::time::Instant;
+use tokio::time::{Sleep, sleep_until};
+
+/// Further off than anyone waits: 146 years. It leaves two bits of a word free.
+pub(crate) const FOREVER: u64 = (1 << 62) - 1;
+
+/// A span in nanoseconds; what is longer counts as [`FOREVER`].
+pub(crate) fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).map_or(FOREVER, |nanos| nanos.min(FOREVER))
+}
+
+pub(crate) fn now() -> Instant {
+    #![expect(clippy::disallowed_methods, reason = "the one place")]
+    Instant::now()
+}
+
+/// The wall clock, which an HTTP date is measured against.
+pub(crate) fn wall() -> SystemTime {
+    #![expect(clippy::disallowed_methods, reason = "the one place")]
+    SystemTime::now()
+}
+
+/// `None` is further off than the clock can count: never.
+pub(crate) fn after(start: Instant, span: Duration) -> Option<Instant> {
+    start.checked_add(span)
+}
+
+/// Counts nanoseconds since it was made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    origin: Instant,
+}
+
+impl Clock {
+    pub(crate) fn start() -> Self {
+        Self { origin: now() }
+    }
+
+    pub(crate) fn now(&self) -> u64 {
+        nanos(now().saturating_duration_since(self.origin))
+    }
+}
+
+pin_project! {
+    /// A moment to wait for; `None` never comes.
+    ///
+    /// Its timer is armed by the first poll that has to wait: making one needs no runtime and costs nothing.
+    #[derive(Debug)]
+    pub(crate) struct Alarm {
+        at: Option<Instant>,
+        #[pin]
+        timer: Option<Sleep>,
+    }
+}
+
+impl Alarm {
+    pub(crate) fn at(at: Option<Instant>) -> Self {
+        Self { at, timer: None }
+    }
+}
+
+impl Future for Alarm {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        #![expect(clippy::disallowed_methods, reason = "the one place")]
+        let mut this = self.project();
+        let Some(at) = *this.at else { return Poll::Pending };
+        // The clock is asked beside the timer: one that shares a task with an operation that spends tokio's
+        // cooperative budget never fires, and one set very far ahead fires early.
+        while now() < at {
+            if this.timer.is_none() {
+                this.timer.set(Some(sleep_until(at)));
+            }
+            if let Some(timer) = this.timer.as_mut().as_pin_mut() {
+                ready!(timer.poll(cx));
+            }
+            this.timer.set(None);
+        }
+        Poll::Ready(())
+    }
+}

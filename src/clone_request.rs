@@ -1,0 +1,50 @@
+//! How a request is copied, for a policy that may have to send it twice.
+
+use std::fmt;
+
+/// Copies a request, or declines to.
+#[diagnostic::on_unimplemented(
+    message = "a `{R}` cannot be sent a second time by `{Self}`",
+    label = "this layer does not know how to copy a `{R}`",
+    note = "say how: `.clone_request({R}::try_clone)`, or any `fn(&{R}) -> Option<{R}>`; with `None` it is sent once"
+)]
+pub trait CloneRequest<R> {
+    /// A copy, or `None`: then the request is sent once.
+    fn clone_request(&self, request: &R) -> Option<R>;
+}
+
+/// Copies a request by its `Clone`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ByClone;
+
+#[diagnostic::do_not_recommend]
+impl<R: Clone> CloneRequest<R> for ByClone {
+    fn clone_request(&self, request: &R) -> Option<R> {
+        Some(request.clone())
+    }
+}
+
+impl<R> CloneRequest<R> for fn(&R) -> Option<R> {
+    fn clone_request(&self, request: &R) -> Option<R> {
+        self(request)
+    }
+}
+
+/// Copies a request by a closure.
+#[derive(Clone, Copy)]
+pub struct CloneFn<F>(pub(crate) F);
+
+impl<R, F> CloneRequest<R> for CloneFn<F>
+where
+    F: Fn(&R) -> Option<R>,
+{
+    fn clone_request(&self, request: &R) -> Option<R> {
+        (self.0)(request)
+    }
+}
+
+impl<F> fmt::Debug for CloneFn<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CloneFn").finish_non_exhaustive()
+    }
+}

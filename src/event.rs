@@ -1,0 +1,66 @@
+//! Who hears of a policy's events: a listener, and `tracing`. Nothing is made when nobody listens.
+
+use std::{
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+/// What a policy reports.
+pub(crate) trait Event {
+    /// Reports it as a `tracing` event.
+    fn trace(&self);
+}
+
+/// One listener, or none.
+pub(crate) struct Listener<E>(Option<Arc<dyn Fn(&E) + Send + Sync>>);
+
+impl<E> Listener<E> {
+    pub(crate) const NONE: Self = Self(None);
+
+    pub(crate) fn new(hear: impl Fn(&E) + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(hear)))
+    }
+}
+
+impl<E: Event> Listener<E> {
+    /// Makes the event if anyone listens, and tells them.
+    pub(crate) fn emit(&self, make: impl FnOnce() -> E) {
+        if self.0.is_none() && !is_traced() {
+            return;
+        }
+        let event = make();
+        unharmed(|| event.trace());
+        if let Some(hear) = &self.0 {
+            unharmed(|| hear(&event));
+        }
+    }
+}
+
+impl<E> Clone for Listener<E> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<E> fmt::Debug for Listener<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Listener" } else { "none" })
+    }
+}
+
+/// Keeps a listener's panic to itself: listeners may run inside `Drop`, where a second panic ends the process.
+pub(crate) fn unharmed(hear: impl FnOnce()) {
+    // The panic hook has reported it already.
+    let _ = catch_unwind(AssertUnwindSafe(hear));
+}
+
+#[cfg(feature = "tracing")]
+pub(crate) fn is_traced() -> bool {
+    tracing::level_filters::LevelFilter::current() >= tracing::Level::ERROR
+}
+
+#[cfg(not(feature = "tracing"))]
+pub(crate) fn is_traced() -> bool {
+    false
+}

@@ -1,0 +1,86 @@
+//! A [`Fallback`] answers in place of an operation that failed.
+//!
+//! Some answer is often better than none: a default, a value from a cache, a second source. Without one a failure in a
+//! small dependency becomes a failure of everything above it. A fallback that hides failures from those who have to know is worse than none:
+//! let it answer less, not wrongly.
+//!
+//! ```text
+//! call ── operation ── ✓ ───────────────────────▶ answer
+//!             │
+//!             ✗ handled ── stands in ── ✓ ─▶ answer
+//!             │                └─────── ✗ ─▶ its error (the first one is in the event)
+//!             ✗ not handled ────────────────▶ error
+//! ```
+//!
+//! # Defaults
+//!
+//! | setting | default |
+//! |---|---|
+//! | handled | every error, our own refusals included; no answer |
+//! | name | none |
+//!
+//! # Example
+//!
+//! ```
+//! use withstand::Fallback;
+//!
+//! # async fn fetch_stock() -> std::io::Result<u32> { Err(std::io::Error::other("down")) }
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> std::io::Result<()> {
+//! let fallback = Fallback::value(0);
+//! let stock = fallback.call(fetch_stock).await?;
+//! assert_eq!(stock, 0);
+//! # Ok(()) }
+//! ```
+//!
+//! | made with | stands in |
+//! |---|---|
+//! | [`value`](Fallback::value) | a clone of a value |
+//! | [`from_fn`](Fallback::from_fn), [`from_async_fn`](Fallback::from_async_fn) | what a function makes of the error |
+//! | [`from_result_fn`](Fallback::from_result_fn), [`from_async_result_fn`](Fallback::from_async_result_fn) | what a function makes of the whole result |
+//! | [`from_taken_fn`](Fallback::from_taken_fn) | what a function makes of the error and of what was taken from the request |
+//! | `Fallback::service` | a second service, sent a copy of the request |
+//!
+//! # With tower
+//!
+//! `fallback.layer()`. A second service must be `Clone`; it is readied inside the future, and only if it is needed. Nothing asks that responses are `Clone`.
+//! A readiness error of the inner service passes through: there is no request to answer yet.
+//!
+//! # Cancel safety
+//!
+//! Dropping the call drops the operation, or what stands in for it. The operation is gone before anything stands in.
+//!
+//! # Errors
+//!
+//! It makes none. It runs at most once: if it fails itself, its error is what the caller gets.
+
+mod event;
+mod future;
+mod handled;
+mod plan;
+mod policy;
+mod stand_in;
+
+#[cfg(feature = "tower")]
+pub use self::stand_in::SecondService;
+pub use self::{
+    event::{FallbackEvent, Listen, ListenFn, NoListener},
+    future::FallbackFuture,
+    handled::{EveryError, Handles, OnlyErrors, Unhealthy},
+    plan::Plan,
+    policy::Fallback,
+    stand_in::{AsyncErrorFn, AsyncResultFn, ErrorFn, ResultFn, StandIn, TakenFn, Value},
+};
+
+#[cfg(feature = "tower")]
+mod layer;
+#[cfg(feature = "tower")]
+mod service;
+#[cfg(feature = "tower")]
+mod take;
+
+#[cfg(feature = "tower")]
+pub use self::{
+    layer::{FallbackLayer, TakesByDefault},
+    service::FallbackService,
+    take::{Take, TakeCopy, TakeFn, TakeNothing},
+};

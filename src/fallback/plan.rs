@@ -1,0 +1,56 @@
+use std::sync::Arc;
+
+use super::{
+    FallbackEvent,
+    event::{Listen, emit},
+    handled::Handles,
+    stand_in::StandIn,
+};
+use crate::error::Name;
+
+/// What stands in, for which results, and who hears of it.
+#[derive(Debug)]
+pub struct Plan<S, W, L> {
+    pub(super) stand_in: Arc<S>,
+    pub(super) handled: Arc<W>,
+    pub(super) name: Option<Name>,
+    pub(super) listener: L,
+}
+
+impl<S, W, L> Plan<S, W, L> {
+    /// What stands in for `result`; or `result` itself, if it is left alone.
+    pub(super) fn step_in<T, E, K>(&self, result: Result<T, E>, taken: K) -> Result<S::Future, Result<T, E>>
+    where
+        S: StandIn<T, E, K>,
+        W: Handles<T, E>,
+        L: Listen<T, E>,
+    {
+        if !self.handled.handles(&result) {
+            return Err(result);
+        }
+        emit(&self.listener, &FallbackEvent::SteppedIn { name: self.name(), result: &result });
+        self.stand_in.step_in(result, taken)
+    }
+
+    pub(super) fn tell_failure<T, E>(&self, error: &E)
+    where
+        L: Listen<T, E>,
+    {
+        emit(&self.listener, &FallbackEvent::Failed { name: self.name(), error });
+    }
+
+    fn name(&self) -> Option<&str> {
+        self.name.as_ref().map(Name::as_str)
+    }
+}
+
+impl<S, W, L: Clone> Clone for Plan<S, W, L> {
+    fn clone(&self) -> Self {
+        Self {
+            stand_in: self.stand_in.clone(),
+            handled: self.handled.clone(),
+            name: self.name.clone(),
+            listener: self.listener.clone(),
+        }
+    }
+}

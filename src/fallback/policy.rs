@@ -1,0 +1,168 @@
+use std::{future::Future, sync::Arc};
+
+#[cfg(feature = "tower")]
+use super::stand_in::SecondService;
+use super::{
+    FallbackEvent,
+    event::{Listen, ListenFn, NoListener},
+    future::FallbackFuture,
+    handled::{EveryError, Handles, OnlyErrors, Unhealthy},
+    plan::Plan,
+    stand_in::{AsyncErrorFn, AsyncResultFn, ErrorFn, ResultFn, StandIn, TakenFn, Value},
+};
+use crate::error::Name;
+
+/// Answers in place of an operation that failed.
+///
+/// See the [module](super) for what it handles. Clones share what stands in; there is no other state.
+#[derive(Debug)]
+pub struct Fallback<S, W = EveryError, L = NoListener> {
+    pub(super) plan: Plan<S, W, L>,
+}
+
+impl<S> Fallback<S> {
+    fn new(stand_in: S) -> Self {
+        let plan =
+            Plan { stand_in: Arc::new(stand_in), handled: Arc::new(EveryError), name: None, listener: NoListener };
+        Self { plan }
+    }
+}
+
+impl<V: Clone> Fallback<Value<V>> {
+    /// Answers with a clone of `value`.
+    pub fn value(value: V) -> Self {
+        Self::new(Value(value))
+    }
+}
+
+impl<F> Fallback<ErrorFn<F>> {
+    /// Answers with what `recover` makes of the error; it may give an error back.
+    pub fn from_fn<T, E>(recover: F) -> Self
+    where
+        F: Fn(E) -> Result<T, E>,
+    {
+        Self::new(ErrorFn(recover))
+    }
+}
+
+impl<F> Fallback<AsyncErrorFn<F>> {
+    /// [`from_fn`](Fallback::from_fn), async.
+    pub fn from_async_fn<T, E, Fut>(recover: F) -> Self
+    where
+        F: Fn(E) -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+    {
+        Self::new(AsyncErrorFn(recover))
+    }
+}
+
+impl<F> Fallback<ResultFn<F>> {
+    /// Answers with what `recover` makes of the whole result: for answers that count as failed, a 503 say.
+    ///
+    /// It handles errors, until [`classify`](Fallback::classify) tells it which answers it is for.
+    pub fn from_result_fn<T, E>(recover: F) -> Self
+    where
+        F: Fn(Result<T, E>) -> Result<T, E>,
+    {
+        Self::new(ResultFn(recover))
+    }
+}
+
+impl<F> Fallback<AsyncResultFn<F>> {
+    /// [`from_result_fn`](Fallback::from_result_fn), async.
+    pub fn from_async_result_fn<T, E, Fut>(recover: F) -> Self
+    where
+        F: Fn(Result<T, E>) -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+    {
+        Self::new(AsyncResultFn(recover))
+    }
+}
+
+impl<F> Fallback<TakenFn<F>> {
+    /// Answers with what `recover` makes of the error and of what the layer took from the request before it was sent:
+    /// its `take_fn` says what.
+    pub fn from_taken_fn<K, T, E, Fut>(recover: F) -> Self
+    where
+        F: Fn(K, E) -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+    {
+        Self::new(TakenFn(recover))
+    }
+}
+
+#[cfg(feature = "tower")]
+impl<B> Fallback<SecondService<B>> {
+    /// Sends a copy of the request to a second service. For the tower door alone.
+    pub fn service(second: B) -> Self {
+        Self::new(SecondService(second))
+    }
+}
+
+impl<S, W, L> Fallback<S, W, L> {
+    /// Handles only the errors that `which` names.
+    pub fn only_fn<E, P>(self, which: P) -> Fallback<S, OnlyErrors<P>, L>
+    where
+        P: Fn(&E) -> bool,
+    {
+        self.handling(OnlyErrors(which))
+    }
+
+    /// Handles what `classifier` does not call healthy, answers among it, and our own refusals.
+    ///
+    /// A function of the error leaves an answer alone all the same: it has nothing to make another from.
+    pub fn classify<C>(self, classifier: C) -> Fallback<S, Unhealthy<C>, L> {
+        self.handling(Unhealthy(classifier))
+    }
+
+    /// Gives it a name, for events.
+    #[must_use]
+    pub fn named(mut self, name: impl Into<Name>) -> Self {
+        self.plan.name = Some(name.into());
+        self
+    }
+
+    /// Tells `hear` whenever the fallback steps in, and when it fails itself.
+    ///
+    /// It runs on the thread, and inside the call, that caused the event. Its panic is caught.
+    pub fn listener_fn<T, E, F>(self, hear: F) -> Fallback<S, W, ListenFn<F>>
+    where
+        F: Fn(&FallbackEvent<'_, T, E>),
+    {
+        let Plan { stand_in, handled, name, .. } = self.plan;
+        Fallback { plan: Plan { stand_in, handled, name, listener: ListenFn::new(hear) } }
+    }
+
+    fn handling<X>(self, handled: X) -> Fallback<S, X, L> {
+        let Plan { stand_in, name, listener, .. } = self.plan;
+        Fallback { plan: Plan { stand_in, handled: Arc::new(handled), name, listener } }
+    }
+
+    /// Starts the operation, and answers in its place if it fails.
+    ///
+    /// The operation starts at once; what stands in starts inside the future.
+    ///
+    /// # Errors
+    ///
+    /// The operation's own if it is not handled; otherwise the fallback's own.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future drops the operation, or what stands in for it.
+    pub fn call<F, Fut, T, E>(&self, operation: F) -> FallbackFuture<Fut, &Plan<S, W, L>, S::Future>
+    where
+        F: FnOnce() -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+        S: StandIn<T, E, ()>,
+        W: Handles<T, E>,
+        L: Listen<T, E>,
+    {
+        FallbackFuture::start(&self.plan, (), operation)
+    }
+}
+
+impl<S, W, L: Clone> Clone for Fallback<S, W, L> {
+    fn clone(&self) -> Self {
+        Self { plan: self.plan.clone() }
+    }
+}

@@ -1,0 +1,138 @@
+use std::fmt;
+
+use crate::sync::{Arc, AtomicU64, Ordering};
+
+/// The bucket counts in tenths of a token, so that its sums are exact.
+const TOKEN: u64 = 10;
+const DEPOSIT: u64 = 1;
+
+/// Bounds how much retries may add to the load of a dependency that fails: a bucket of tokens that retries pay with.
+///
+/// A retry takes a token. It comes back if the retry succeeds, is refused by our own breaker, or is dropped while it sleeps. A first try that succeeds adds a tenth
+/// of a token. So a healthy dependency keeps the bucket full, and one that is down is hit by hardly more than the
+/// calls themselves.
+///
+/// Clones share the bucket. A [`RetryWithBackoff`](super::RetryWithBackoff) has a full one of 10 of its own unless told
+/// otherwise; several policies that call the same dependency may share one.
+#[derive(Clone)]
+pub struct RetryBudget(Arc<Bucket>);
+
+struct Bucket {
+    level: AtomicU64,
+    capacity: u64,
+}
+
+impl RetryBudget {
+    /// A full bucket of this many tokens. One of zero lets no retry pass.
+    pub fn new(tokens: u32) -> Self {
+        let capacity = u64::from(tokens) * TOKEN;
+        Self(Arc::new(Bucket { level: AtomicU64::new(capacity), capacity }))
+    }
+
+    /// How many tokens are left, in tenths.
+    pub fn available(&self) -> f64 {
+        self.0.level.load(Ordering::Relaxed) as f64 / TOKEN as f64
+    }
+
+    /// Adds what a first try that succeeded adds.
+    pub(super) fn deposit(&self) {
+        self.add(DEPOSIT);
+    }
+
+    /// Takes a token, if there is one.
+    pub(super) fn withdraw(&self) -> Option<Token> {
+        let taken = self.0.level.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |level| level.checked_sub(TOKEN));
+        taken.ok().map(|_| Token { budget: self.clone(), comes_back: true })
+    }
+
+    fn add(&self, amount: u64) {
+        let Bucket { level, capacity } = &*self.0;
+        // A full bucket is left alone, so that threads do not contend for it while all is well.
+        let _ = level.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |level| {
+            (level < *capacity).then(|| (level + amount).min(*capacity))
+        });
+    }
+}
+
+impl fmt::Debug for RetryBudget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RetryBudget({} of {})", self.available(), self.0.capacity / TOKEN)
+    }
+}
+
+/// What a retry has paid. Dropped, it goes back to the bucket, unless its try has been sent and has not succeeded.
+#[derive(Debug)]
+pub(super) struct Token {
+    budget: RetryBudget,
+    comes_back: bool,
+}
+
+impl Token {
+    /// Its try is sent: the load it stands for is real now.
+    pub(super) fn spend(&mut self) {
+        self.comes_back = false;
+    }
+
+    /// Its try succeeded, or never reached the dependency.
+    pub(super) fn refund(mut self) {
+        self.comes_back = true;
+    }
+}
+
+impl Drop for Token {
+    fn drop(&mut self) {
+        if self.comes_back {
+            self.budget.add(TOKEN);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_bucket_never_passes_its_ends_and_its_sums_are_exact(
+            tokens in 0_u32..5,
+            steps in prop::collection::vec(0..4, 0..200),
+        ) {
+            let budget = RetryBudget::new(tokens);
+            let capacity = u64::from(tokens) * TOKEN;
+            let (mut level, mut out) = (capacity, Vec::new());
+            for step in steps {
+                match step {
+                    0 => {
+                        budget.deposit();
+                        level = (level + 1).min(capacity);
+                    }
+                    1 => match budget.withdraw() {
+                        Some(token) => {
+                            level -= TOKEN;
+                            out.push(token);
+                        }
+                        None => prop_assert!(level < TOKEN),
+                    },
+                    2 => if let Some(mut token) = out.pop() {
+                        token.spend();
+                    },
+                    _ => if let Some(mut token) = out.pop() {
+                        token.spend();
+                        token.refund();
+                        level = (level + TOKEN).min(capacity);
+                    },
+                }
+                prop_assert_eq!(budget.0.level.load(Ordering::Relaxed), level);
+            }
+        }
+    }
+
+    #[test]
+    fn the_largest_bucket_there_is_works() {
+        let budget = RetryBudget::new(u32::MAX);
+        budget.deposit();
+        assert_eq!(budget.available(), f64::from(u32::MAX));
+    }
+}

@@ -1,0 +1,97 @@
+//! A [`RetryWithBackoff`] tries an operation again that failed but may succeed next time.
+//!
+//! Many failures are over a moment later: a connection reset, a leader election, a deployment. Trying again hides them from the
+//! caller. Trying again at once, together with everyone else, and without an end turns them into an outage; so
+//! it waits longer each time, by chance, and pays from a budget.
+//!
+//! ```text
+//! call ─ try 1 ✗ ── sleep ── try 2 ✗ ─── sleep ─── try 3 ✓ ─ answer
+//!                0..50 ms             0..100 ms
+//! ```
+//!
+//! # Defaults
+//!
+//! | setting | default |
+//! |---|---|
+//! | `max_attempts` | 3, the first included |
+//! | `backoff` | 50 ms, doubling up to 10 s, full jitter |
+//! | `budget` | a bucket of 10 of its own; a first try that succeeds adds 0.1 |
+//! | `deadline` | none |
+//! | `max_retry_after` | 30 s |
+//! | `seed` | none: no two calls share a sequence of delays |
+//!
+//! # Example
+//!
+//! ```
+//! use withstand::RetryWithBackoff;
+//!
+//! # async fn fetch_stock() -> std::io::Result<u32> { Ok(3) }
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> std::io::Result<()> {
+//! let retry = RetryWithBackoff::new("stock");
+//! let stock = retry.call(fetch_stock).await?;
+//! # assert_eq!(stock, 3);
+//! # Ok(()) }
+//! ```
+//!
+//! The closure is called once for each try. In a spawned task put `move` on the outermost `async` block, not on
+//! this closure: it has to lend what it uses several times.
+//!
+//! # What is tried again
+//!
+//! Only what the classifier calls [transient](crate::Verdict::Transient). Our own refusals, an open circuit and a full
+//! bulkhead, are not: no token is spent, and no one sleeps. The wait is the longer of the backoff and of the dependency's own
+//! `retry_after`; one above `max_retry_after` ends the retry, and so does a sleep that would pass the deadline.
+//!
+//! **Only what is idempotent may be sent twice.** A call that failed may have had its effect.
+//!
+//! # With tower
+//!
+//! `retry.layer()`. It copies a request by `Clone`, or as [`clone_request`](RetryLayer::clone_request) says; one that declines to be copied is sent
+//! once. The last try that is allowed sends the original. Each further try readies its own clone of the inner service. A handle that is
+//! kept ready without being called can starve it: over a `ConcurrencyLimit` of 1 the retry waits for the permit that the
+//! handle holds.
+//!
+//! # Sharing
+//!
+//! Clones, the siblings that [`classify`](RetryWithBackoff::classify) makes, and every service that a layer is applied to share one budget. To share
+//! it among several policies: [`RetryBudget`].
+//!
+//! # Cancel safety
+//!
+//! Dropping the call drops the try that runs, or the sleep. A token paid for a try that was not sent goes back to
+//! the budget; one whose try was dropped while it ran does not. A failed try's future and result are dropped before the sleep.
+//!
+//! # Errors
+//!
+//! It makes none: the last result is returned unchanged.
+
+mod attempt;
+mod backoff;
+mod budget;
+mod config;
+mod event;
+mod future;
+mod plan;
+mod policy;
+
+pub use self::{
+    attempt::{Attempt, Attempts, Repeat, RepeatWith, Started},
+    backoff::{Backoff, BackoffFn, Constant, Delays, Exponential, Jitter},
+    budget::RetryBudget,
+    config::RetryBuilder,
+    event::{GaveUp, RetryEvent},
+    future::RetryFuture,
+    plan::Plan,
+    policy::RetryWithBackoff,
+};
+
+#[cfg(feature = "tower")]
+mod layer;
+#[cfg(feature = "tower")]
+mod service;
+
+#[cfg(feature = "tower")]
+pub use self::{
+    layer::RetryLayer,
+    service::{Resend, RetryService},
+};

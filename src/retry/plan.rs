@@ -1,0 +1,129 @@
+use std::time::Duration;
+
+use super::{Backoff, GaveUp, RetryBudget, RetryEvent, budget::Token};
+use crate::{
+    clock::{self, Instant},
+    error::Name,
+    event::Listener,
+    random,
+    sync::{AtomicU64, Ordering},
+};
+
+/// The settings, budget and call count that a retry's clones, siblings and layers share.
+#[derive(Debug)]
+pub struct Plan<B> {
+    pub(super) name: Name,
+    pub(super) max_attempts: u32,
+    pub(super) backoff: B,
+    pub(super) budget: Option<RetryBudget>,
+    pub(super) deadline: Option<Duration>,
+    pub(super) max_retry_after: Duration,
+    pub(super) seed: Option<u64>,
+    pub(super) listener: Listener<RetryEvent>,
+    pub(super) calls: AtomicU64,
+}
+
+/// One call, between its tries.
+#[derive(Debug)]
+pub(super) struct Progress<D> {
+    /// The number of the try that runs or is to come.
+    pub(super) attempt: u32,
+    /// What the try has paid, if it is a second or later one.
+    pub(super) token: Option<Token>,
+    deadline: Option<Instant>,
+    seed: u64,
+    /// Begun when the first try has failed.
+    delays: Option<D>,
+}
+
+impl<D> Progress<D> {
+    /// The try never reached the dependency.
+    pub(super) fn refund(&mut self) {
+        if let Some(token) = self.token.take() {
+            token.refund();
+        }
+    }
+}
+
+/// What a failed try and its call were like.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Setback {
+    pub(super) retry_after: Option<Duration>,
+    pub(super) can_repeat: bool,
+}
+
+impl<B: Backoff> Plan<B> {
+    pub(super) fn begin(&self) -> Progress<B::Delays> {
+        Progress {
+            attempt: 1,
+            token: None,
+            deadline: self.deadline.and_then(|span| clock::after(clock::now(), span)),
+            // The number is drawn in the call, so that the n-th call is the n-th whether or not it fails.
+            seed: self.seed.map_or(0, |seed| random::nth_seed(seed, self.calls.fetch_add(1, Ordering::Relaxed))),
+            delays: None,
+        }
+    }
+
+    /// The try succeeded.
+    pub(super) fn settle_success(&self, progress: &mut Progress<B::Delays>) {
+        match &self.budget {
+            Some(budget) if progress.attempt == 1 => budget.deposit(),
+            _ => progress.refund(),
+        }
+    }
+
+    /// Decides whether another try follows, pays for it, and tells how long to sleep before it.
+    pub(super) fn settle_setback(&self, progress: &mut Progress<B::Delays>, setback: Setback) -> Option<Duration> {
+        progress.token = None;
+        let attempt = progress.attempt;
+        match self.pay(progress, setback) {
+            Ok(delay) => {
+                progress.attempt = attempt.saturating_add(1);
+                self.listener.emit(|| RetryEvent::Retrying { name: self.name.clone(), attempt, delay });
+                Some(delay)
+            }
+            Err(reason) => {
+                self.listener.emit(|| RetryEvent::GaveUp { name: self.name.clone(), attempts: attempt, reason });
+                None
+            }
+        }
+    }
+
+    fn pay(&self, progress: &mut Progress<B::Delays>, setback: Setback) -> Result<Duration, GaveUp> {
+        if self.is_last(progress.attempt) {
+            return Err(GaveUp::AttemptsSpent);
+        }
+        if !setback.can_repeat {
+            return Err(GaveUp::NotRepeatable);
+        }
+        let hint = setback.retry_after.unwrap_or_default();
+        if hint > self.max_retry_after {
+            return Err(GaveUp::RetryAfterTooLong);
+        }
+        let backoff = self.next_delay(progress).ok_or(GaveUp::BackoffEnded)?;
+        let delay = backoff.max(hint);
+        if progress.deadline.is_some_and(|deadline| is_beyond(deadline, delay)) {
+            return Err(GaveUp::DeadlinePassed);
+        }
+        if let Some(budget) = &self.budget {
+            progress.token = Some(budget.withdraw().ok_or(GaveUp::BudgetSpent)?);
+        }
+        Ok(delay)
+    }
+
+    fn next_delay(&self, progress: &mut Progress<B::Delays>) -> Option<Duration> {
+        let begin = || {
+            let seed = if self.seed.is_some() { progress.seed } else { random::fresh_seed() };
+            self.backoff.delays(seed)
+        };
+        progress.delays.get_or_insert_with(begin).next()
+    }
+
+    pub(super) fn is_last(&self, attempt: u32) -> bool {
+        attempt >= self.max_attempts
+    }
+}
+
+fn is_beyond(deadline: Instant, delay: Duration) -> bool {
+    clock::after(clock::now(), delay).is_none_or(|wake| wake > deadline)
+}

@@ -1,0 +1,127 @@
+use std::future::Future;
+
+use super::{
+    Attempt, Backoff, Exponential, RetryBuilder,
+    attempt::{Repeat, RepeatWith},
+    future::RetryFuture,
+    plan::Plan,
+};
+use crate::{
+    classify::{ByError, Classify},
+    error::{ConfigError, Name},
+    sync::Arc,
+};
+
+/// Tries an operation again that failed but may succeed next time.
+///
+/// See the [module](super) for what is tried again and when. Clones share the budget, and so do the siblings that
+/// [`classify`](Self::classify) makes and every layer.
+#[derive(Debug)]
+pub struct RetryWithBackoff<C = ByError, B = Exponential> {
+    pub(super) plan: Arc<Plan<B>>,
+    pub(super) classifier: C,
+}
+
+impl RetryWithBackoff {
+    /// A retry with the default settings.
+    pub fn new(name: impl Into<Name>) -> Self {
+        let (plan, classifier) = Self::builder(name).unchecked();
+        Self { plan: Arc::new(plan), classifier }
+    }
+
+    /// Settings for a retry of this name.
+    pub fn builder(name: impl Into<Name>) -> RetryBuilder {
+        RetryBuilder::new(name.into())
+    }
+}
+
+impl<C, B: Backoff> RetryBuilder<C, B> {
+    /// A retry with these settings.
+    ///
+    /// # Errors
+    ///
+    /// One [`ConfigError`] that names every bad setting.
+    pub fn build(self) -> Result<RetryWithBackoff<C, B>, ConfigError> {
+        let (plan, classifier) = self.checked()?;
+        Ok(RetryWithBackoff { plan: Arc::new(plan), classifier })
+    }
+}
+
+impl<C, B> RetryWithBackoff<C, B> {
+    /// A sibling with the same settings and budget that judges another type of result.
+    pub fn classify<D>(&self, classifier: D) -> RetryWithBackoff<D, B> {
+        RetryWithBackoff { plan: self.plan.clone(), classifier }
+    }
+
+    /// The policy's name.
+    pub fn name(&self) -> &str {
+        self.plan.name.as_str()
+    }
+}
+
+impl<C, B: Backoff> RetryWithBackoff<C, B> {
+    /// Starts the operation, and starts it again while its result is transient and the settings allow.
+    ///
+    /// The first try starts at once; further ones start inside the future.
+    ///
+    /// # Errors
+    ///
+    /// The last try's own, unchanged.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future drops the try that runs, or the sleep. A token paid for a try that was not sent goes
+    /// back.
+    ///
+    /// # Panics
+    ///
+    /// When polled outside a tokio runtime with time enabled, and it has to sleep.
+    pub fn call<F, Fut, T, E>(&self, mut operation: F) -> RetryFuture<Repeat<F>, &Plan<B>, &C, B::Delays>
+    where
+        F: FnMut() -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+        C: Classify<T, E>,
+    {
+        let progress = self.plan.begin();
+        let first = operation();
+        RetryFuture::new(&*self.plan, &self.classifier, progress, first, Repeat { operation })
+    }
+
+    /// [`call`](Self::call), for an operation that wants to know which try it is, what the last one's error was, and
+    /// how long it has taken so far.
+    ///
+    /// ```
+    /// # use withstand::{retry::Attempt, RetryWithBackoff};
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> std::io::Result<()> {
+    /// let retry = RetryWithBackoff::new("stock");
+    /// let tries = retry
+    ///     .call_with(|attempt: Attempt<'_, std::io::Error>| {
+    ///         let number = attempt.number;
+    ///         async move { if number < 2 { Err(std::io::Error::other("not yet")) } else { Ok(number) } }
+    ///     })
+    ///     .await?;
+    /// assert_eq!(tries, 2);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The last try's own, unchanged.
+    pub fn call_with<F, Fut, T, E>(&self, operation: F) -> RetryFuture<RepeatWith<F, E>, &Plan<B>, &C, B::Delays>
+    where
+        F: FnMut(Attempt<'_, E>) -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+        C: Classify<T, E>,
+    {
+        let progress = self.plan.begin();
+        let mut attempts = RepeatWith::new(operation);
+        let first = attempts.start(1);
+        RetryFuture::new(&*self.plan, &self.classifier, progress, first, attempts)
+    }
+}
+
+impl<C: Clone, B> Clone for RetryWithBackoff<C, B> {
+    fn clone(&self) -> Self {
+        self.classify(self.classifier.clone())
+    }
+}

@@ -1,0 +1,116 @@
+use std::{
+    fmt,
+    task::{Context, Poll, ready},
+};
+
+use tower_service::Service;
+
+use super::{
+    Backoff, Exponential, RetryWithBackoff,
+    attempt::{Attempts, Started, sealed},
+    future::RetryFuture,
+    plan::Plan,
+};
+use crate::{
+    classify::{ByError, Classify},
+    clone_request::{ByClone, CloneRequest},
+    sync::Arc,
+};
+
+/// A service whose requests are sent again when that may help.
+#[derive(Debug)]
+pub struct RetryService<S, C = ByError, B = Exponential, K = ByClone> {
+    inner: S,
+    retry: RetryWithBackoff<C, B>,
+    cloner: K,
+}
+
+impl<S, C, B, K> RetryService<S, C, B, K> {
+    pub(super) fn new(inner: S, retry: RetryWithBackoff<C, B>, cloner: K) -> Self {
+        Self { inner, retry, cloner }
+    }
+}
+
+impl<S, R, C, B, K> Service<R> for RetryService<S, C, B, K>
+where
+    S: Service<R> + Clone,
+    C: Classify<S::Response, S::Error> + Clone,
+    B: Backoff,
+    K: CloneRequest<R> + Clone,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = RetryFuture<Resend<S, R, K>, Arc<Plan<B>>, C, B::Delays>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: R) -> Self::Future {
+        let plan = self.retry.plan.clone();
+        let progress = plan.begin();
+        // The clone for further tries starts unready; the instance that returned ready makes the first.
+        let service = self.inner.clone();
+        let mut attempts = Resend { service, request: Some(request), cloner: self.cloner.clone() };
+        let first = self.inner.call(attempts.next_request(plan.is_last(1)));
+        RetryFuture::new(plan, self.retry.classifier.clone(), progress, first, attempts)
+    }
+}
+
+impl<S: Clone, C: Clone, B, K: Clone> Clone for RetryService<S, C, B, K> {
+    fn clone(&self) -> Self {
+        Self::new(self.inner.clone(), self.retry.clone(), self.cloner.clone())
+    }
+}
+
+/// A request that can be copied, beside a service to send it through again.
+pub struct Resend<S, R, K> {
+    service: S,
+    /// The original, until it is sent itself.
+    request: Option<R>,
+    cloner: K,
+}
+
+impl<S, R, K> Resend<S, R, K>
+where
+    K: CloneRequest<R>,
+{
+    /// A copy; or the original, if no other try may follow or it declines to be copied.
+    fn next_request(&mut self, last: bool) -> R {
+        let original = self.request.take().expect("asked only while it can repeat");
+        let copy = if last { None } else { self.cloner.clone_request(&original) };
+        match copy {
+            Some(copy) => {
+                self.request = Some(original);
+                copy
+            }
+            None => original,
+        }
+    }
+}
+
+impl<S, R, K> sealed::Sealed for Resend<S, R, K> {}
+
+impl<S, R, K> Attempts for Resend<S, R, K>
+where
+    S: Service<R>,
+    K: CloneRequest<R>,
+{
+    type Future = S::Future;
+
+    fn can_repeat(&self) -> bool {
+        self.request.is_some()
+    }
+
+    fn poll_start(&mut self, cx: &mut Context<'_>, _: u32, last: bool) -> Poll<Started<S::Future>> {
+        ready!(self.service.poll_ready(cx))?;
+        let request = self.next_request(last);
+        Poll::Ready(Ok(self.service.call(request)))
+    }
+}
+
+impl<S, R, K> fmt::Debug for Resend<S, R, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Resend").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,65 @@
+use std::{future::Future, time::Duration};
+
+use super::{TimeoutEvent, expiry::Expiry, future::TimeoutFuture};
+use crate::{carry::CarriesRejected, error::Name, event::Listener};
+
+/// Gives up an operation that takes too long.
+///
+/// See the [module](super) for what it does and does not cover. Clones share nothing but the listener: a timeout
+/// has no state.
+#[derive(Clone, Debug)]
+pub struct Timeout {
+    pub(super) limit: Duration,
+    pub(super) expiry: Expiry,
+}
+
+impl Timeout {
+    /// Lets each operation take at most `limit`, counted from [`call`](Self::call).
+    ///
+    /// Zero means what it says: only an answer that is there at once passes. A limit beyond what the clock
+    /// can count never ends.
+    pub const fn new(limit: Duration) -> Self {
+        Self { limit, expiry: Expiry::SILENT }
+    }
+
+    /// Gives it a name, for errors and events.
+    #[must_use]
+    pub fn named(mut self, name: impl Into<Name>) -> Self {
+        self.expiry.name = Some(name.into());
+        self
+    }
+
+    /// Tells `hear` of every call that takes too long.
+    #[must_use]
+    pub fn listener_fn(mut self, hear: impl Fn(&TimeoutEvent) + Send + Sync + 'static) -> Self {
+        self.expiry.listener = Listener::new(hear);
+        self
+    }
+
+    /// How long an operation may take.
+    pub fn limit(&self) -> Duration {
+        self.limit
+    }
+
+    /// Starts the operation, and waits for it until the limit has passed.
+    ///
+    /// # Errors
+    ///
+    /// The operation's own, or [`Rejected::TimedOut`](crate::Rejected::TimedOut).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future drops the operation with it.
+    ///
+    /// # Panics
+    ///
+    /// When polled outside a tokio runtime with time enabled, and the operation is not ready at once.
+    pub fn call<F, Fut, T, E>(&self, operation: F) -> TimeoutFuture<Fut, &Expiry>
+    where
+        F: FnOnce() -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+        E: CarriesRejected,
+    {
+        TimeoutFuture::start(&self.expiry, Some(self.limit), operation)
+    }
+}
