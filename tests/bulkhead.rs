@@ -1,0 +1,411 @@
+//! The bulkhead's laws, K1 to K3, and what G1 to G7 ask of it.
+#![cfg(feature = "tower")]
+#![allow(clippy::disallowed_methods, reason = "tokio's clock, paused")]
+
+mod support;
+
+use std::{
+    future::{pending, ready},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    task::Poll,
+    time::Duration,
+};
+
+use futures::future::BoxFuture;
+use support::*;
+use tokio::time::Instant;
+use tower::{Layer, Service, ServiceExt, limit::ConcurrencyLimit};
+use withstand::{Bulkhead, BulkheadEvent, Error, Rejected};
+
+both_doors! {
+    k1_at_most_so_many_run_at_once,
+    k1_without_a_queue_it_refuses_at_once,
+    k1_those_who_wait_run_in_order,
+    k1_a_dropped_waiter_lets_the_next_run,
+    k1_a_waiter_dropped_after_its_slot_was_granted_passes_it_on,
+    k1_a_free_slot_is_taken_without_awaiting_anything,
+    k1_a_wait_that_is_over_is_bulkhead_full,
+    k1_a_slot_that_is_there_wins_over_the_end_of_the_wait,
+    k1_the_longest_wait_there_is_never_ends,
+    k3_raising_the_limit_lets_those_who_wait_run,
+    k3_lowering_the_limit_takes_effect_as_calls_finish,
+    k3_zero_drains,
+    g0_the_call_takes_its_slot_before_it_is_polled,
+    g1_the_operation_is_dropped_before_its_slot_is_free,
+    g1_a_slot_returns_when_the_call_completes_though_the_future_is_kept,
+    g2_a_panic_gives_the_slot_back,
+    g2_a_panicking_listener_is_caught,
+    g5_it_reports_refusals,
+}
+
+fn queueing(slots: usize, places: usize) -> Bulkhead {
+    Bulkhead::builder("users", slots).queue(places, secs(10)).build().expect("good settings")
+}
+
+fn running_and_waiting(bulkhead: &Bulkhead) -> (usize, usize) {
+    let snapshot = bulkhead.snapshot();
+    (snapshot.in_flight, snapshot.waiting)
+}
+
+fn refused(answer: Answer) -> Option<Option<Duration>> {
+    match rejected(answer) {
+        Some(Rejected::BulkheadFull(full)) => Some(full.waited()),
+        _ => None,
+    }
+}
+
+fn start<'a>(bulkhead: &'a Bulkhead, door: Door, op: &Op) -> BoxFuture<'a, Answer> {
+    let mut call = bulkhead.through(door, op);
+    assert!(poll(&mut call).is_pending());
+    call
+}
+
+async fn k1_at_most_so_many_run_at_once(door: Door) {
+    let bulkhead = queueing(3, 100);
+    let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let seen = most.clone();
+    let watched = op(move || {
+        let (running, most) = (running.clone(), seen.clone());
+        async move {
+            most.fetch_max(running.fetch_add(1, SeqCst) + 1, SeqCst);
+            tokio::time::sleep(ms(100)).await;
+            running.fetch_sub(1, SeqCst);
+            Ok(1)
+        }
+    });
+    let start = Instant::now();
+    let answers = futures::future::join_all((0..10).map(|_| bulkhead.through(door, &watched))).await;
+    assert!(answers.iter().all(Result::is_ok));
+    assert_eq!((most.load(SeqCst), start.elapsed()), (3, ms(400)));
+    assert_eq!(running_and_waiting(&bulkhead), (0, 0));
+}
+
+async fn k1_without_a_queue_it_refuses_at_once(door: Door) {
+    let bulkhead = Bulkhead::new("users", 1);
+    let _running = start(&bulkhead, door, &hang());
+    let answer = bulkhead.through(door, &succeed()).await;
+    let error = rejected(answer).expect("refused");
+    assert_eq!(error.to_string(), "bulkhead `users` is full (1 at once)");
+    assert_eq!((error.was_started(), error.retry_after(), bulkhead.snapshot().refused), (false, None, 1));
+}
+
+async fn k1_those_who_wait_run_in_order(door: Door) {
+    let bulkhead = queueing(1, 3);
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let numbered = |number| {
+        let order = order.clone();
+        op(move || {
+            order.lock().expect("no panic").push(number);
+            async {
+                tokio::time::sleep(ms(10)).await;
+                Ok(1)
+            }
+        })
+    };
+    let calls: Vec<_> = (0..4).map(|number| bulkhead.through(door, &numbered(number))).collect();
+    assert_eq!(running_and_waiting(&bulkhead), (1, 3));
+    assert_eq!(refused(bulkhead.through(door, &succeed()).await), Some(None), "no place is left");
+    // Polled in the other order, which must not matter.
+    futures::future::join_all(calls.into_iter().rev()).await;
+    assert_eq!(*order.lock().expect("no panic"), [0, 1, 2, 3]);
+}
+
+async fn k1_a_dropped_waiter_lets_the_next_run(door: Door) {
+    let bulkhead = queueing(1, 3);
+    let running = start(&bulkhead, door, &hang());
+    let waiting = start(&bulkhead, door, &hang());
+    let (next, starts) = fail_times(0);
+    let mut next = start(&bulkhead, door, &next);
+    drop(waiting);
+    assert_eq!(running_and_waiting(&bulkhead), (1, 1));
+    drop(running);
+    assert!(poll(&mut next).is_ready());
+    assert_eq!((starts.load(SeqCst), running_and_waiting(&bulkhead)), (1, (0, 0)));
+}
+
+async fn k1_a_waiter_dropped_after_its_slot_was_granted_passes_it_on(door: Door) {
+    let bulkhead = queueing(1, 3);
+    let running = start(&bulkhead, door, &hang());
+    let granted = start(&bulkhead, door, &hang());
+    let next = bulkhead.clone();
+    let next = tokio::spawn(async move { next.through(door, &succeed()).await });
+    tokio::task::yield_now().await;
+    assert_eq!(running_and_waiting(&bulkhead), (1, 2));
+    drop(running);
+    assert_eq!(running_and_waiting(&bulkhead), (1, 1), "granted, though it has not noticed");
+    drop(granted);
+    let woken = tokio::time::timeout(ms(1), next).await.expect("woken");
+    assert!(woken.expect("no panic").is_ok());
+    assert_eq!(running_and_waiting(&bulkhead), (0, 0));
+}
+
+async fn k1_a_free_slot_is_taken_without_awaiting_anything(door: Door) {
+    let bulkhead = queueing(1, 3);
+    let succeed = succeed();
+    let mut call = bulkhead.through(door, &succeed);
+    assert!(poll(&mut call).is_ready());
+}
+
+async fn k1_a_wait_that_is_over_is_bulkhead_full(door: Door) {
+    let bulkhead = queueing(1, 3);
+    let _running = start(&bulkhead, door, &hang());
+    let start = Instant::now();
+    assert_eq!(refused(bulkhead.through(door, &succeed()).await), Some(Some(secs(10))));
+    assert_eq!((start.elapsed(), running_and_waiting(&bulkhead)), (secs(10), (1, 0)));
+}
+
+async fn k1_a_slot_that_is_there_wins_over_the_end_of_the_wait(door: Door) {
+    let bulkhead = queueing(1, 3);
+    let running = start(&bulkhead, door, &hang());
+    let succeed = succeed();
+    let mut waiting = bulkhead.through(door, &succeed);
+    pass(secs(60)).await;
+    drop(running);
+    assert!(matches!(poll(&mut waiting), Poll::Ready(Ok(1))));
+}
+
+async fn k1_the_longest_wait_there_is_never_ends(door: Door) {
+    let bulkhead = Bulkhead::builder("users", 1).queue(usize::MAX, Duration::MAX).build().expect("good settings");
+    let running = start(&bulkhead, door, &hang());
+    let mut waiting = start(&bulkhead, door, &succeed());
+    pass(secs(3_000_000_000)).await;
+    assert!(poll(&mut waiting).is_pending());
+    drop(running);
+    assert!(waiting.await.is_ok());
+}
+
+async fn k3_raising_the_limit_lets_those_who_wait_run(door: Door) {
+    let bulkhead = queueing(1, 9);
+    let calls: Vec<_> = (0..5).map(|_| start(&bulkhead, door, &hang())).collect();
+    bulkhead.set_max_concurrent(3);
+    assert_eq!(running_and_waiting(&bulkhead), (3, 2));
+    bulkhead.set_max_concurrent(usize::MAX);
+    assert_eq!(running_and_waiting(&bulkhead), (5, 0));
+    drop(calls);
+    assert_eq!(running_and_waiting(&bulkhead), (0, 0));
+}
+
+async fn k3_lowering_the_limit_takes_effect_as_calls_finish(door: Door) {
+    let bulkhead = queueing(3, 9);
+    let mut running: Vec<_> = (0..3).map(|_| start(&bulkhead, door, &hang())).collect();
+    let waiting = start(&bulkhead, door, &hang());
+    bulkhead.set_max_concurrent(1);
+    running.pop();
+    running.pop();
+    assert_eq!(running_and_waiting(&bulkhead), (1, 1));
+    running.pop();
+    assert_eq!(running_and_waiting(&bulkhead), (1, 0));
+    drop(waiting);
+}
+
+async fn k3_zero_drains(door: Door) {
+    let bulkhead = Bulkhead::new("users", 2);
+    let running = start(&bulkhead, door, &hang());
+    bulkhead.set_max_concurrent(0);
+    assert_eq!(refused(bulkhead.through(door, &succeed()).await), Some(None));
+    drop(running);
+    assert_eq!(refused(bulkhead.through(door, &succeed()).await), Some(None));
+    bulkhead.set_max_concurrent(1);
+    assert!(bulkhead.through(door, &succeed()).await.is_ok());
+}
+
+async fn g0_the_call_takes_its_slot_before_it_is_polled(door: Door) {
+    let bulkhead = Bulkhead::new("users", 1);
+    let succeed = succeed();
+    let unpolled = bulkhead.through(door, &succeed);
+    assert!(refused(bulkhead.through(door, &succeed).await).is_some());
+    drop(unpolled);
+    assert!(bulkhead.through(door, &succeed).await.is_ok());
+}
+
+async fn g1_the_operation_is_dropped_before_its_slot_is_free(door: Door) {
+    struct Seen(Bulkhead, Arc<AtomicUsize>);
+    impl Drop for Seen {
+        fn drop(&mut self) {
+            self.1.store(self.0.snapshot().in_flight, SeqCst);
+        }
+    }
+    for is_dropped in [true, false] {
+        let bulkhead = Bulkhead::new("users", 1);
+        let slots_taken = Arc::new(AtomicUsize::new(9));
+        let (watched, slots) = (bulkhead.clone(), slots_taken.clone());
+        let watching = op(move || {
+            let seen = Seen(watched.clone(), slots.clone());
+            async move {
+                let _seen = seen;
+                if is_dropped { pending().await } else { Ok(1) }
+            }
+        });
+        let mut call = bulkhead.through(door, &watching);
+        assert_eq!(poll(&mut call).is_pending(), is_dropped);
+        drop(call);
+        assert_eq!((slots_taken.load(SeqCst), bulkhead.snapshot().in_flight), (1, 0));
+    }
+}
+
+async fn g1_a_slot_returns_when_the_call_completes_though_the_future_is_kept(door: Door) {
+    let bulkhead = Bulkhead::new("users", 1);
+    let succeed = succeed();
+    let mut finished = bulkhead.through(door, &succeed);
+    assert!(poll(&mut finished).is_ready());
+    assert!(bulkhead.through(door, &succeed).await.is_ok());
+    drop(finished);
+    assert_eq!(running_and_waiting(&bulkhead), (0, 0));
+}
+
+async fn g2_a_panic_gives_the_slot_back(door: Door) {
+    let bulkhead = queueing(1, 1);
+    for panics in [op(|| -> std::future::Ready<Answer> { panic!("while it starts") }), op(|| async { panic!("runs") })]
+    {
+        let panicking = bulkhead.clone();
+        assert!(tokio::spawn(async move { panicking.through(door, &panics).await }).await.is_err());
+        assert_eq!(running_and_waiting(&bulkhead), (0, 0));
+    }
+    let running = start(&bulkhead, door, &hang());
+    let panicking = bulkhead.clone();
+    let panics = op(|| -> std::future::Ready<Answer> { panic!("while it starts, from the queue") });
+    let panicked = tokio::spawn(async move { panicking.through(door, &panics).await });
+    tokio::task::yield_now().await;
+    drop(running);
+    assert!(panicked.await.is_err());
+    assert_eq!(running_and_waiting(&bulkhead), (0, 0));
+}
+
+async fn g2_a_panicking_listener_is_caught(door: Door) {
+    let bulkhead = Bulkhead::builder("users", 0).listener_fn(|_| panic!("listener")).build().expect("good settings");
+    assert!(refused(bulkhead.through(door, &succeed()).await).is_some());
+}
+
+async fn g5_it_reports_refusals(door: Door) {
+    let log = Log::new();
+    let builder = Bulkhead::builder("users", 1).queue(1, secs(10)).listener_fn(log.listener());
+    let bulkhead = builder.build().expect("good settings");
+    let _running = start(&bulkhead, door, &hang());
+    let waiting = start(&bulkhead, door, &hang());
+    assert_eq!(log.take(), []);
+    assert!(bulkhead.through(door, &succeed()).await.is_err());
+    assert!(waiting.await.is_err());
+    let waits: Vec<_> = log
+        .take()
+        .into_iter()
+        .map(|event| match event {
+            BulkheadEvent::Refused { name, limit: 1, waited, .. } if name.as_str() == "users" => waited,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(waits, [None, Some(secs(10))]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn k1_permits_alone_hold_slots() {
+    let bulkhead = queueing(1, 1);
+    let permit = bulkhead.try_acquire().expect("a slot is free");
+    assert!(matches!(bulkhead.try_acquire(), Err(Rejected::BulkheadFull(_))));
+    let waiting = bulkhead.acquire();
+    assert!(bulkhead.acquire().await.is_err(), "no place is left");
+    drop(permit);
+    let permit = waiting.await.expect("it was next");
+    assert_eq!(running_and_waiting(&bulkhead), (1, 0));
+    let start = Instant::now();
+    assert!(bulkhead.acquire().await.is_err());
+    assert_eq!(start.elapsed(), secs(10));
+    drop(permit);
+    let kept = bulkhead.acquire();
+    assert_eq!(running_and_waiting(&bulkhead), (1, 0), "taken at once");
+    drop(kept);
+    assert_eq!(running_and_waiting(&bulkhead), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn k1_a_newcomer_does_not_overtake_those_who_wait() {
+    let bulkhead = queueing(1, 5);
+    let permit = bulkhead.try_acquire().expect("a slot is free");
+    let waiting = bulkhead.acquire();
+    drop(permit);
+    assert!(bulkhead.try_acquire().is_err());
+    drop(waiting);
+    assert!(bulkhead.try_acquire().is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn k2_idle_ready_clones_hold_no_slot() {
+    let bulkhead = Bulkhead::new("users", 1);
+    let service = bulkhead.layer().layer(Perform::default());
+    let mut ready = Vec::new();
+    for _ in 0..5 {
+        let mut clone = service.clone();
+        clone.ready().await.expect("always ready");
+        ready.push(clone);
+    }
+    assert_eq!(running_and_waiting(&bulkhead), (0, 0));
+    assert!(service.oneshot(succeed()).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn k2_a_slow_readiness_counts_inside_the_slot() {
+    let bulkhead = Bulkhead::new("users", 2);
+    let service = bulkhead.layer().layer(ConcurrencyLimit::new(Perform::default(), 1));
+    let calls = (0..5).map(|_| service.clone().oneshot(succeed_after(ms(10))));
+    let answers = futures::future::join_all(calls).await;
+    assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn g7_a_call_that_waits_in_line_holds_no_readiness() {
+    let limited = ConcurrencyLimit::new(Perform::default(), 1);
+    let bulkhead = queueing(1, 1);
+    let permit = bulkhead.try_acquire().expect("a slot is free");
+    let mut service = bulkhead.layer().layer(limited.clone());
+    let waiting = tokio::spawn(service.ready().await.expect("always ready").call(succeed()));
+    tokio::task::yield_now().await;
+    assert_eq!(running_and_waiting(&bulkhead), (1, 1));
+    let other = tokio::time::timeout(ms(1), limited.oneshot(succeed())).await.expect("its permit is free");
+    assert!(other.is_ok());
+    drop(permit);
+    assert!(waiting.await.expect("no panic").is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn g7_an_inner_readiness_error_passes_through() {
+    #[derive(Clone)]
+    struct Dead;
+    impl Service<Op> for Dead {
+        type Response = u32;
+        type Error = Failure;
+        type Future = std::future::Ready<Answer>;
+
+        fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> Poll<Result<(), Failure>> {
+            Poll::Ready(Err(Error::Inner("dead")))
+        }
+
+        fn call(&mut self, _: Op) -> Self::Future {
+            ready(Ok(1))
+        }
+    }
+    let bulkhead = Bulkhead::new("users", 1);
+    assert_eq!(bulkhead.layer().layer(Dead).oneshot(succeed()).await, Err(Error::Inner("dead")));
+    assert_eq!(running_and_waiting(&bulkhead), (0, 0));
+}
+
+#[test]
+fn k1_threads_never_exceed_the_limit_and_lose_no_slot() {
+    let bulkhead = Bulkhead::new("users", 3);
+    let (running, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..10_000 {
+                    if let Ok(_permit) = bulkhead.try_acquire() {
+                        most.fetch_max(running.fetch_add(1, SeqCst) + 1, SeqCst);
+                        running.fetch_sub(1, SeqCst);
+                    }
+                }
+            });
+        }
+    });
+    assert!(most.load(SeqCst) <= 3);
+    assert_eq!(running_and_waiting(&bulkhead), (0, 0));
+}

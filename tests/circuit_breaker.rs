@@ -1,0 +1,816 @@
+//! The circuit breaker's laws, B1 to B8, and what G1 to G6 ask of it.
+#![cfg(feature = "tower")]
+#![allow(clippy::disallowed_methods, reason = "tokio's clock, paused")]
+
+mod support;
+
+use std::{
+    future::{pending, ready},
+    panic,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use support::*;
+use tower::{Layer, Service, ServiceExt};
+use withstand::{
+    Bulkhead, CarriesRejected, CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerEvent, Error, Rejected, Verdict,
+    circuit_breaker::{Counts, Outage, Reason, Snapshot, State, Transition, Window},
+    classify_fn,
+};
+
+both_doors! {
+    b1_after_a_thousand_successes_the_fifth_failure_of_ten_opens,
+    b1_old_outcomes_leave_a_count_window_one_by_one,
+    b1_a_time_window_forgets_slice_by_slice,
+    b1_slices_count_from_the_start_of_the_era,
+    b1_no_rate_is_taken_below_min_calls,
+    b1_slow_calls_open_by_their_rate,
+    b1_each_rule_owns_its_window,
+    b1_a_run_must_be_long_enough_and_span_its_time,
+    b1_the_default_runs_are_twenty_in_200_ms_and_eight_in_1500_ms,
+    b1_unknown_and_dropped_calls_do_not_break_a_run_and_a_success_does,
+    b2_refusals_never_enter_a_window,
+    b2_a_success_never_opens,
+    b3_an_outcome_of_an_earlier_era_is_stale_and_changes_nothing,
+    b4_refuses_one_tick_before_and_admits_at_the_instant,
+    b4_each_reopening_is_longer_up_to_the_cap,
+    b4_without_growth_the_opening_is_fixed,
+    b4_jitter_only_shortens,
+    b4_stays_open_as_long_as_the_dependency_asks_up_to_the_cap,
+    b4_the_longest_duration_there_is_never_ends,
+    b5_at_most_so_many_probes_run_at_once_over_all_clones,
+    b5_closes_after_the_required_successes,
+    b5_one_failed_probe_reopens,
+    b5_a_dropped_probe_gives_its_slot_back,
+    b5_an_ignored_probe_gives_its_slot_back,
+    b5_a_panicking_probe_gives_its_slot_back,
+    b5_a_probe_that_outlives_its_timeout_counts_as_failed,
+    b5_a_probe_that_ends_after_its_timeout_counts_as_failed,
+    b5_a_black_hole_behind_an_outer_timeout_does_not_keep_it_half_open,
+    b6_a_dropped_call_says_nothing_by_default,
+    b6_a_dropped_call_counts_once_it_has_run_for_long,
+    b7_by_hand,
+    b7_each_transition_emits_one_event,
+    g0_the_call_itself_decides_and_starts,
+    g1_the_operation_is_dropped_before_its_slot_returns,
+    g1_a_slot_returns_when_the_call_completes_though_the_future_is_kept,
+    g2_a_panic_counts_as_a_dropped_call,
+    g2_a_panicking_listener_is_caught,
+    g6_reading_makes_no_transition,
+}
+
+fn fifty_percent_of_ten() -> CircuitBreakerBuilder {
+    CircuitBreaker::builder("users").no_failure_runs().failure_rate(0.5, Window::calls(10)).no_open_jitter()
+}
+
+/// Opens on the third failure in a row, for a second.
+fn three_in_a_row() -> CircuitBreakerBuilder {
+    CircuitBreaker::builder("users").failure_run(3, Duration::ZERO).no_open_jitter()
+}
+
+fn build(builder: CircuitBreakerBuilder) -> CircuitBreaker {
+    builder.build().expect("good settings")
+}
+
+async fn calls(breaker: &impl Policy, door: Door, op: &Op, count: usize) {
+    for _ in 0..count {
+        let _ = breaker.through(door, op).await;
+    }
+}
+
+async fn open(breaker: &CircuitBreaker, door: Door) {
+    calls(breaker, door, &fail(), 3).await;
+    assert_eq!(breaker.state(), State::Open);
+}
+
+async fn half_open(breaker: &CircuitBreaker, door: Door) {
+    open(breaker, door).await;
+    pass(secs(1)).await;
+    assert_eq!(breaker.state(), State::HalfOpen);
+}
+
+fn failures(breaker: &CircuitBreaker) -> (u64, u64) {
+    let window = breaker.snapshot().counts.failures;
+    (window.calls, window.hits)
+}
+
+fn refused<T: std::fmt::Debug>(answer: Result<T, Failure>) -> Option<Option<Duration>> {
+    match answer {
+        Err(Error::Rejected(Rejected::CircuitOpen(open))) => Some(open.retry_after()),
+        _ => None,
+    }
+}
+
+async fn b1_after_a_thousand_successes_the_fifth_failure_of_ten_opens(door: Door) {
+    let breaker = build(fifty_percent_of_ten());
+    calls(&breaker, door, &succeed(), 1000).await;
+    calls(&breaker, door, &fail(), 4).await;
+    assert_eq!((breaker.state(), failures(&breaker)), (State::Closed, (10, 4)));
+    calls(&breaker, door, &fail(), 1).await;
+    assert_eq!(breaker.state(), State::Open);
+}
+
+async fn b1_old_outcomes_leave_a_count_window_one_by_one(door: Door) {
+    let breaker = build(fifty_percent_of_ten());
+    calls(&breaker, door, &fail(), 4).await;
+    calls(&breaker, door, &succeed(), 6).await;
+    assert_eq!(failures(&breaker), (10, 4));
+    for left in (0..4).rev() {
+        calls(&breaker, door, &succeed(), 1).await;
+        assert_eq!(failures(&breaker), (10, left));
+    }
+}
+
+async fn b1_a_time_window_forgets_slice_by_slice(door: Door) {
+    let window = Window::time(secs(1)).min_calls(100);
+    let breaker = build(CircuitBreaker::builder("users").no_failure_runs().failure_rate(0.5, window));
+    calls(&breaker, door, &fail(), 2).await;
+    pass(ms(100)).await;
+    calls(&breaker, door, &fail(), 1).await;
+    pass(ms(899)).await;
+    assert_eq!(failures(&breaker), (3, 3), "one tick before");
+    pass(ms(1)).await;
+    assert_eq!(failures(&breaker), (1, 1), "aged exactly a second is out");
+    pass(ms(100)).await;
+    assert_eq!(failures(&breaker), (0, 0));
+    calls(&breaker, door, &succeed(), 3).await;
+    pass(secs(3_000_000_000)).await;
+    assert_eq!(failures(&breaker), (0, 0), "and so it is after a century");
+}
+
+async fn b1_slices_count_from_the_start_of_the_era(door: Door) {
+    let window = Window::time(secs(1)).min_calls(100);
+    let breaker = build(CircuitBreaker::builder("users").no_failure_runs().failure_rate(0.5, window));
+    pass(ms(50)).await;
+    breaker.reset();
+    pass(ms(99)).await;
+    calls(&breaker, door, &fail(), 1).await;
+    pass(ms(900)).await;
+    assert_eq!(failures(&breaker), (1, 1), "999 ms into the era its first slice is still in");
+    pass(ms(1)).await;
+    assert_eq!(failures(&breaker), (0, 0));
+}
+
+async fn b1_no_rate_is_taken_below_min_calls(door: Door) {
+    let window = Window::calls(100).min_calls(4);
+    let breaker = build(CircuitBreaker::builder("users").no_failure_runs().failure_rate(0.5, window));
+    calls(&breaker, door, &fail(), 3).await;
+    assert_eq!((breaker.state(), breaker.snapshot().counts.failures.rate), (State::Closed, None));
+    calls(&breaker, door, &succeed(), 1).await;
+    let rate = breaker.snapshot().counts.failures.rate;
+    assert_eq!((breaker.state(), rate), (State::Closed, Some(0.75)), "a success does not open");
+    calls(&breaker, door, &fail(), 1).await;
+    assert_eq!(breaker.state(), State::Open);
+}
+
+async fn b1_slow_calls_open_by_their_rate(door: Door) {
+    let builder = CircuitBreaker::builder("users").no_failure_runs().slow_call_rate(0.5, ms(100), Window::calls(4));
+    let breaker = build(builder);
+    calls(&breaker, door, &succeed_after(ms(99)), 4).await;
+    assert_eq!(breaker.snapshot().counts.slow_calls.rate, Some(0.0));
+    calls(&breaker, door, &succeed_after(ms(100)), 1).await;
+    assert_eq!(breaker.snapshot().counts.slow_calls.rate, Some(0.25));
+    let slow_failure = op(|| async {
+        tokio::time::sleep(ms(200)).await;
+        Err(Error::Inner("bad"))
+    });
+    calls(&breaker, door, &slow_failure, 1).await;
+    assert_eq!(breaker.state(), State::Open, "a failed call may be slow too");
+}
+
+async fn b1_each_rule_owns_its_window(door: Door) {
+    let builder = CircuitBreaker::builder("users").failure_rate(1.0, Window::calls(2)).slow_call_rate(
+        1.0,
+        ms(100),
+        Window::time(secs(60)).min_calls(3),
+    );
+    let breaker = build(builder);
+    calls(&breaker, door, &fail(), 1).await;
+    calls(&breaker, door, &succeed_after(ms(100)), 2).await;
+    let Counts { failures, slow_calls, failure_run, .. } = breaker.snapshot().counts;
+    assert_eq!((failures.calls, failures.hits), (2, 0), "the failure has left the window of two");
+    assert_eq!((slow_calls.calls, slow_calls.hits), (3, 2), "the window of a minute holds all");
+    assert_eq!(failure_run, 0);
+    calls(&breaker, door, &fail(), 2).await;
+    assert_eq!(breaker.state(), State::Open);
+}
+
+async fn b1_a_run_must_be_long_enough_and_span_its_time(door: Door) {
+    let breaker = build(CircuitBreaker::builder("users").failure_run(3, secs(1)));
+    calls(&breaker, door, &fail(), 10).await;
+    assert_eq!(breaker.state(), State::Closed, "long, but not for a second");
+    pass(ms(999)).await;
+    calls(&breaker, door, &fail(), 1).await;
+    assert_eq!(breaker.state(), State::Closed);
+    pass(ms(1)).await;
+    calls(&breaker, door, &fail(), 1).await;
+    assert_eq!(breaker.state(), State::Open);
+}
+
+async fn b1_the_default_runs_are_twenty_in_200_ms_and_eight_in_1500_ms(door: Door) {
+    let after = async |count: usize, span| {
+        let breaker = CircuitBreaker::new("users");
+        calls(&breaker, door, &fail(), count - 1).await;
+        pass(span).await;
+        calls(&breaker, door, &fail(), 1).await;
+        breaker.state()
+    };
+    assert_eq!(after(19, ms(1499)).await, State::Closed);
+    assert_eq!(after(20, ms(199)).await, State::Closed);
+    assert_eq!(after(20, ms(200)).await, State::Open);
+    assert_eq!(after(7, secs(60)).await, State::Closed);
+    assert_eq!(after(8, ms(1499)).await, State::Closed);
+    assert_eq!(after(8, ms(1500)).await, State::Open);
+}
+
+async fn b1_unknown_and_dropped_calls_do_not_break_a_run_and_a_success_does(door: Door) {
+    let breaker = build(three_in_a_row());
+    let full = Bulkhead::new("full", 0);
+    let refused = op(move || ready(Err(Error::from_rejected(full.try_acquire().expect_err("it is full")))));
+    calls(&breaker, door, &fail(), 2).await;
+    calls(&breaker, door, &refused, 5).await;
+    drop(breaker.through(door, &hang()));
+    assert_eq!(breaker.snapshot().counts.failure_run, 2);
+    calls(&breaker, door, &succeed(), 1).await;
+    calls(&breaker, door, &fail(), 2).await;
+    assert_eq!(breaker.state(), State::Closed);
+    calls(&breaker, door, &refused, 5).await;
+    calls(&breaker, door, &fail(), 1).await;
+    assert_eq!(breaker.state(), State::Open);
+}
+
+async fn b2_refusals_never_enter_a_window(door: Door) {
+    let breaker = build(fifty_percent_of_ten().required_successes(1));
+    calls(&breaker, door, &fail(), 10).await;
+    calls(&breaker, door, &succeed(), 20).await;
+    assert_eq!(breaker.snapshot().refused, 20);
+    pass(secs(1)).await;
+    calls(&breaker, door, &succeed(), 1).await;
+    assert_eq!((breaker.state(), failures(&breaker)), (State::Closed, (0, 0)));
+}
+
+async fn b2_a_success_never_opens(door: Door) {
+    let breaker = build(fifty_percent_of_ten());
+    calls(&breaker, door, &fail(), 9).await;
+    calls(&breaker, door, &succeed(), 1).await;
+    assert_eq!(breaker.snapshot().counts.failures.rate, Some(0.9));
+    assert_eq!(breaker.state(), State::Closed);
+}
+
+async fn b3_an_outcome_of_an_earlier_era_is_stale_and_changes_nothing(door: Door) {
+    let breaker = build(three_in_a_row().required_successes(1));
+    let late = |outcome: &Op| {
+        let outcome = outcome.clone();
+        op(move || {
+            let outcome = outcome();
+            async move {
+                tokio::time::sleep(secs(5)).await;
+                outcome.await
+            }
+        })
+    };
+    let late_success = breaker.through(door, &late(&succeed()));
+    let late_failures: Vec<_> = (0..3).map(|_| breaker.through(door, &late(&fail()))).collect();
+    half_open(&breaker, door).await;
+    let probe = breaker.through(door, &succeed_after(secs(1)));
+    assert!(late_success.await.is_ok());
+    assert_eq!((breaker.state(), breaker.snapshot().stale), (State::HalfOpen, 1), "it does not close");
+    assert!(probe.await.is_ok());
+    assert_eq!(breaker.state(), State::Closed);
+    futures::future::join_all(late_failures).await;
+    assert_eq!((breaker.state(), breaker.snapshot().stale), (State::Closed, 4), "they do not open");
+    assert_eq!(breaker.snapshot().counts.failure_run, 0);
+
+    for begin_era in [CircuitBreaker::reset, CircuitBreaker::metrics_only, CircuitBreaker::reset] {
+        let before = breaker.through(door, &late(&fail()));
+        begin_era(&breaker);
+        assert!(before.await.is_err());
+        assert_eq!(breaker.snapshot().counts.failure_run, 0);
+    }
+    assert_eq!(breaker.snapshot().stale, 7);
+}
+
+async fn b4_refuses_one_tick_before_and_admits_at_the_instant(door: Door) {
+    let breaker = build(three_in_a_row());
+    open(&breaker, door).await;
+    assert_eq!(refused(breaker.through(door, &succeed()).await), Some(Some(secs(1))));
+    pass(ms(999)).await;
+    assert_eq!(refused(breaker.through(door, &succeed()).await), Some(Some(ms(1))));
+    assert_eq!(breaker.snapshot().time_left, Some(ms(1)));
+    pass(ms(1)).await;
+    assert!(breaker.through(door, &succeed()).await.is_ok());
+}
+
+async fn b4_each_reopening_is_longer_up_to_the_cap(door: Door) {
+    let breaker = build(three_in_a_row().open_growth(3.0).max_open_for(secs(10)));
+    open(&breaker, door).await;
+    for seconds in [1, 3, 9, 10, 10] {
+        assert_eq!(breaker.snapshot().time_left, Some(secs(seconds)));
+        pass(secs(seconds)).await;
+        calls(&breaker, door, &fail(), 1).await;
+    }
+    pass(secs(10)).await;
+    calls(&breaker, door, &succeed(), 2).await;
+    open(&breaker, door).await;
+    assert_eq!(breaker.snapshot().time_left, Some(secs(1)), "once closed, it begins anew");
+}
+
+async fn b4_without_growth_the_opening_is_fixed(door: Door) {
+    let breaker = build(three_in_a_row().open_for(secs(30)).no_open_growth());
+    open(&breaker, door).await;
+    for _ in 0..5 {
+        assert_eq!(breaker.snapshot().time_left, Some(secs(30)));
+        pass(secs(30)).await;
+        calls(&breaker, door, &fail(), 1).await;
+    }
+}
+
+async fn b4_jitter_only_shortens(door: Door) {
+    let lengths = async |seed| {
+        let builder = CircuitBreaker::builder("users").failure_run(1, Duration::ZERO).seed(seed);
+        let breaker = build(builder.open_for(secs(10)).open_jitter(0.2));
+        let mut lengths = Vec::new();
+        for _ in 0..200 {
+            calls(&breaker, door, &fail(), 1).await;
+            let length = breaker.snapshot().time_left.expect("it is open");
+            lengths.push(length);
+            pass(length).await;
+        }
+        lengths
+    };
+    let first = lengths(1).await;
+    assert!(first.iter().all(|length| (secs(8)..=secs(10)).contains(length)), "{first:?}");
+    assert!(first.iter().min() < Some(&ms(8100)) && first.iter().max() > Some(&ms(9900)), "{first:?}");
+    assert_eq!(first, lengths(1).await, "a seed repeats it");
+    assert_ne!(first, lengths(2).await);
+}
+
+async fn b4_stays_open_as_long_as_the_dependency_asks_up_to_the_cap(door: Door) {
+    for (asked, stays) in [(ms(10), secs(1)), (secs(5), secs(5)), (secs(60), secs(10)), (Duration::MAX, secs(10))] {
+        let asks = move |answer: &Answer| match answer {
+            Ok(_) => Verdict::Healthy,
+            Err(_) => Verdict::Transient { retry_after: Some(asked) },
+        };
+        let breaker = three_in_a_row().open_jitter(0.0).build().expect("good settings").classify(classify_fn(asks));
+        calls(&breaker, door, &fail(), 3).await;
+        assert_eq!(breaker.snapshot().time_left, Some(stays), "asked for {asked:?}");
+    }
+}
+
+async fn b4_the_longest_duration_there_is_never_ends(door: Door) {
+    let breaker = build(three_in_a_row().open_for(Duration::MAX).open_growth(f64::MAX));
+    open(&breaker, door).await;
+    pass(secs(3_000_000_000)).await;
+    assert_eq!(refused(breaker.through(door, &succeed()).await), Some(None));
+}
+
+async fn b5_at_most_so_many_probes_run_at_once_over_all_clones(door: Door) {
+    for slots in [1, 3] {
+        let breaker = build(three_in_a_row().probes(slots));
+        half_open(&breaker, door).await;
+        let clones = vec![breaker.clone(); 5];
+        let hang = hang();
+        let mut running: Vec<_> = clones.iter().map(|clone| clone.through(door, &hang)).collect();
+        let admitted = running.iter_mut().filter_map(|call| poll(call).is_pending().then_some(())).count();
+        assert_eq!((admitted, breaker.snapshot().probes_in_flight), (slots, slots));
+        assert_eq!(refused(breaker.through(door, &succeed()).await), Some(None), "no one can tell for how long");
+    }
+}
+
+async fn b5_closes_after_the_required_successes(door: Door) {
+    let breaker = build(three_in_a_row().required_successes(3));
+    half_open(&breaker, door).await;
+    calls(&breaker, door, &succeed(), 2).await;
+    assert_eq!((breaker.state(), breaker.snapshot().counts.probe_successes), (State::HalfOpen, 2));
+    calls(&breaker, door, &succeed(), 1).await;
+    assert_eq!(breaker.state(), State::Closed);
+}
+
+async fn b5_one_failed_probe_reopens(door: Door) {
+    let breaker = build(three_in_a_row().probes(3).required_successes(3));
+    half_open(&breaker, door).await;
+    let other = breaker.through(door, &succeed_after(ms(10)));
+    calls(&breaker, door, &succeed(), 1).await;
+    calls(&breaker, door, &fail(), 1).await;
+    assert_eq!((breaker.state(), breaker.snapshot().time_left), (State::Open, Some(secs(2))));
+    assert!(other.await.is_ok());
+    assert_eq!((breaker.state(), breaker.snapshot().stale), (State::Open, 1), "a probe of the old era is stale");
+}
+
+async fn b5_a_dropped_probe_gives_its_slot_back(door: Door) {
+    let breaker = build(three_in_a_row());
+    half_open(&breaker, door).await;
+    let hang = hang();
+    let mut probe = breaker.through(door, &hang);
+    assert!(poll(&mut probe).is_pending());
+    assert!(refused(breaker.through(door, &succeed()).await).is_some());
+    drop(probe);
+    drop(breaker.through(door, &hang));
+    assert_eq!((breaker.state(), breaker.snapshot().probes_in_flight), (State::HalfOpen, 0));
+    calls(&breaker, door, &succeed(), 2).await;
+    assert_eq!(breaker.state(), State::Closed);
+}
+
+async fn b5_an_ignored_probe_gives_its_slot_back(door: Door) {
+    let breaker = build(three_in_a_row());
+    half_open(&breaker, door).await;
+    let full = Bulkhead::new("full", 0);
+    let refused = op(move || ready(Err(Error::from_rejected(full.try_acquire().expect_err("it is full")))));
+    calls(&breaker, door, &refused, 5).await;
+    let Snapshot { state, probes_in_flight, counts, .. } = breaker.snapshot();
+    assert_eq!((state, probes_in_flight, counts.probe_successes), (State::HalfOpen, 0, 0));
+}
+
+async fn b5_a_panicking_probe_gives_its_slot_back(door: Door) {
+    let breaker = build(three_in_a_row());
+    half_open(&breaker, door).await;
+    let starting = breaker.clone();
+    let panicked = tokio::spawn(async move {
+        let panics = op(|| -> std::future::Ready<Answer> { panic!("while it starts") });
+        starting.through(door, &panics).await
+    });
+    assert!(panicked.await.is_err());
+    let running = breaker.clone();
+    let panicked = tokio::spawn(async move { running.through(door, &op(|| async { panic!("while it runs") })).await });
+    assert!(panicked.await.is_err());
+    assert_eq!((breaker.state(), breaker.snapshot().probes_in_flight), (State::HalfOpen, 0));
+}
+
+async fn b5_a_probe_that_outlives_its_timeout_counts_as_failed(door: Door) {
+    let breaker = build(three_in_a_row().probe_timeout(secs(4)));
+    half_open(&breaker, door).await;
+    let hang = hang();
+    let _hung = breaker.through(door, &hang);
+    pass(ms(3999)).await;
+    assert_eq!(refused(breaker.through(door, &succeed()).await), Some(None), "still its slot");
+    pass(ms(1)).await;
+    assert_eq!(refused(breaker.through(door, &succeed()).await), Some(Some(secs(2))), "reopened, and for longer");
+    pass(secs(2)).await;
+    calls(&breaker, door, &succeed(), 2).await;
+    assert_eq!(breaker.state(), State::Closed);
+}
+
+async fn b5_a_probe_that_ends_after_its_timeout_counts_as_failed(door: Door) {
+    let breaker = build(three_in_a_row().probe_timeout(secs(4)));
+    half_open(&breaker, door).await;
+    assert!(breaker.through(door, &succeed_after(secs(4))).await.is_ok());
+    assert_eq!(breaker.state(), State::Open);
+    pass(secs(2)).await;
+    let hang = hang();
+    let dropped = breaker.through(door, &hang);
+    pass(secs(4)).await;
+    drop(dropped);
+    assert_eq!(breaker.state(), State::Open);
+}
+
+async fn b5_a_black_hole_behind_an_outer_timeout_does_not_keep_it_half_open(door: Door) {
+    let breaker = build(three_in_a_row().count_dropped_after(secs(1)));
+    half_open(&breaker, door).await;
+    for opening in [2, 4, 8] {
+        let swallowed = tokio::time::timeout(secs(1), breaker.through(door, &hang())).await;
+        assert!(swallowed.is_err());
+        assert_eq!(breaker.snapshot().time_left, Some(secs(opening)));
+        pass(secs(opening)).await;
+    }
+}
+
+async fn b6_a_dropped_call_says_nothing_by_default(door: Door) {
+    let breaker = build(three_in_a_row());
+    for _ in 0..10 {
+        let given_up = tokio::time::timeout(secs(60), breaker.through(door, &hang())).await;
+        assert!(given_up.is_err());
+    }
+    assert_eq!((breaker.state(), breaker.snapshot().counts), (State::Closed, Counts::default()));
+}
+
+async fn b6_a_dropped_call_counts_once_it_has_run_for_long(door: Door) {
+    let breaker = build(three_in_a_row().count_dropped_after(secs(1)));
+    let give_up_after = async |span| {
+        let given_up = tokio::time::timeout(span, breaker.through(door, &hang())).await;
+        assert!(given_up.is_err());
+        breaker.snapshot().counts.failure_run
+    };
+    assert_eq!(give_up_after(ms(999)).await, 0);
+    assert_eq!(give_up_after(secs(1)).await, 1);
+    assert_eq!(give_up_after(secs(2)).await, 2);
+    give_up_after(secs(1)).await;
+    assert_eq!(breaker.state(), State::Open);
+}
+
+async fn b7_by_hand(door: Door) {
+    let breaker = build(three_in_a_row());
+    breaker.force_open();
+    assert_eq!(refused(breaker.through(door, &succeed()).await), Some(None));
+    pass(secs(1_000_000)).await;
+    assert_eq!((breaker.state(), breaker.snapshot().time_left), (State::ForcedOpen, None));
+    breaker.force_closed();
+    calls(&breaker, door, &fail(), 100).await;
+    assert_eq!((breaker.state(), breaker.snapshot().counts), (State::ForcedClosed, Counts::default()));
+    breaker.metrics_only();
+    calls(&breaker, door, &fail(), 100).await;
+    assert_eq!((breaker.state(), breaker.snapshot().counts.failure_run), (State::MetricsOnly, 100));
+    breaker.reset();
+    assert_eq!((breaker.state(), breaker.snapshot().counts), (State::Closed, Counts::default()));
+    open(&breaker, door).await;
+    breaker.reset();
+    open(&breaker, door).await;
+    assert_eq!(breaker.snapshot().time_left, Some(secs(1)), "a reset forgets the outage");
+}
+
+async fn b7_each_transition_emits_one_event(door: Door) {
+    let log = Log::new();
+    let breaker = build(three_in_a_row().listener_fn(log.listener()));
+    half_open(&breaker, door).await;
+    calls(&breaker, door, &fail(), 1).await;
+    calls(&breaker, door, &succeed(), 4).await;
+    pass(secs(2)).await;
+    calls(&breaker, door, &succeed(), 2).await;
+    breaker.force_open();
+    breaker.reset();
+    breaker.reset();
+    let (mut transitions, mut refusals) = (Vec::new(), 0);
+    for event in log.take() {
+        match event {
+            CircuitBreakerEvent::Transition { name, transition, .. } => {
+                assert_eq!(name.as_str(), "users");
+                transitions.push(transition);
+            }
+            CircuitBreakerEvent::Refused { retry_after, .. } => {
+                assert_eq!(retry_after, Some(secs(2)));
+                refusals += 1;
+            }
+            _ => unreachable!("there are two kinds"),
+        }
+    }
+    let told: Vec<_> = transitions.iter().map(|told| (told.from, told.to, told.reason, told.era)).collect();
+    assert_eq!(
+        told,
+        [
+            (State::Closed, State::Open, Reason::FailureRun, 1),
+            (State::Open, State::HalfOpen, Reason::OpenForPassed, 2),
+            (State::HalfOpen, State::Open, Reason::ProbeFailed, 3),
+            (State::Open, State::HalfOpen, Reason::OpenForPassed, 4),
+            (State::HalfOpen, State::Closed, Reason::ProbesSucceeded, 5),
+            (State::Closed, State::ForcedOpen, Reason::Forced, 6),
+            (State::ForcedOpen, State::Closed, Reason::Forced, 7),
+            (State::Closed, State::Closed, Reason::Forced, 8),
+        ]
+    );
+    assert_eq!(refusals, 4);
+    let of = |index: usize| -> Transition { transitions[index] };
+    assert_eq!((of(0).counts.failure_run, of(0).open_for), (3, Some(secs(1))), "the counts of the state left");
+    assert_eq!((of(4).counts.probe_successes, of(4).open_for), (2, None));
+    let Outage { lasted, refused, .. } = of(4).outage.expect("it closed after an outage");
+    assert_eq!((lasted, refused), (secs(3), 4));
+    assert_eq!(of(6).outage, None);
+}
+
+async fn g0_the_call_itself_decides_and_starts(door: Door) {
+    let breaker = build(three_in_a_row());
+    let (flaky, starts) = fail_times(usize::MAX);
+    let call = breaker.through(door, &flaky);
+    assert_eq!(starts.load(SeqCst), 1, "it has started before anyone polls it");
+    breaker.force_open();
+    assert!(refused(call.await).is_none(), "and is not refused any more");
+    let decided = breaker.through(door, &flaky);
+    breaker.reset();
+    assert!(refused(decided.await).is_some());
+}
+
+async fn g1_the_operation_is_dropped_before_its_slot_returns(door: Door) {
+    struct Seen(CircuitBreaker, Arc<AtomicUsize>);
+    impl Drop for Seen {
+        fn drop(&mut self) {
+            self.1.store(self.0.snapshot().probes_in_flight, SeqCst);
+        }
+    }
+    for is_dropped in [true, false] {
+        let breaker = build(three_in_a_row());
+        half_open(&breaker, door).await;
+        let slots_taken = Arc::new(AtomicUsize::new(9));
+        let (watched, slots) = (breaker.clone(), slots_taken.clone());
+        let watching = op(move || {
+            let seen = Seen(watched.clone(), slots.clone());
+            async move {
+                let _seen = seen;
+                if is_dropped { pending().await } else { Ok(1) }
+            }
+        });
+        let mut call = breaker.through(door, &watching);
+        assert_eq!(poll(&mut call).is_pending(), is_dropped);
+        drop(call);
+        assert_eq!((slots_taken.load(SeqCst), breaker.snapshot().probes_in_flight), (1, 0));
+    }
+}
+
+async fn g1_a_slot_returns_when_the_call_completes_though_the_future_is_kept(door: Door) {
+    let breaker = build(three_in_a_row().required_successes(9));
+    half_open(&breaker, door).await;
+    let succeed = succeed();
+    let mut finished = breaker.through(door, &succeed);
+    assert!(poll(&mut finished).is_ready());
+    assert_eq!(breaker.snapshot().probes_in_flight, 0);
+    drop(finished);
+    assert_eq!(breaker.snapshot().counts.probe_successes, 1);
+}
+
+async fn g2_a_panic_counts_as_a_dropped_call(door: Door) {
+    let breaker = build(three_in_a_row());
+    for _ in 0..5 {
+        let panicking = breaker.clone();
+        let call = async move { panicking.through(door, &op(|| async { panic!("operation") })).await };
+        assert!(tokio::spawn(call).await.is_err());
+        let panicking = breaker.classify(classify_fn(|_: &Answer| -> Verdict { panic!("classifier") }));
+        assert!(tokio::spawn(async move { panicking.through(door, &succeed()).await }).await.is_err());
+    }
+    assert_eq!((breaker.state(), breaker.snapshot().counts), (State::Closed, Counts::default()));
+    open(&breaker, door).await;
+}
+
+async fn g2_a_panicking_listener_is_caught(door: Door) {
+    let breaker = build(three_in_a_row().listener_fn(|_| panic!("listener")).required_successes(1));
+    let hook = panic::take_hook();
+    panic::set_hook(Box::new(|_| {}));
+    half_open(&breaker, door).await;
+    calls(&breaker, door, &succeed(), 1).await;
+    panic::set_hook(hook);
+    assert_eq!(breaker.state(), State::Closed);
+}
+
+async fn g6_reading_makes_no_transition(door: Door) {
+    let log = Log::new();
+    let breaker = build(three_in_a_row().listener_fn(log.listener()));
+    half_open(&breaker, door).await;
+    assert_eq!(log.take().len(), 1);
+    let Snapshot { state, era, time_left, .. } = breaker.snapshot();
+    assert_eq!((state, era, time_left), (State::HalfOpen, 1, None), "it reads half-open, in the era of the opening");
+    assert_eq!(log.take(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn b5_five_clones_on_five_threads_and_one_slot_admit_one() {
+    let breaker = build(three_in_a_row());
+    half_open(&breaker, Door::Plain).await;
+    let clock = tokio::runtime::Handle::current();
+    let acquire = || {
+        let _paused = clock.enter();
+        breaker.clone().try_acquire()
+    };
+    let permits: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..5).map(|_| scope.spawn(acquire)).collect();
+        threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
+    });
+    assert_eq!(permits.iter().filter(|permit| permit.is_ok()).count(), 1);
+}
+
+#[test]
+fn g5_threads_lose_no_outcome() {
+    let window = Window::calls(1 << 16);
+    let breaker = build(CircuitBreaker::builder("users").no_failure_runs().failure_rate(1.0, window));
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let breaker = &breaker;
+            scope.spawn(move || {
+                for call in 0..8000 {
+                    let permit = breaker.try_acquire().expect("it is closed");
+                    if (call + thread) % 10 == 0 { permit.failure() } else { permit.success() }
+                }
+            });
+        }
+    });
+    assert_eq!(failures(&breaker), (32_000, 3200));
+}
+
+#[tokio::test(start_paused = true)]
+async fn b5_permits_alone_drive_the_circuit() {
+    let breaker = build(three_in_a_row());
+    for _ in 0..3 {
+        breaker.try_acquire().expect("it is closed").failure();
+    }
+    let rejected = breaker.try_acquire().expect_err("it is open");
+    assert_eq!((rejected.retry_after(), rejected.was_started()), (Some(secs(1)), false));
+    pass(secs(1)).await;
+    drop(breaker.try_acquire().expect("a probe"));
+    breaker.try_acquire().expect("its slot is back").success();
+    breaker.try_acquire().expect("a probe").record(Verdict::Healthy);
+    assert_eq!(breaker.state(), State::Closed);
+}
+
+/// Ready when told to be, and counts how often it is asked.
+#[derive(Clone)]
+struct Reluctant {
+    polls: Arc<AtomicUsize>,
+    readiness: Arc<dyn Fn() -> Poll<Result<(), Failure>> + Send + Sync>,
+}
+
+impl Reluctant {
+    fn new(readiness: impl Fn() -> Poll<Result<(), Failure>> + Send + Sync + 'static) -> Self {
+        Self { polls: Arc::default(), readiness: Arc::new(readiness) }
+    }
+}
+
+impl Service<u32> for Reluctant {
+    type Response = u32;
+    type Error = Failure;
+    type Future = std::future::Ready<Answer>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        self.polls.fetch_add(1, SeqCst);
+        (self.readiness)()
+    }
+
+    fn call(&mut self, request: u32) -> Self::Future {
+        ready(Ok(request))
+    }
+}
+
+fn poll_ready<S: Service<u32>>(service: &mut S) -> Poll<Result<(), S::Error>> {
+    service.poll_ready(&mut Context::from_waker(Waker::noop()))
+}
+
+#[tokio::test(start_paused = true)]
+async fn b8_an_open_circuit_is_ready_without_asking_and_refuses_in_call() {
+    let breaker = build(three_in_a_row());
+    let inner = Reluctant::new(|| Poll::Pending);
+    let mut service = breaker.layer().layer(inner.clone());
+    assert!(poll_ready(&mut service).is_pending());
+    open(&breaker, Door::Plain).await;
+    assert!(poll_ready(&mut service).is_ready());
+    assert_eq!(inner.polls.load(SeqCst), 1);
+    assert_eq!(refused(service.call(1).await), Some(Some(secs(1))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn b8_a_refusal_is_remembered_until_call_and_decided_anew() {
+    let breaker = build(three_in_a_row());
+    let inner = Reluctant::new(|| Poll::Ready(Ok(())));
+    let mut service = breaker.layer().layer(inner.clone());
+    open(&breaker, Door::Plain).await;
+    assert!(poll_ready(&mut service).is_ready());
+    let mut clone = service.clone();
+    pass(secs(1)).await;
+    assert!(refused(service.call(1).await).is_some(), "the inner service was never asked");
+    assert!(service.ready().await.expect("ready").call(1).await.is_ok());
+    assert!(clone.ready().await.expect("ready").call(1).await.is_ok(), "a clone remembers no refusal");
+    assert_eq!(inner.polls.load(SeqCst), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn b8_half_open_with_its_slots_taken_is_ready_and_refuses() {
+    let breaker = build(three_in_a_row().probe_timeout(secs(4)));
+    half_open(&breaker, Door::Plain).await;
+    let _probe = breaker.try_acquire().expect("a probe");
+    let inner = Reluctant::new(|| Poll::Pending);
+    let mut service = breaker.layer().layer(inner.clone());
+    assert!(poll_ready(&mut service).is_ready());
+    assert_eq!(refused(service.call(1).await), Some(None));
+    pass(secs(4)).await;
+    assert!(poll_ready(&mut service).is_ready(), "the probe ran too long, so it has reopened");
+    assert_eq!(refused(service.call(1).await), Some(Some(secs(2))));
+    assert_eq!(inner.polls.load(SeqCst), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn b8_one_layer_on_fifty_failing_services_refuses_47() {
+    let breaker = build(three_in_a_row());
+    let layer = breaker.layer();
+    let mut refusals = 0;
+    for _ in 0..50 {
+        let service = layer.layer(Perform::default());
+        refusals += usize::from(refused(service.oneshot(fail()).await).is_some());
+    }
+    assert_eq!(refusals, 47);
+}
+
+#[tokio::test(start_paused = true)]
+async fn g7_a_readiness_error_passes_through_and_counts_once() {
+    let breaker = build(three_in_a_row());
+    for run in 1..=3 {
+        let inner = Reluctant::new(|| Poll::Ready(Err(Error::Inner("dead"))));
+        let mut service = breaker.layer().layer(inner);
+        assert!(matches!(poll_ready(&mut service), Poll::Ready(Err(Error::Inner("dead")))));
+        let snapshot = breaker.snapshot();
+        assert!(snapshot.counts.failure_run == run || snapshot.state == State::Open);
+    }
+    assert_eq!(breaker.state(), State::Open);
+    pass(secs(1)).await;
+    let mut service = breaker.layer().layer(Reluctant::new(|| Poll::Ready(Err(Error::Inner("dead")))));
+    assert!(matches!(poll_ready(&mut service), Poll::Ready(Err(Error::Inner("dead")))));
+    assert_eq!(breaker.snapshot().time_left, Some(secs(2)), "a probe that failed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn g7_a_refusal_after_readiness_keeps_that_readiness_for_the_next_call() {
+    let breaker = build(three_in_a_row());
+    let mut service = breaker.layer().layer(Perform::default());
+    service.ready().await.expect("ready");
+    open(&breaker, Door::Plain).await;
+    assert!(refused(service.call(succeed()).await).is_some());
+    pass(secs(1)).await;
+    assert!(service.call(succeed()).await.is_ok(), "`Perform` panics when it is not ready");
+}

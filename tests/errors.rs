@@ -1,0 +1,446 @@
+//! How errors carry a refusal, and how it is found again: section 2 of the design.
+
+use std::{
+    error::Error as StdError,
+    fmt,
+    future::{Future, pending, ready},
+    io,
+    sync::atomic::{AtomicUsize, Ordering::SeqCst},
+    time::Duration,
+};
+
+use withstand::{
+    Bulkhead, CarriesRejected, CircuitBreaker, Error, Name, Rejected, RetryWithBackoff, Timeout, carries_rejected, lift,
+};
+
+type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// An application's own error, as the documentation advises.
+#[derive(Debug, thiserror::Error)]
+enum ApiError {
+    #[error("no such user")]
+    NoSuchUser,
+    #[error("{0}")]
+    Policy(#[source] Rejected),
+}
+carries_rejected!(ApiError, Policy);
+
+/// A chain's upper link.
+#[derive(Debug, thiserror::Error)]
+#[error("while fetching the user")]
+struct While<E: StdError + 'static>(#[source] E);
+
+/// A circuit that opened this very moment, for ten seconds.
+fn circuit_open() -> Rejected {
+    let breaker = CircuitBreaker::builder("users")
+        .failure_run(1, Duration::ZERO)
+        .open_for(Duration::from_secs(10))
+        .no_open_jitter()
+        .build()
+        .expect("the settings are good");
+    breaker.try_acquire().expect("it is closed").failure();
+    breaker.try_acquire().expect_err("it is open")
+}
+
+fn bulkhead_full() -> Rejected {
+    Bulkhead::new("api", 0).try_acquire().expect_err("it has no slots")
+}
+
+async fn timed_out() -> Rejected {
+    let timeout = Timeout::new(Duration::from_millis(20)).named("per try");
+    match timeout.call(pending::<Result<(), Error<()>>>).await {
+        Err(Error::Rejected(rejected)) => rejected,
+        other => panic!("it never ends, and yet: {other:?}"),
+    }
+}
+
+async fn each_refusal() -> [Rejected; 3] {
+    [circuit_open(), bulkhead_full(), timed_out().await]
+}
+
+mod a_refusal_tells {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn of_an_open_circuit_its_name_and_the_time_left_and_that_nothing_was_started() {
+        let rejected = circuit_open();
+        assert_eq!(rejected.name(), Some("users"));
+        assert_eq!(rejected.retry_after(), Some(Duration::from_secs(10)));
+        assert!(!rejected.was_started());
+        assert!(matches!(&rejected, Rejected::CircuitOpen(open) if open.name() == "users"));
+        assert_eq!(rejected.to_string(), "circuit `users` is open, for another 10s");
+    }
+
+    #[test]
+    fn of_a_circuit_forced_open_no_time_left() {
+        let breaker = CircuitBreaker::new("users");
+        breaker.force_open();
+        let rejected = breaker.try_acquire().unwrap_err();
+        assert_eq!(rejected.retry_after(), None);
+        assert_eq!(rejected.to_string(), "circuit `users` is open");
+    }
+
+    #[test]
+    fn of_a_full_bulkhead_its_name_and_limit_and_that_nothing_was_started() {
+        let bulkhead = Bulkhead::new("api", 1);
+        let _slot = bulkhead.try_acquire().unwrap();
+        let rejected = bulkhead.try_acquire().unwrap_err();
+        assert_eq!((rejected.name(), rejected.retry_after()), (Some("api"), None));
+        assert!(!rejected.was_started());
+        assert!(matches!(&rejected, Rejected::BulkheadFull(full) if full.limit() == 1 && full.waited().is_none()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_a_wait_in_vain_how_long_it_was() {
+        let wait = Duration::from_millis(30);
+        let bulkhead = Bulkhead::builder("api", 0).queue(1, wait).build().unwrap();
+        let rejected = bulkhead.acquire().await.unwrap_err();
+        assert!(matches!(&rejected, Rejected::BulkheadFull(full) if full.waited() == Some(wait)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_a_timeout_its_name_and_limit_and_that_the_operation_was_started() {
+        let rejected = timed_out().await;
+        assert_eq!((rejected.name(), rejected.retry_after()), (Some("per try"), None));
+        assert!(rejected.was_started());
+        assert!(matches!(&rejected, Rejected::TimedOut(elapsed) if elapsed.limit() == Duration::from_millis(20)));
+    }
+
+    #[tokio::test]
+    async fn of_a_timeout_without_a_name_none() {
+        let answer = Timeout::new(Duration::ZERO).call(pending::<Result<(), ApiError>>).await;
+        assert_eq!(answer.unwrap_err().as_rejected().unwrap().name(), None);
+    }
+}
+
+mod carriers {
+    use super::*;
+
+    /// Whether `E` takes in what each policy has to say, and gives it back.
+    async fn carries_what_each_policy_says<E: CarriesRejected>() {
+        for rejected in each_refusal().await {
+            assert_eq!(E::from_rejected(rejected.clone()).as_rejected(), Some(&rejected));
+        }
+        let never = || pending::<Result<(), E>>();
+        let breaker = CircuitBreaker::new("users");
+        breaker.force_open();
+        assert!(matches!(refusal(breaker.call(never)).await, Rejected::CircuitOpen(_)));
+        assert!(matches!(refusal(Bulkhead::new("api", 0).call(never)).await, Rejected::BulkheadFull(_)));
+        assert!(matches!(refusal(Timeout::new(Duration::ZERO).call(never)).await, Rejected::TimedOut(_)));
+    }
+
+    async fn refusal<E: CarriesRejected>(call: impl Future<Output = Result<(), E>>) -> Rejected {
+        call.await.expect_err("it is refused").as_rejected().expect("it carries the refusal").clone()
+    }
+
+    fn carries_nothing_else<E: CarriesRejected>(error: E) {
+        assert_eq!(error.as_rejected(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_enum_of_ones_own_with_one_line() {
+        carries_what_each_policy_says::<ApiError>().await;
+        carries_nothing_else(ApiError::NoSuchUser);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_enum_of_ones_own_that_is_generic_or_has_no_other_variant() {
+        #[derive(Debug)]
+        enum Either<E> {
+            Theirs(E),
+            Policy(Rejected),
+        }
+        carries_rejected!(Either<String>, Policy);
+        #[derive(Debug)]
+        enum Only {
+            Policy(Rejected),
+        }
+        carries_rejected!(Only, Policy);
+
+        carries_what_each_policy_says::<Either<String>>().await;
+        carries_nothing_else(Either::Theirs("bad".to_owned()));
+        carries_what_each_policy_says::<Only>().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_box_of_any_error() {
+        carries_what_each_policy_says::<BoxError>().await;
+        carries_nothing_else(BoxError::from("bad"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_io_error() {
+        carries_what_each_policy_says::<io::Error>().await;
+        carries_nothing_else(io::Error::other("bad"));
+        carries_nothing_else(io::Error::from(io::ErrorKind::TimedOut));
+    }
+
+    #[cfg(feature = "anyhow")]
+    #[tokio::test(start_paused = true)]
+    async fn an_anyhow_error() {
+        carries_what_each_policy_says::<anyhow::Error>().await;
+        carries_nothing_else(anyhow::anyhow!("bad"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_foreign_error_lifted() {
+        carries_what_each_policy_says::<Error<fmt::Error>>().await;
+        carries_nothing_else(Error::Inner(fmt::Error));
+    }
+}
+
+mod a_refusal_is_found {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn on_its_own_and_anywhere_in_a_chain() {
+        for rejected in each_refusal().await {
+            assert_eq!(Rejected::find(&rejected), Some(&rejected));
+            let chain = While(While(ApiError::Policy(rejected.clone())));
+            assert_eq!(Rejected::find(&chain), Some(&rejected));
+            let boxed: BoxError = Box::new(chain);
+            assert_eq!(boxed.as_rejected(), Some(&rejected));
+        }
+        assert_eq!(Rejected::find(&While(ApiError::NoSuchUser)), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn in_an_io_error_though_its_source_skips_it() {
+        for rejected in each_refusal().await {
+            let error = io::Error::from_rejected(rejected.clone());
+            assert!(error.source().is_none(), "else there is nothing to prove");
+            assert_eq!(Rejected::find(&error), Some(&rejected));
+            assert_eq!(Rejected::find(&While(io::Error::other(While(error)))), Some(&rejected));
+        }
+    }
+
+    #[test]
+    fn not_behind_a_transparent_variant_which_the_documentation_warns_of() {
+        #[derive(Debug, thiserror::Error)]
+        enum Transparent {
+            #[error(transparent)]
+            Policy(Rejected),
+        }
+        assert_eq!(Rejected::find(&Transparent::Policy(bulkhead_full())), None);
+    }
+
+    #[cfg(feature = "anyhow")]
+    #[tokio::test(start_paused = true)]
+    async fn in_an_anyhow_error_under_its_context() {
+        use anyhow::Context;
+
+        for rejected in each_refusal().await {
+            let error = anyhow::Error::from_rejected(rejected.clone()).context("fetching").context("answering");
+            assert_eq!(error.as_rejected(), Some(&rejected));
+            let error = Err::<(), _>(ApiError::Policy(rejected.clone())).context("fetching").unwrap_err();
+            assert_eq!(error.as_rejected(), Some(&rejected));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_io_error_has_the_kind_timed_out_for_a_timeout_alone() {
+    let kinds = each_refusal().await.map(|rejected| io::Error::from_rejected(rejected).kind());
+    assert_eq!(kinds, [io::ErrorKind::Other, io::ErrorKind::Other, io::ErrorKind::TimedOut]);
+}
+
+mod error_of_e {
+    use super::*;
+
+    #[test]
+    fn reads_like_what_it_holds() {
+        assert_eq!(Error::Inner(ApiError::NoSuchUser).to_string(), "no such user");
+        assert_eq!(Error::<ApiError>::Rejected(bulkhead_full()).to_string(), bulkhead_full().to_string());
+    }
+
+    #[test]
+    fn has_the_sources_of_the_error_it_holds() {
+        let error = Error::Inner(While(ApiError::NoSuchUser));
+        assert!(matches!(error.source().unwrap().downcast_ref(), Some(ApiError::NoSuchUser)));
+        assert!(Error::Inner(ApiError::NoSuchUser).source().is_none());
+    }
+
+    #[test]
+    fn has_the_refusal_it_holds_as_its_source() {
+        let error = Error::<ApiError>::Rejected(bulkhead_full());
+        assert_eq!(error.source().unwrap().downcast_ref(), Some(&bulkhead_full()));
+    }
+
+    #[test]
+    fn gives_the_foreign_error_back() {
+        assert_eq!(Error::Inner("bad").into_inner(), Some("bad"));
+        assert_eq!(Error::<&str>::Rejected(bulkhead_full()).into_inner(), None);
+    }
+}
+
+mod lifting {
+    use super::*;
+
+    #[tokio::test]
+    async fn leaves_answers_alone_and_makes_room_beside_the_error() {
+        assert_eq!(lift(ready(Ok::<_, &str>(1))).await, Ok(1));
+        assert_eq!(lift(ready(Err::<u32, _>("bad"))).await, Err(Error::Inner("bad")));
+    }
+
+    async fn down() -> Result<(), fmt::Error> {
+        Err(fmt::Error)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn once_lets_a_retry_see_the_refusal() {
+        let (retry, breaker) = (RetryWithBackoff::new("users"), CircuitBreaker::new("users"));
+        breaker.force_open();
+        let answer = retry.call(|| breaker.call(|| lift(down()))).await;
+        assert!(matches!(answer, Err(Error::Rejected(Rejected::CircuitOpen(_)))));
+        assert_eq!(breaker.snapshot().refused, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn twice_hides_the_refusal_from_a_retry_which_the_documentation_warns_of() {
+        let (retry, breaker) = (RetryWithBackoff::new("users"), CircuitBreaker::new("users"));
+        breaker.force_open();
+        let error = retry.call(|| lift(breaker.call(|| lift(down())))).await.unwrap_err();
+        assert_eq!(breaker.snapshot().refused, 3, "the retry took the refusal for a failure");
+        assert_eq!(error.as_rejected(), None);
+        assert!(Rejected::find(&error).is_some(), "a search still finds it");
+    }
+}
+
+mod names {
+    use allocation_counter::measure;
+
+    use super::*;
+
+    fn allocations<R>(act: impl FnOnce() -> R) -> u64 {
+        measure(|| drop(act())).count_total
+    }
+
+    #[test]
+    fn a_literal_costs_no_allocation_to_take_or_to_clone() {
+        assert_eq!(allocations(|| Name::from("users").clone()), 0);
+        assert_eq!(allocations(|| Timeout::new(Duration::ZERO).named("users").clone()), 0);
+    }
+
+    #[test]
+    fn one_made_at_run_time_is_shared_by_its_clones() {
+        let name = Name::from(format!("users-{}", 7));
+        assert_eq!(allocations(|| name.clone()), 0);
+        assert_eq!(name.clone().as_str().as_ptr(), name.as_str().as_ptr());
+    }
+
+    #[test]
+    fn a_refusal_allocates_nothing_and_neither_does_its_clone() {
+        let breaker = CircuitBreaker::new("users");
+        breaker.force_open();
+        let bulkhead = Bulkhead::new("api", 0);
+        assert_eq!(allocations(|| breaker.try_acquire()), 0);
+        assert_eq!(allocations(|| bulkhead.try_acquire()), 0);
+        let rejected = circuit_open();
+        assert_eq!(allocations(|| rejected.clone()), 0);
+    }
+
+    #[test]
+    fn are_equal_if_they_read_the_same() {
+        assert_eq!(Name::from("users"), Name::from("users".to_owned()));
+        assert_ne!(Name::from("users"), Name::from("api"));
+        assert_eq!(format!("{0} {0:?}", Name::from("users")), r#"users "users""#);
+    }
+}
+
+#[cfg(feature = "tower")]
+mod in_tower {
+    use std::{
+        sync::Arc,
+        task::{Context, Poll},
+    };
+
+    use tower::{
+        Layer, Service, ServiceBuilder, ServiceExt,
+        buffer::{Buffer, error::ServiceError},
+        service_fn,
+    };
+    use withstand::LiftLayer;
+
+    use super::*;
+
+    /// Fails each time it is asked whether it is ready.
+    #[derive(Clone)]
+    struct NeverReady<E>(fn() -> E);
+
+    impl<E> Service<u32> for NeverReady<E> {
+        type Response = u32;
+        type Error = E;
+        type Future = std::future::Pending<Result<u32, E>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), E>> {
+            Poll::Ready(Err((self.0)()))
+        }
+
+        fn call(&mut self, _: u32) -> Self::Future {
+            unreachable!("it is never ready")
+        }
+    }
+
+    /// Fails every call, and counts them.
+    fn down() -> (impl Service<u32, Response = u32, Error = BoxError, Future: Send> + Clone, Arc<AtomicUsize>) {
+        let starts = Arc::new(AtomicUsize::new(0));
+        let counted = starts.clone();
+        let service = service_fn(move |_| {
+            counted.fetch_add(1, SeqCst);
+            ready(Err(BoxError::from("down")))
+        });
+        (service, starts)
+    }
+
+    #[tokio::test]
+    async fn lift_layer_lifts_what_a_call_and_what_readiness_says() {
+        let echo = LiftLayer.layer(service_fn(|n: u32| ready(if n > 0 { Ok(n) } else { Err("zero") })));
+        assert_eq!(echo.clone().oneshot(7).await, Ok(7));
+        assert_eq!(echo.oneshot(0).await, Err(Error::Inner("zero")));
+        let unready = LiftLayer.layer(NeverReady(|| "unready"));
+        assert_eq!(unready.oneshot(7).await, Err(Error::Inner("unready")));
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_found_behind_buffer() {
+        let (service, starts) = down();
+        let service = Buffer::new(ServiceBuilder::new().layer(Bulkhead::new("api", 0).layer()).service(service), 4);
+        let error = service.oneshot(1).await.unwrap_err();
+        assert_eq!(error.as_rejected(), Some(&bulkhead_full()));
+        assert_eq!(starts.load(SeqCst), 0);
+    }
+
+    #[tokio::test]
+    async fn a_lifted_refusal_is_found_behind_buffer() {
+        let service = service_fn(|n: u32| ready(Ok::<_, fmt::Error>(n)));
+        let service = ServiceBuilder::new().layer(Bulkhead::new("api", 0).layer()).layer(LiftLayer).service(service);
+        let error = Buffer::new(service, 4).oneshot(1).await.unwrap_err();
+        assert_eq!(error.as_rejected(), Some(&bulkhead_full()));
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_found_inside_the_error_that_buffer_wraps_it_in() {
+        let service = Buffer::new(NeverReady(|| BoxError::from_rejected(bulkhead_full())), 4);
+        let error = service.oneshot(1).await.unwrap_err();
+        assert!(error.is::<ServiceError>(), "else there is nothing to prove: {error:?}");
+        assert_eq!(error.as_rejected(), Some(&bulkhead_full()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn retry_sees_an_open_circuit_through_buffer_and_does_not_hammer_it() {
+        let (service, starts) = down();
+        let breaker = CircuitBreaker::new("users");
+        let guarded = ServiceBuilder::new().layer(breaker.layer()).service(service);
+        let service =
+            ServiceBuilder::new().layer(RetryWithBackoff::new("users").layer()).service(Buffer::new(guarded, 4));
+
+        assert!(service.clone().oneshot(1).await.unwrap_err().as_rejected().is_none());
+        assert_eq!(starts.load(SeqCst), 3, "what failed is tried again through the buffer");
+
+        breaker.force_open();
+        let error = service.oneshot(1).await.unwrap_err();
+        assert!(matches!(error.as_rejected(), Some(Rejected::CircuitOpen(_))));
+        assert_eq!(breaker.snapshot().refused, 1, "one call, one refusal");
+        assert_eq!(starts.load(SeqCst), 3, "and the dependency was spared");
+    }
+}

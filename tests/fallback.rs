@@ -1,0 +1,248 @@
+//! The fallback's laws, F1 and F2, and what G1 to G7 ask of it.
+#![cfg(feature = "tower")]
+#![allow(clippy::disallowed_methods, reason = "tokio's clock, paused")]
+
+mod support;
+
+use std::{
+    future::{pending, ready},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+};
+
+use support::*;
+use tower::{Layer, ServiceExt, buffer::Buffer, service_fn};
+use withstand::{Bulkhead, CarriesRejected, Error, Fallback, FallbackEvent, Verdict, classify_fn};
+
+both_doors! {
+    f1_a_value_stands_in,
+    f1_a_function_of_the_error_stands_in,
+    f1_an_async_function_of_the_error_stands_in,
+    f1_a_function_of_the_whole_result_stands_in,
+    f1_an_async_function_of_the_whole_result_stands_in,
+    f2_runs_only_for_the_results_it_was_told_to_handle,
+    f2_handles_our_own_refusals_too,
+    f2_runs_at_most_once_and_its_own_failure_is_what_the_caller_gets,
+    f2_the_event_has_the_first_error_and_then_its_own,
+    f2_a_function_of_the_error_leaves_an_answer_alone,
+    g0_the_operation_starts_in_the_call_and_what_stands_in_does_not,
+    g1_the_operation_is_gone_before_anything_stands_in,
+    g1_a_dropped_call_drops_what_stands_in,
+    g2_a_panic_propagates_and_the_fallback_works_on,
+    g2_a_panicking_listener_is_caught,
+}
+
+/// Answers of 503 and above count as failed.
+fn by_number() -> impl withstand::Classify<u32, Failure> + Clone + Send + Sync {
+    classify_fn(|answer: &Answer| match answer {
+        Ok(503..) => Verdict::TRANSIENT,
+        Ok(_) => Verdict::Healthy,
+        Err(_) => Verdict::Failed,
+    })
+}
+
+fn unavailable() -> Op {
+    op(|| ready(Ok(503)))
+}
+
+async fn f1_a_value_stands_in(door: Door) {
+    let fallback = Fallback::value(7);
+    assert_eq!(fallback.through(door, &fail()).await, Ok(7));
+    assert_eq!(fallback.through(door, &succeed()).await, Ok(1));
+}
+
+async fn f1_a_function_of_the_error_stands_in(door: Door) {
+    let fallback = Fallback::from_fn(|error: Failure| if error == Error::Inner("bad") { Ok(7) } else { Err(error) });
+    assert_eq!(fallback.through(door, &fail()).await, Ok(7));
+    let other = op(|| ready(Err(Error::Inner("other"))));
+    assert_eq!(fallback.through(door, &other).await, Err(Error::Inner("other")));
+}
+
+async fn f1_an_async_function_of_the_error_stands_in(door: Door) {
+    let fallback = Fallback::from_async_fn(|_: Failure| async {
+        tokio::time::sleep(secs(1)).await;
+        Ok(7)
+    });
+    assert_eq!(fallback.through(door, &fail()).await, Ok(7));
+}
+
+async fn f1_a_function_of_the_whole_result_stands_in(door: Door) {
+    let fallback = Fallback::from_result_fn(|answer: Answer| answer.map(|number| number + 1)).classify(by_number());
+    assert_eq!(fallback.through(door, &unavailable()).await, Ok(504));
+    assert_eq!(fallback.through(door, &succeed()).await, Ok(1));
+}
+
+async fn f1_an_async_function_of_the_whole_result_stands_in(door: Door) {
+    let fallback = Fallback::from_async_result_fn(|answer: Answer| async move { answer.map(|number| number + 1) });
+    assert_eq!(fallback.through(door, &fail()).await, Err(Error::Inner("bad")));
+    assert_eq!(fallback.classify(by_number()).through(door, &unavailable()).await, Ok(504));
+}
+
+async fn f2_runs_only_for_the_results_it_was_told_to_handle(door: Door) {
+    let only_bad = Fallback::value(7).only_fn(|error: &Failure| *error == Error::Inner("bad"));
+    assert_eq!(only_bad.through(door, &fail()).await, Ok(7));
+    let other = op(|| ready(Err(Error::Inner("other"))));
+    assert_eq!(only_bad.through(door, &other).await, Err(Error::Inner("other")));
+    assert_eq!(Fallback::value(7).through(door, &unavailable()).await, Ok(503), "answers are left alone by default");
+    assert_eq!(Fallback::value(7).classify(by_number()).through(door, &unavailable()).await, Ok(7));
+    let healthy = Fallback::value(7).classify(classify_fn(|_: &Answer| Verdict::Healthy));
+    assert_eq!(healthy.through(door, &fail()).await, Err(Error::Inner("bad")));
+}
+
+async fn f2_handles_our_own_refusals_too(door: Door) {
+    let full = Bulkhead::new("full", 0);
+    let refused = op(move || ready(Err(Error::from_rejected(full.try_acquire().expect_err("it is full")))));
+    assert_eq!(Fallback::value(7).through(door, &refused).await, Ok(7));
+    assert_eq!(Fallback::value(7).classify(withstand::ByError).through(door, &refused).await, Ok(7));
+}
+
+async fn f2_runs_at_most_once_and_its_own_failure_is_what_the_caller_gets(door: Door) {
+    let runs = Arc::new(AtomicUsize::new(0));
+    let counted = runs.clone();
+    let fallback = Fallback::from_fn(move |_: Failure| {
+        counted.fetch_add(1, SeqCst);
+        Err(Error::Inner("fallback"))
+    });
+    assert_eq!(fallback.through(door, &fail()).await, Err(Error::Inner("fallback")));
+    assert_eq!(runs.load(SeqCst), 1);
+    assert_eq!(fallback.through(door, &succeed()).await, Ok(1));
+    assert_eq!(runs.load(SeqCst), 1);
+}
+
+async fn f2_the_event_has_the_first_error_and_then_its_own(door: Door) {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let heard = told.clone();
+    let fallback = Fallback::from_fn(|_: Failure| Answer::Err(Error::Inner("fallback"))).named("users").listener_fn(
+        move |event: &FallbackEvent<'_, u32, Failure>| {
+            let said = match event {
+                FallbackEvent::SteppedIn { name, result, .. } => format!("{name:?} for {result:?}"),
+                FallbackEvent::Failed { name, error, .. } => format!("{name:?} failed: {error}"),
+                _ => unreachable!("there are two kinds"),
+            };
+            heard.lock().expect("no panic").push(said);
+        },
+    );
+    assert!(fallback.through(door, &fail()).await.is_err());
+    assert!(fallback.through(door, &succeed()).await.is_ok());
+    let told = told.lock().expect("no panic");
+    assert_eq!(*told, [r#"Some("users") for Err(Inner("bad"))"#, r#"Some("users") failed: fallback"#]);
+}
+
+async fn f2_a_function_of_the_error_leaves_an_answer_alone(door: Door) {
+    let fallback = Fallback::from_fn(|_: Failure| Ok(7)).classify(by_number());
+    assert_eq!(fallback.through(door, &unavailable()).await, Ok(503));
+}
+
+async fn g0_the_operation_starts_in_the_call_and_what_stands_in_does_not(door: Door) {
+    let runs = Arc::new(AtomicUsize::new(0));
+    let counted = runs.clone();
+    let fallback = Fallback::from_fn(move |_: Failure| Ok(counted.fetch_add(1, SeqCst) as u32));
+    let (failing, starts) = fail_times(usize::MAX);
+    let call = fallback.through(door, &failing);
+    assert_eq!((starts.load(SeqCst), runs.load(SeqCst)), (1, 0));
+    assert!(call.await.is_ok());
+    assert_eq!(runs.load(SeqCst), 1);
+}
+
+async fn g1_the_operation_is_gone_before_anything_stands_in(door: Door) {
+    struct Held(Arc<AtomicUsize>);
+    impl Drop for Held {
+        fn drop(&mut self) {
+            self.0.fetch_sub(1, SeqCst);
+        }
+    }
+    let alive = Arc::new(AtomicUsize::new(0));
+    let held = alive.clone();
+    let failing = op(move || {
+        held.fetch_add(1, SeqCst);
+        let guard = Held(held.clone());
+        std::future::poll_fn(move |_| {
+            let _ = &guard;
+            std::task::Poll::Ready(Err(Error::Inner("bad")))
+        })
+    });
+    let fallback = Fallback::from_fn(move |_: Failure| Ok(alive.load(SeqCst) as u32));
+    assert_eq!(fallback.through(door, &failing).await, Ok(0));
+}
+
+async fn g1_a_dropped_call_drops_what_stands_in(door: Door) {
+    let alive = Arc::new(());
+    let held = alive.clone();
+    let fallback = Fallback::from_async_fn(move |_: Failure| {
+        let held = held.clone();
+        async move {
+            let _held = held;
+            pending::<Answer>().await
+        }
+    });
+    let fail = fail();
+    let mut call = fallback.through(door, &fail);
+    assert!(poll(&mut call).is_pending());
+    assert_eq!(Arc::strong_count(&alive), 3);
+    drop(call);
+    assert_eq!(Arc::strong_count(&alive), 2);
+}
+
+async fn g2_a_panic_propagates_and_the_fallback_works_on(door: Door) {
+    let fallback =
+        Fallback::from_fn(|error: Failure| if error == Error::Inner("bad") { panic!("fallback") } else { Ok(7) });
+    let panicking = fallback.clone();
+    assert!(tokio::spawn(async move { panicking.through(door, &fail()).await }).await.is_err());
+    let panicking = fallback.clone();
+    let panics = op(|| async { panic!("operation") });
+    assert!(tokio::spawn(async move { panicking.through(door, &panics).await }).await.is_err());
+    let other = op(|| ready(Err(Error::Inner("other"))));
+    assert_eq!(fallback.through(door, &other).await, Ok(7));
+}
+
+async fn g2_a_panicking_listener_is_caught(door: Door) {
+    let fallback = Fallback::value(7).listener_fn(|_: &FallbackEvent<'_, u32, Failure>| panic!("listener"));
+    assert_eq!(fallback.through(door, &fail()).await, Ok(7));
+}
+
+#[tokio::test(start_paused = true)]
+async fn f1_what_was_taken_from_the_request_beforehand_helps_to_answer() {
+    let fallback = Fallback::from_taken_fn(|id: u32, _: Failure| async move { Ok(id + 100) });
+    let layer = fallback.layer().take_fn(|request: &(u32, String)| request.0);
+    let service = layer.layer(service_fn(|_: (u32, String)| ready(Answer::Err(Error::Inner("bad")))));
+    assert_eq!(service.oneshot((7, "not Clone is fine".into())).await, Ok(107));
+}
+
+#[tokio::test(start_paused = true)]
+async fn f1_a_second_service_is_readied_inside_the_future_and_only_if_needed() {
+    let sent = Arc::new(AtomicUsize::new(0));
+    let counted = sent.clone();
+    let second = Buffer::new(
+        service_fn(move |request: u32| {
+            counted.fetch_add(1, SeqCst);
+            ready(Ok::<_, tower::BoxError>(request + 100))
+        }),
+        1,
+    );
+    let first = service_fn(|request: u32| ready(if request < 5 { Ok(request) } else { Err("bad".into()) }));
+    let service = Fallback::service(second).layer().layer(first);
+    assert_eq!(service.clone().oneshot(1).await.expect("answered"), 1);
+    assert_eq!(sent.load(SeqCst), 0);
+    assert_eq!(service.oneshot(7).await.expect("answered"), 107);
+    assert_eq!(sent.load(SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn f1_a_request_that_declines_to_be_copied_has_no_second_service() {
+    let second = service_fn(|request: u32| ready(Answer::Ok(request + 100)));
+    let layer = Fallback::service(second).layer().clone_request(|request: &u32| (request % 2 == 0).then_some(*request));
+    let service = layer.layer(service_fn(|_: u32| ready(Answer::Err(Error::Inner("bad")))));
+    assert_eq!(service.clone().oneshot(2).await, Ok(102));
+    assert_eq!(service.oneshot(3).await, Err(Error::Inner("bad")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn f1_responses_need_not_be_clone() {
+    #[derive(Debug, PartialEq)]
+    struct NotClone(u32);
+    let fallback = Fallback::from_fn(|_: Failure| Ok(NotClone(7)));
+    let answer = fallback.call(|| ready(Err::<NotClone, _>(Error::Inner("bad")))).await;
+    assert_eq!(answer, Ok(NotClone(7)));
+}

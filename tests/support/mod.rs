@@ -1,0 +1,245 @@
+//! What the scenarios share: operations to protect, the two doors, and a service that insists on tower's contract.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::{
+    future::{Future, ready},
+    pin::Pin,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use futures::future::BoxFuture;
+use tower::{Layer, Service};
+use withstand::{
+    Bulkhead, CircuitBreaker, Classify, Error, Fallback, Rejected, RetryWithBackoff, Timeout, fallback, retry,
+};
+
+pub type Failure = Error<&'static str>;
+pub type Answer = Result<u32, Failure>;
+
+/// An operation that can be started again; in tower it is the request.
+pub type Op = Arc<dyn Fn() -> BoxFuture<'static, Answer> + Send + Sync>;
+
+pub fn op<F, Fut>(start: F) -> Op
+where
+    F: Fn() -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Answer> + Send + 'static,
+{
+    Arc::new(move || Box::pin(start()))
+}
+
+pub fn succeed() -> Op {
+    op(|| ready(Ok(1)))
+}
+
+pub fn fail() -> Op {
+    op(|| ready(Err(Error::Inner("bad"))))
+}
+
+pub fn hang() -> Op {
+    op(std::future::pending)
+}
+
+/// Succeeds after a while.
+pub fn succeed_after(span: Duration) -> Op {
+    op(move || async move {
+        tokio::time::sleep(span).await;
+        Ok(1)
+    })
+}
+
+/// Fails so many times, then succeeds; counts its starts.
+pub fn fail_times(failures: usize) -> (Op, Arc<AtomicUsize>) {
+    let starts = Arc::new(AtomicUsize::new(0));
+    let counted = starts.clone();
+    let flaky = op(move || {
+        let failed = counted.fetch_add(1, SeqCst) < failures;
+        ready(if failed { Err(Error::Inner("bad")) } else { Ok(1) })
+    });
+    (flaky, starts)
+}
+
+pub fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+pub fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// Moves the clock.
+pub async fn pass(span: Duration) {
+    tokio::time::advance(span).await;
+}
+
+pub fn rejected(answer: Answer) -> Option<Rejected> {
+    match answer {
+        Err(Error::Rejected(rejected)) => Some(rejected),
+        Ok(_) | Err(Error::Inner(_)) => None,
+    }
+}
+
+pub fn poll<F: Future + Unpin + ?Sized>(future: &mut F) -> Poll<F::Output> {
+    Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// Collects what a listener hears.
+#[derive(Clone)]
+pub struct Log<E>(Arc<Mutex<Vec<E>>>);
+
+impl<E: Clone + Send + 'static> Log<E> {
+    pub fn new() -> Self {
+        Self(Arc::default())
+    }
+
+    pub fn listener(&self) -> impl Fn(&E) + Send + Sync + 'static {
+        let events = self.0.clone();
+        move |event| events.lock().expect("no panic while pushing").push(event.clone())
+    }
+
+    pub fn take(&self) -> Vec<E> {
+        std::mem::take(&mut self.0.lock().expect("no panic while pushing"))
+    }
+}
+
+/// By which door a scenario goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    Plain,
+    Tower,
+}
+
+/// Runs each scenario through both doors, on a clock that moves by hand.
+#[macro_export]
+macro_rules! both_doors {
+    ($($scenario:ident),* $(,)?) => {
+        mod plain {
+            $(#[tokio::test(start_paused = true)]
+            async fn $scenario() {
+                super::$scenario(super::Door::Plain).await
+            })*
+        }
+
+        mod tower_layer {
+            $(#[tokio::test(start_paused = true)]
+            async fn $scenario() {
+                super::$scenario(super::Door::Tower).await
+            })*
+        }
+    };
+}
+
+/// A policy, called by either door. What the call decides, it has decided when this returns.
+pub trait Policy {
+    fn through(&self, door: Door, op: &Op) -> BoxFuture<'_, Answer>;
+}
+
+fn by_layer<L>(layer: &L, op: Op) -> BoxFuture<'static, Answer>
+where
+    L: Layer<Perform>,
+    L::Service: Service<Op, Response = u32, Error = Failure>,
+    <L::Service as Service<Op>>::Future: Send + 'static,
+{
+    let mut service = layer.layer(Perform::default());
+    let ready = service.poll_ready(&mut Context::from_waker(Waker::noop()));
+    assert!(matches!(ready, Poll::Ready(Ok(()))), "`Perform` is ready at once");
+    Box::pin(service.call(op))
+}
+
+impl<C> Policy for CircuitBreaker<C>
+where
+    C: Classify<u32, Failure> + Clone + Send + Sync + 'static,
+{
+    fn through(&self, door: Door, op: &Op) -> BoxFuture<'_, Answer> {
+        match door {
+            Door::Plain => Box::pin(self.call(|| op())),
+            Door::Tower => by_layer(&self.layer(), op.clone()),
+        }
+    }
+}
+
+impl<C, B> Policy for RetryWithBackoff<C, B>
+where
+    C: Classify<u32, Failure> + Clone + Send + Sync + 'static,
+    B: retry::Backoff + Send + Sync + 'static,
+    B::Delays: Send,
+{
+    fn through(&self, door: Door, op: &Op) -> BoxFuture<'_, Answer> {
+        let op = op.clone();
+        match door {
+            Door::Plain => Box::pin(self.call(move || op())),
+            Door::Tower => by_layer(&self.layer(), op),
+        }
+    }
+}
+
+impl Policy for Timeout {
+    fn through(&self, door: Door, op: &Op) -> BoxFuture<'_, Answer> {
+        match door {
+            Door::Plain => Box::pin(self.call(|| op())),
+            Door::Tower => by_layer(&self.layer(), op.clone()),
+        }
+    }
+}
+
+impl Policy for Bulkhead {
+    fn through(&self, door: Door, op: &Op) -> BoxFuture<'_, Answer> {
+        let op = op.clone();
+        match door {
+            Door::Plain => Box::pin(self.call(move || op())),
+            Door::Tower => by_layer(&self.layer(), op),
+        }
+    }
+}
+
+impl<S, W, L> Policy for Fallback<S, W, L>
+where
+    S: fallback::StandIn<u32, Failure, ()>
+        + fallback::TakesByDefault<Take = fallback::TakeNothing>
+        + Send
+        + Sync
+        + 'static,
+    S::Future: Send,
+    W: fallback::Handles<u32, Failure> + Send + Sync + 'static,
+    L: fallback::Listen<u32, Failure> + Clone + Send + Sync + 'static,
+{
+    fn through(&self, door: Door, op: &Op) -> BoxFuture<'_, Answer> {
+        match door {
+            Door::Plain => Box::pin(self.call(|| op())),
+            Door::Tower => by_layer(&self.layer(), op.clone()),
+        }
+    }
+}
+
+/// The innermost service: performs the operation that is its request. It panics when called without having been
+/// ready on that very instance.
+#[derive(Debug, Default)]
+pub struct Perform {
+    is_ready: bool,
+}
+
+impl Clone for Perform {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl Service<Op> for Perform {
+    type Response = u32;
+    type Error = Failure;
+    type Future = BoxFuture<'static, Answer>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        self.is_ready = true;
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, op: Op) -> Self::Future {
+        assert!(std::mem::take(&mut self.is_ready), "called an instance that was not ready");
+        op()
+    }
+}

@@ -1,0 +1,226 @@
+//! The timeout's laws, T1 and T2, and what G1 to G5 ask of it.
+#![cfg(feature = "tower")]
+#![allow(clippy::disallowed_methods, reason = "tokio's clock, paused")]
+
+mod support;
+
+use std::{
+    future::{pending, ready},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use support::*;
+use tokio::time::Instant;
+use tower::{Layer, Service};
+use withstand::{Rejected, Timeout, TimeoutEvent};
+
+both_doors! {
+    t1_the_limit_counts_from_the_call,
+    t1_an_answer_that_is_there_wins,
+    t1_an_operation_that_spends_the_cooperative_budget_times_out,
+    t2_ends_at_the_limit_and_not_before,
+    t2_a_limit_of_zero_lets_only_an_answer_pass_that_is_there_at_once,
+    t2_the_longest_limits_there_are_never_end,
+    t2_the_operation_is_dropped_before_the_caller_is_told,
+    t2_the_error_tells_the_name_and_the_limit,
+    g0_the_call_itself_starts,
+    g1_a_dropped_call_drops_its_operation,
+    g2_a_panicking_listener_is_caught,
+    g5_it_reports_each_call_that_took_too_long,
+}
+
+fn timed_out(answer: Answer) -> Option<Duration> {
+    match rejected(answer) {
+        Some(Rejected::TimedOut(elapsed)) => Some(elapsed.limit()),
+        _ => None,
+    }
+}
+
+async fn t1_the_limit_counts_from_the_call(door: Door) {
+    let timeout = Timeout::new(ms(100));
+    let hang = hang();
+    let mut call = timeout.through(door, &hang);
+    pass(ms(99)).await;
+    assert!(poll(&mut call).is_pending());
+    pass(ms(1)).await;
+    assert!(poll(&mut call).is_ready());
+}
+
+async fn t1_an_answer_that_is_there_wins(door: Door) {
+    let timeout = Timeout::new(ms(100));
+    let succeed = succeed();
+    let call = timeout.through(door, &succeed);
+    pass(secs(60)).await;
+    assert!(call.await.is_ok());
+    assert!(timeout.through(door, &succeed_after(ms(100))).await.is_ok(), "there at the very limit");
+}
+
+async fn t1_an_operation_that_spends_the_cooperative_budget_times_out(door: Door) {
+    let greedy = op(|| async {
+        let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
+        for _ in 0..1000 {
+            sender.send(()).expect("it is open");
+        }
+        while receiver.recv().await.is_some() {
+            sender.send(()).expect("it is open");
+        }
+        Ok(1)
+    });
+    let timeout = Timeout::new(ms(20));
+    let mut call = timeout.through(door, &greedy);
+    for _ in 0..20 {
+        assert!(poll(&mut call).is_pending());
+        pass(ms(1)).await;
+    }
+    assert!(poll(&mut call).is_ready(), "it is never out of work, so its timer is never asked");
+}
+
+async fn t2_ends_at_the_limit_and_not_before(door: Door) {
+    let timeout = Timeout::new(ms(100));
+    assert!(timeout.through(door, &succeed_after(ms(99))).await.is_ok());
+    let start = Instant::now();
+    assert_eq!(timed_out(timeout.through(door, &hang()).await), Some(ms(100)));
+    assert_eq!(start.elapsed(), ms(100));
+}
+
+async fn t2_a_limit_of_zero_lets_only_an_answer_pass_that_is_there_at_once(door: Door) {
+    let timeout = Timeout::new(Duration::ZERO);
+    assert!(timeout.through(door, &succeed()).await.is_ok());
+    let start = Instant::now();
+    assert_eq!(timed_out(timeout.through(door, &succeed_after(ms(1))).await), Some(Duration::ZERO));
+    assert_eq!(start.elapsed(), Duration::ZERO, "without any sleep");
+}
+
+async fn t2_the_longest_limits_there_are_never_end(door: Door) {
+    for limit in [Duration::MAX, secs(u64::MAX), secs(4_000_000_000)] {
+        assert!(Timeout::new(limit).through(door, &succeed_after(secs(3_000_000))).await.is_ok());
+    }
+}
+
+async fn t2_the_operation_is_dropped_before_the_caller_is_told(door: Door) {
+    let alive = Arc::new(());
+    let held = alive.clone();
+    let hang = op(move || {
+        let held = held.clone();
+        async move {
+            let _held = held;
+            pending().await
+        }
+    });
+    let timeout = Timeout::new(ms(100));
+    let mut call = timeout.through(door, &hang);
+    assert!(poll(&mut call).is_pending());
+    assert_eq!(Arc::strong_count(&alive), 3);
+    pass(ms(100)).await;
+    assert!(poll(&mut call).is_ready());
+    drop(hang);
+    let left_in_the_call = Arc::strong_count(&alive) - 1;
+    assert_eq!(left_in_the_call, 0, "though the call is still there");
+}
+
+async fn t2_the_error_tells_the_name_and_the_limit(door: Door) {
+    let nameless = timeout_error(door, Timeout::new(ms(100))).await;
+    assert_eq!(nameless.to_string(), "took longer than 100ms");
+    assert_eq!((nameless.name(), nameless.was_started(), nameless.retry_after()), (None, true, None));
+    let named = timeout_error(door, Timeout::new(ms(100)).named(String::from("users"))).await;
+    assert_eq!((named.to_string().as_str(), named.name()), ("`users` took longer than 100ms", Some("users")));
+}
+
+async fn timeout_error(door: Door, timeout: Timeout) -> Rejected {
+    rejected(timeout.through(door, &hang()).await).expect("it hangs")
+}
+
+async fn g0_the_call_itself_starts(door: Door) {
+    let (flaky, starts) = fail_times(0);
+    let timeout = Timeout::new(ms(100));
+    drop(timeout.through(door, &flaky));
+    assert_eq!(starts.load(SeqCst), 1);
+}
+
+async fn g1_a_dropped_call_drops_its_operation(door: Door) {
+    let alive = Arc::new(());
+    let held = alive.clone();
+    let hang = op(move || {
+        let held = held.clone();
+        async move {
+            let _held = held;
+            pending().await
+        }
+    });
+    let timeout = Timeout::new(ms(100));
+    let mut call = timeout.through(door, &hang);
+    assert!(poll(&mut call).is_pending());
+    drop((call, hang));
+    assert_eq!(Arc::strong_count(&alive), 1);
+}
+
+async fn g2_a_panicking_listener_is_caught(door: Door) {
+    let timeout = Timeout::new(ms(100)).listener_fn(|_| panic!("listener"));
+    assert!(timed_out(timeout.through(door, &hang()).await).is_some());
+}
+
+async fn g5_it_reports_each_call_that_took_too_long(door: Door) {
+    let log = Log::new();
+    let timeout = Timeout::new(ms(100)).named("users").listener_fn(log.listener());
+    let _ = timeout.through(door, &succeed()).await;
+    let _ = timeout.through(door, &fail()).await;
+    assert_eq!(log.take(), []);
+    let _ = timeout.through(door, &hang()).await;
+    let events = log.take();
+    assert!(
+        matches!(&events[..], [TimeoutEvent::TimedOut { name: Some(name), limit, .. }] if name.as_str() == "users" && *limit == ms(100)),
+        "{events:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn t2_a_limit_may_be_chosen_by_the_request_and_a_request_may_have_none() {
+    let wait = tower::service_fn(|(_, span): (Option<Duration>, Duration)| async move {
+        tokio::time::sleep(span).await;
+        Ok::<_, tower::BoxError>(())
+    });
+    let layer = Timeout::new(secs(1)).layer().limit_fn(|request: &(Option<Duration>, Duration)| request.0);
+    let mut service = layer.layer(wait);
+    assert!(service.call((Some(ms(50)), ms(49))).await.is_ok());
+    assert!(service.call((Some(ms(50)), ms(51))).await.is_err());
+    assert!(service.call((None, secs(1_000_000))).await.is_ok());
+}
+
+#[test]
+fn t1_no_timer_is_armed_for_a_call_that_is_ready_at_once() {
+    let timeout = Timeout::new(ms(100));
+    let mut call = Box::pin(timeout.call(|| ready(Answer::Ok(1))));
+    assert!(poll(&mut call).is_ready(), "outside any runtime, where arming one would panic");
+}
+
+#[test]
+fn g3_a_call_can_be_made_outside_the_runtime_that_polls_it() {
+    let timeout = Timeout::new(ms(10));
+    let call = timeout.call(pending::<Answer>);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+    assert!(timed_out(runtime.block_on(call)).is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn g2_a_panic_propagates() {
+    let timeout = Timeout::new(ms(100));
+    let counted = Arc::new(AtomicUsize::new(0));
+    let held = counted.clone();
+    let call = async move {
+        timeout
+            .call(|| async move {
+                held.fetch_add(1, SeqCst);
+                if true {
+                    panic!("operation");
+                }
+                Answer::Ok(1)
+            })
+            .await
+    };
+    assert!(tokio::spawn(call).await.is_err_and(|error| error.is_panic()));
+    assert_eq!((counted.load(SeqCst), Arc::strong_count(&counted)), (1, 1));
+}
