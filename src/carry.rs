@@ -4,7 +4,7 @@
 //!
 //! - **your own enum**: one variant and one line, [`carries_rejected!`](crate::carries_rejected).
 //! - **a foreign error, plain**: wrap the operation, once, at the bottom: [`lift`].
-//! - **a foreign error, tower**: [`LiftLayer`] last, next to the service.
+//! - **a foreign error, tower**: `LiftLayer` last, next to the service.
 //!
 //! `Box<dyn Error + Send + Sync>`, [`std::io::Error`] and, with the feature `anyhow`, `anyhow::Error` carry it as they are.
 //!
@@ -78,7 +78,7 @@ macro_rules! carries_rejected {
     };
 }
 
-/// An error that is not yours, or a refusal beside it: what [`lift`] and [`LiftLayer`] make of a foreign error.
+/// An error that is not yours, or a refusal beside it: what [`lift`] and `LiftLayer` make of a foreign error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error<E> {
     /// A policy ended the call.
@@ -184,7 +184,7 @@ pub fn lift<F>(operation: F) -> LiftFuture<F> {
 }
 
 pin_project! {
-    /// What [`lift`] and [`LiftLayer`] make of an operation.
+    /// What [`lift`] and `LiftLayer` make of an operation.
     #[derive(Clone, Debug)]
     #[must_use = "futures do nothing unless polled"]
     pub struct LiftFuture<F> {

@@ -1,4 +1,78 @@
 //! Keeps a service answering while the services it depends on fail.
+//!
+//! ```
+//! use std::time::Duration;
+//! use withstand::{CircuitBreaker, RetryWithBackoff, Timeout};
+//!
+//! # async fn fetch_user(id: u64) -> std::io::Result<String> { Ok(format!("user {id}")) }
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> std::io::Result<()> {
+//! let retry = RetryWithBackoff::new("users");
+//! let breaker = CircuitBreaker::new("users");
+//! let timeout = Timeout::new(Duration::from_secs(2));
+//!
+//! let user = retry.call(|| breaker.call(|| timeout.call(|| fetch_user(7)))).await?;
+//! # assert_eq!(user, "user 7");
+//! # Ok(()) }
+//! ```
+//!
+//! # The policies
+//!
+//! | policy | answers | when not |
+//! |---|---|---|
+//! | [`CircuitBreaker`] | is it worth asking at all? | no other call profits from what this one learned |
+//! | [`RetryWithBackoff`] | may it work next time? | the call is not idempotent |
+//! | [`Timeout`] | how long is it worth waiting? | never leave it out |
+//! | [`Bulkhead`] | how much of me may it take? | the dependency bounds itself |
+//! | [`Fallback`] | what do I say instead? | a wrong answer is worse than none |
+//!
+//! Each opens through two doors: `policy.call(|| operation)`, and `policy.layer()` for tower. A policy is a handle: clones share
+//! its state, and so do layers, and the siblings for other types of answer that `policy.classify(..)` makes. Make
+//! one for each dependency, once.
+//!
+//! # Order
+//!
+//! Outermost first: [`Fallback`], [`Bulkhead`], [`Timeout`] (total), [`RetryWithBackoff`], [`CircuitBreaker`], [`Timeout`] (per attempt).
+//! So the breaker sees each attempt, the retry sees an open circuit and stops, the total bounds it all, waiting included, and the
+//! fallback answers for whatever is left.
+//!
+//! # Errors
+//!
+//! A policy never changes your error type. It asks that the error can carry a [`Rejected`], by [`CarriesRejected`]:
+//!
+//! - your own enum: one variant and one line, [`carries_rejected!`];
+//! - a foreign error, plain: wrap the operation, once, at the bottom: [`lift`];
+//! - a foreign error, tower: `LiftLayer` last, next to the service;
+//! - `Box<dyn Error + Send + Sync>`, [`std::io::Error`] and `anyhow::Error` carry it as they are.
+//!
+//! Lift once: a second `lift` above a policy hides its refusal from a retry further up.
+//!
+//! # Verdicts
+//!
+//! What a result says about the dependency is a [`Verdict`], the same for every policy:
+//!
+//! | verdict | means | breaker | retry | fallback |
+//! |---|---|---|---|---|
+//! | [`Healthy`](Verdict::Healthy) | it answered; a 404 is an answer too | a success | done | left alone |
+//! | [`Transient`](Verdict::Transient) | it failed, another try may cure it | a failure | tried again | handled |
+//! | [`Failed`](Verdict::Failed) | it failed, another try would not help | a failure | done | handled |
+//! | [`Unknown`](Verdict::Unknown) | our own refusal | ignored | done | handled |
+//!
+//! By default ([`ByError`]) `Ok` is healthy, an open circuit and a full bulkhead are unknown, and every other error, a timeout included, is
+//! transient. [`by_status`] judges HTTP answers, [`classify_fn`] wraps a closure.
+//!
+//! # Traps
+//!
+//! - In a spawned task put `move` on the outermost `async` block, not on the closure of a retry.
+//! - `Ok(x?)` inside a closure does not tell its error type: name an `async fn`, or write `Ok::<_, ApiError>`.
+//! - A timeout outside of a breaker hides a black hole from it: see [cancel safety](circuit_breaker#cancel-safety).
+//! - An open breaker is ready, and fast: a load balancer that routes by either will like it.
+//!
+//! # Features
+//!
+//! - `tower` (default): the layers and services.
+//! - `tracing` (default): the policies' events as `tracing` events, the target being the policy's module (`withstand::circuit_breaker`).
+//!   A circuit that opens is a WARN, one that closes or is half-open an INFO, a retry an INFO, a refusal a DEBUG event.
+//! - `anyhow`: `anyhow::Error` carries refusals.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod bulkhead;
@@ -44,3 +118,8 @@ pub use self::{
     retry::{RetryLayer, RetryService},
     timeout::{TimeoutLayer, TimeoutService},
 };
+
+/// The README's examples compile.
+#[cfg(all(doctest, feature = "tower"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -221,6 +221,20 @@ async fn g0_the_call_takes_its_slot_before_it_is_polled(door: Door) {
     assert!(bulkhead.through(door, &succeed).await.is_ok());
 }
 
+#[tokio::test(start_paused = true)]
+async fn g0_the_plain_call_starts_the_operation_before_it_is_polled() {
+    let bulkhead = queueing(1, 1);
+    let starts = AtomicUsize::new(0);
+    let count = || {
+        starts.fetch_add(1, SeqCst);
+        ready(Answer::Ok(1))
+    };
+    let (running, waiting) = (bulkhead.call(count), bulkhead.call(count));
+    assert_eq!(starts.load(SeqCst), 1, "the one that waits in line starts when it has its slot");
+    assert!(running.await.is_ok() && waiting.await.is_ok());
+    assert_eq!(starts.load(SeqCst), 2);
+}
+
 async fn g1_the_operation_is_dropped_before_its_slot_is_free(door: Door) {
     struct Seen(Bulkhead, Arc<AtomicUsize>);
     impl Drop for Seen {

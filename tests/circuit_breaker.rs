@@ -686,6 +686,26 @@ fn g5_threads_lose_no_outcome() {
     assert_eq!(failures(&breaker), (32_000, 3200));
 }
 
+#[test]
+fn g5_no_user_code_runs_under_a_lock() {
+    static BREAKER: std::sync::OnceLock<CircuitBreaker> = std::sync::OnceLock::new();
+    let (done, wait) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let asks_back = |_: &CircuitBreakerEvent| {
+            let breaker = BREAKER.get().expect("made before it is used");
+            let _ = (breaker.state(), breaker.snapshot());
+        };
+        let breaker = BREAKER.get_or_init(|| build(three_in_a_row().listener_fn(asks_back)));
+        for _ in 0..3 {
+            breaker.try_acquire().expect("it is closed").failure();
+        }
+        let _ = breaker.try_acquire();
+        breaker.reset();
+        done.send(()).expect("someone waits");
+    });
+    wait.recv_timeout(secs(30)).expect("a listener that asks the breaker waits for ever");
+}
+
 #[tokio::test(start_paused = true)]
 async fn b5_permits_alone_drive_the_circuit() {
     let breaker = build(three_in_a_row());

@@ -5,7 +5,6 @@ use std::{
     fmt,
     future::{Future, pending, ready},
     io,
-    sync::atomic::{AtomicUsize, Ordering::SeqCst},
     time::Duration,
 };
 
@@ -317,8 +316,10 @@ mod names {
 
     #[test]
     fn a_literal_costs_no_allocation_to_take_or_to_clone() {
-        assert_eq!(allocations(|| Name::from("users").clone()), 0);
-        assert_eq!(allocations(|| Timeout::new(Duration::ZERO).named("users").clone()), 0);
+        let (name, timeout) = (Name::from("users"), Timeout::new(Duration::ZERO));
+        assert_eq!(allocations(|| Name::from("users")), 0);
+        assert_eq!(allocations(|| timeout.named("users")), 0);
+        assert_eq!(allocations(|| [name.clone(), name.clone()]), 0);
     }
 
     #[test]
@@ -350,7 +351,10 @@ mod names {
 #[cfg(feature = "tower")]
 mod in_tower {
     use std::{
-        sync::Arc,
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering::SeqCst},
+        },
         task::{Context, Poll},
     };
 
@@ -395,7 +399,7 @@ mod in_tower {
     #[tokio::test]
     async fn lift_layer_lifts_what_a_call_and_what_readiness_says() {
         let echo = LiftLayer.layer(service_fn(|n: u32| ready(if n > 0 { Ok(n) } else { Err("zero") })));
-        assert_eq!(echo.clone().oneshot(7).await, Ok(7));
+        assert_eq!(echo.oneshot(7).await, Ok(7));
         assert_eq!(echo.oneshot(0).await, Err(Error::Inner("zero")));
         let unready = LiftLayer.layer(NeverReady(|| "unready"));
         assert_eq!(unready.oneshot(7).await, Err(Error::Inner("unready")));

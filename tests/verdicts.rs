@@ -1,6 +1,7 @@
 //! What a result says about the dependency, and what each policy makes of it: section 3 of the design.
 #![cfg(feature = "tower")]
 #![allow(clippy::disallowed_methods, reason = "tokio's clock, paused")]
+#![allow(clippy::unwrap_used, reason = "a scenario is a test")]
 
 mod support;
 
@@ -218,20 +219,16 @@ mod retry_after_header {
     fn is_read_as_seconds_or_as_a_date() {
         assert_eq!(parse_retry_after("120"), Some(secs(120)));
         assert_eq!(parse_retry_after("Fri, 31 Dec 1999 23:59:59 GMT"), Some(Duration::ZERO));
-        let soon = std::time::SystemTime::now() + secs(3600);
-        let wait = parse_retry_after(httpdate(soon)).unwrap();
+        let in_an_hour = httpdate::fmt_http_date(std::time::SystemTime::now() + secs(3600));
+        let wait = parse_retry_after(in_an_hour).unwrap();
         assert!((secs(3500)..=secs(3600)).contains(&wait), "{wait:?}");
     }
 
-    /// In the spelling of HTTP, by way of the crate that reads the other spellings in tests.
-    fn httpdate(moment: std::time::SystemTime) -> String {
-        let text = humantime::format_rfc3339_seconds(moment).to_string();
-        let (date, time) = (&text[..10], &text[11..19]);
-        let month = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
-            [date[5..7].parse::<usize>().unwrap() - 1];
-        let day = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"]
-            [(moment.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() / 86_400 % 7) as usize];
-        format!("{day}, {} {month} {} {time} GMT", &date[8..], &date[..4])
+    #[test]
+    fn says_nothing_if_it_is_neither() {
+        for value in ["", "soon", "-1", "1.5", "Sun, 06 Nov 1994"] {
+            assert_eq!(parse_retry_after(value), None, "{value:?}");
+        }
     }
 
     proptest! {
@@ -240,4 +237,227 @@ mod retry_after_header {
             let _ = parse_retry_after(bytes);
         }
     }
+}
+
+both_doors! {
+    the_breaker_counts_transient_and_failed_and_ignores_unknown,
+    the_retry_tries_again_only_what_is_transient,
+    the_fallback_handles_all_but_healthy,
+    classify_fn_says_what_a_failure_is,
+    a_classifier_may_be_a_shared_trait_object,
+    a_404_never_opens_a_circuit_and_a_503_does,
+    a_retry_after_is_waited_for_by_the_retry,
+    a_retry_after_keeps_the_circuit_open_up_to_its_cap,
+    siblings_over_different_results_share_one_circuit,
+    siblings_over_different_results_share_one_budget,
+    a_full_bulkhead_never_counts_against_the_dependency,
+    an_open_circuit_never_counts_against_the_dependency,
+    a_timeout_counts_against_the_dependency,
+    an_open_circuit_is_never_retried,
+    a_full_bulkhead_is_never_retried,
+    a_timeout_is_retried,
+    the_fallback_handles_our_own_refusals,
+}
+
+/// A call through one policy, whatever its result's type.
+macro_rules! call {
+    ($door:expr, $policy:expr, $answer:expr) => {
+        match $door {
+            Door::Plain => $policy.call(|| ready($answer)).await,
+            Door::Tower => {
+                let service = service_fn(|()| ready($answer));
+                ServiceBuilder::new().layer($policy.layer()).service(service).oneshot(()).await
+            }
+        }
+    };
+}
+
+/// A call through two policies.
+macro_rules! call_both {
+    ($door:expr, $outer:expr, $inner:expr, $op:expr) => {
+        match $door {
+            Door::Plain => $outer.call(|| $inner.call(|| $op())).await,
+            Door::Tower => {
+                let stack = ServiceBuilder::new().layer($outer.layer()).layer($inner.layer());
+                stack.service(Perform::default()).oneshot($op.clone()).await
+            }
+        }
+    };
+}
+
+const EVERY_VERDICT: [Verdict; 4] = [Verdict::Healthy, Verdict::TRANSIENT, Verdict::Failed, Verdict::Unknown];
+
+/// Judges every result alike.
+fn always(verdict: Verdict) -> impl Classify<u32, Failure> + Clone + Send + Sync + 'static {
+    classify_fn(move |_: &Answer| verdict)
+}
+
+async fn the_breaker_counts_transient_and_failed_and_ignores_unknown(door: Door) {
+    let counts = EVERY_VERDICT.map(|verdict| async move {
+        let builder = CircuitBreaker::builder("users").failure_rate(1.0, Window::calls(10));
+        let breaker = builder.classify(always(verdict)).build().unwrap();
+        breaker.through(door, &succeed()).await.unwrap();
+        let window = breaker.snapshot().counts.failures;
+        (window.calls, window.hits)
+    });
+    assert_eq!(futures::future::join_all(counts).await, [(1, 0), (1, 1), (1, 1), (0, 0)]);
+}
+
+async fn the_retry_tries_again_only_what_is_transient(door: Door) {
+    let tries = EVERY_VERDICT.map(|verdict| async move {
+        let (op, starts) = fail_times(0);
+        eager().classify(always(verdict)).through(door, &op).await.unwrap();
+        starts.load(SeqCst)
+    });
+    assert_eq!(futures::future::join_all(tries).await, [1, 3, 1, 1]);
+}
+
+async fn the_fallback_handles_all_but_healthy(door: Door) {
+    let answers = EVERY_VERDICT
+        .map(|verdict| async move { Fallback::value(9).classify(always(verdict)).through(door, &succeed()).await });
+    assert_eq!(futures::future::join_all(answers).await, [Ok(1), Ok(9), Ok(9), Ok(9)]);
+}
+
+async fn classify_fn_says_what_a_failure_is(door: Door) {
+    let breaker = fragile().classify(classify_fn(|answer: &Answer| match answer {
+        Err(Error::Inner("no such user")) | Ok(_) => Verdict::Healthy,
+        Err(_) => Verdict::Failed,
+    }));
+    breaker.through(door, &op(|| ready(Err(Error::Inner("no such user"))))).await.unwrap_err();
+    assert_eq!(breaker.state(), State::Closed);
+    breaker.through(door, &fail()).await.unwrap_err();
+    assert_eq!(breaker.state(), State::Open);
+}
+
+async fn a_classifier_may_be_a_shared_trait_object(door: Door) {
+    let judge: Arc<dyn Classify<u32, Failure> + Send + Sync> = Arc::new(always(Verdict::Failed));
+    let breaker = fragile().classify(judge.clone());
+    breaker.through(door, &succeed()).await.unwrap();
+    assert_eq!(breaker.state(), State::Open);
+    let (op, starts) = fail_times(1);
+    eager().classify(judge.clone()).through(door, &op).await.unwrap_err();
+    assert_eq!(starts.load(SeqCst), 1);
+    assert_eq!(Fallback::value(9).classify(judge).through(door, &succeed()).await, Ok(9));
+}
+
+async fn a_404_never_opens_a_circuit_and_a_503_does(door: Door) {
+    let breaker = fragile().classify(by_status(Response::status));
+    for _ in 0..100 {
+        let answer: Result<Response, ApiError> = call!(door, breaker, Ok(response(404)));
+        assert_eq!(answer.unwrap().status(), StatusCode::NOT_FOUND);
+    }
+    assert_eq!(breaker.state(), State::Closed);
+    let _: Result<Response, ApiError> = call!(door, breaker, Ok(response(503)));
+    assert_eq!(breaker.state(), State::Open);
+}
+
+async fn a_retry_after_is_waited_for_by_the_retry(door: Door) {
+    let retry = eager().classify(by_status(Response::status).retry_after(header));
+    let (start, tries) = (Instant::now(), AtomicUsize::new(0));
+    let answer: Result<_, ApiError> = call!(door, retry, {
+        let first = tries.fetch_add(1, SeqCst) == 0;
+        Ok(if first { asking_to_wait(503, "7") } else { response(200) })
+    });
+    assert_eq!(answer.unwrap().status(), StatusCode::OK);
+    assert_eq!(start.elapsed(), secs(7));
+}
+
+async fn a_retry_after_keeps_the_circuit_open_up_to_its_cap(door: Door) {
+    for (asked, open_for) in [("0", secs(1)), ("7", secs(7)), ("600", secs(10))] {
+        let breaker = fragile().classify(by_status(Response::status).retry_after(header));
+        let _: Result<_, ApiError> = call!(door, breaker, Ok(asking_to_wait(503, asked)));
+        assert_eq!(breaker.snapshot().time_left, Some(open_for), "asked for {asked} s");
+    }
+}
+
+async fn siblings_over_different_results_share_one_circuit(door: Door) {
+    let users = fragile();
+    let responses = users.classify(by_status(Response::status));
+    let failed: Result<Response, ApiError> = call!(door, responses, Ok(response(503)));
+    assert!(failed.is_ok());
+    let refused = users.through(door, &succeed()).await;
+    assert!(matches!(rejected(refused), Some(Rejected::CircuitOpen(_))));
+    let refused: Result<Response, ApiError> = call!(door, responses, Ok(response(200)));
+    assert!(refused.unwrap_err().as_rejected().is_some());
+    assert_eq!((users.snapshot(), users.snapshot().refused), (responses.snapshot(), 2));
+}
+
+async fn siblings_over_different_results_share_one_budget(door: Door) {
+    let budget = RetryBudget::new(2);
+    let users = RetryWithBackoff::builder("users").no_backoff().budget(&budget).build().unwrap();
+    let responses = users.classify(by_status(Response::status));
+    let failed: Result<Response, ApiError> = call!(door, responses, Ok(response(503)));
+    assert_eq!(failed.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(budget.available(), 0.0, "two retries have spent it");
+    let (op, starts) = fail_times(1);
+    users.through(door, &op).await.unwrap_err();
+    assert_eq!(starts.load(SeqCst), 1, "nothing is left for the sibling");
+}
+
+async fn a_full_bulkhead_never_counts_against_the_dependency(door: Door) {
+    let (breaker, full) = (fragile(), Bulkhead::new("api", 0));
+    let succeed = succeed();
+    for _ in 0..100 {
+        let refused = call_both!(door, breaker, full, succeed);
+        assert!(matches!(rejected(refused), Some(Rejected::BulkheadFull(_))));
+    }
+    let snapshot = breaker.snapshot();
+    assert_eq!((snapshot.state, snapshot.counts.failure_run), (State::Closed, 0));
+}
+
+async fn an_open_circuit_never_counts_against_the_dependency(door: Door) {
+    let (breaker, open) = (fragile(), CircuitBreaker::new("inner"));
+    open.force_open();
+    let succeed = succeed();
+    for _ in 0..100 {
+        let refused = call_both!(door, breaker, open, succeed);
+        assert_eq!(rejected(refused).unwrap().name(), Some("inner"));
+    }
+    assert_eq!(breaker.state(), State::Closed);
+}
+
+async fn a_timeout_counts_against_the_dependency(door: Door) {
+    let (breaker, per_try) = (fragile(), Timeout::new(ms(100)));
+    let hang = hang();
+    let late = call_both!(door, breaker, per_try, hang);
+    assert!(matches!(rejected(late), Some(Rejected::TimedOut(_))));
+    assert_eq!(breaker.state(), State::Open);
+}
+
+/// One refusal, no token, no sleep.
+async fn an_open_circuit_is_never_retried(door: Door) {
+    let budget = RetryBudget::new(10);
+    let retry = RetryWithBackoff::builder("users").budget(&budget).build().unwrap();
+    let breaker = CircuitBreaker::new("users");
+    breaker.force_open();
+    let (start, succeed) = (Instant::now(), succeed());
+    let refused = call_both!(door, retry, breaker, succeed);
+    assert!(matches!(rejected(refused), Some(Rejected::CircuitOpen(_))));
+    assert_eq!(breaker.snapshot().refused, 1);
+    assert_eq!((budget.available(), start.elapsed()), (10.0, Duration::ZERO));
+}
+
+async fn a_full_bulkhead_is_never_retried(door: Door) {
+    let budget = RetryBudget::new(10);
+    let retry = RetryWithBackoff::builder("users").budget(&budget).build().unwrap();
+    let full = Bulkhead::new("api", 0);
+    let (start, succeed) = (Instant::now(), succeed());
+    let refused = call_both!(door, retry, full, succeed);
+    assert!(matches!(rejected(refused), Some(Rejected::BulkheadFull(_))));
+    assert_eq!(full.snapshot().refused, 1);
+    assert_eq!((budget.available(), start.elapsed()), (10.0, Duration::ZERO));
+}
+
+async fn a_timeout_is_retried(door: Door) {
+    let (retry, per_try) = (eager(), Timeout::new(ms(100)));
+    let (start, hang) = (Instant::now(), hang());
+    let late = call_both!(door, retry, per_try, hang);
+    assert!(matches!(rejected(late), Some(Rejected::TimedOut(_))));
+    assert_eq!(start.elapsed(), ms(300), "three tries");
+}
+
+async fn the_fallback_handles_our_own_refusals(door: Door) {
+    let (fallback, full) = (Fallback::value(9), Bulkhead::new("api", 0));
+    let succeed = succeed();
+    assert_eq!(call_both!(door, fallback, full, succeed), Ok(9));
 }

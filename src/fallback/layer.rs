@@ -6,7 +6,7 @@ use super::{
     handled::EveryError,
     plan::Plan,
     service::FallbackService,
-    stand_in::{AsyncErrorFn, AsyncResultFn, ErrorFn, ResultFn, SecondService, TakenFn, Value},
+    stand_in::{SecondService, SendsCopy, StandsAlone, TakenFn},
     take::{TakeCopy, TakeFn, TakeNothing},
 };
 use crate::{
@@ -14,44 +14,19 @@ use crate::{
     sync::Arc,
 };
 
-/// What a layer takes from a request unless it is told otherwise.
-pub trait TakesByDefault {
-    /// How it is taken.
-    type Take: Default;
-}
-
-impl<V> TakesByDefault for Value<V> {
-    type Take = TakeNothing;
-}
-
-impl<F> TakesByDefault for ErrorFn<F> {
-    type Take = TakeNothing;
-}
-
-impl<F> TakesByDefault for AsyncErrorFn<F> {
-    type Take = TakeNothing;
-}
-
-impl<F> TakesByDefault for ResultFn<F> {
-    type Take = TakeNothing;
-}
-
-impl<F> TakesByDefault for AsyncResultFn<F> {
-    type Take = TakeNothing;
-}
-
-impl<F> TakesByDefault for TakenFn<F> {
-    type Take = TakeNothing;
-}
-
-impl<B> TakesByDefault for SecondService<B> {
-    type Take = TakeCopy<ByClone>;
-}
-
-impl<S: TakesByDefault, W, L: Clone> Fallback<S, W, L> {
+impl<S: StandsAlone + Clone, W, L: Clone> Fallback<S, W, L> {
     /// The fallback as a tower layer.
-    pub fn layer(&self) -> FallbackLayer<S, W, L, S::Take> {
-        FallbackLayer { plan: Arc::new(self.plan.clone()), take: S::Take::default() }
+    pub fn layer(&self) -> FallbackLayer<S, W, L> {
+        FallbackLayer { plan: Arc::new(self.plan.clone()), take: TakeNothing }
+    }
+}
+
+impl<B: Clone, W, L: Clone> Fallback<SecondService<B>, W, L> {
+    /// The fallback as a tower layer. It copies requests by `Clone`, unless it is told otherwise.
+    pub fn layer(&self) -> FallbackLayer<SendsCopy, W, L, TakeCopy<B, ByClone>> {
+        let Plan { stand_in: SecondService(service), handled, name, listener } = self.plan.clone();
+        let plan = Plan { stand_in: SendsCopy, handled, name, listener };
+        FallbackLayer { plan: Arc::new(plan), take: TakeCopy { service, cloner: ByClone } }
     }
 }
 
@@ -72,21 +47,25 @@ impl<F, W, L> FallbackLayer<TakenFn<F>, W, L> {
     }
 }
 
-impl<B, W, L> FallbackLayer<SecondService<B>, W, L, TakeCopy<ByClone>> {
+impl<B, W, L> FallbackLayer<SendsCopy, W, L, TakeCopy<B, ByClone>> {
     /// Copies requests for the second service by this function. One for which it gives `None` has no fallback.
     pub fn clone_request<R>(
         self,
         clone: fn(&R) -> Option<R>,
-    ) -> FallbackLayer<SecondService<B>, W, L, TakeCopy<fn(&R) -> Option<R>>> {
-        FallbackLayer { plan: self.plan, take: TakeCopy(clone) }
+    ) -> FallbackLayer<SendsCopy, W, L, TakeCopy<B, fn(&R) -> Option<R>>> {
+        self.copying(clone)
     }
 
     /// Copies requests for the second service by this closure.
-    pub fn clone_request_fn<R, F>(self, clone: F) -> FallbackLayer<SecondService<B>, W, L, TakeCopy<CloneFn<F>>>
+    pub fn clone_request_fn<R, F>(self, clone: F) -> FallbackLayer<SendsCopy, W, L, TakeCopy<B, CloneFn<F>>>
     where
         F: Fn(&R) -> Option<R>,
     {
-        FallbackLayer { plan: self.plan, take: TakeCopy(CloneFn(clone)) }
+        self.copying(CloneFn(clone))
+    }
+
+    fn copying<K>(self, cloner: K) -> FallbackLayer<SendsCopy, W, L, TakeCopy<B, K>> {
+        FallbackLayer { plan: self.plan, take: TakeCopy { service: self.take.service, cloner } }
     }
 }
 

@@ -61,14 +61,14 @@ mod policy;
 mod stand_in;
 
 #[cfg(feature = "tower")]
-pub use self::stand_in::SecondService;
+pub use self::stand_in::{SecondService, SendsCopy};
 pub use self::{
     event::{FallbackEvent, Listen, ListenFn, NoListener},
     future::FallbackFuture,
     handled::{EveryError, Handles, OnlyErrors, Unhealthy},
     plan::Plan,
     policy::Fallback,
-    stand_in::{AsyncErrorFn, AsyncResultFn, ErrorFn, ResultFn, StandIn, TakenFn, Value},
+    stand_in::{AsyncErrorFn, AsyncResultFn, ErrorFn, ResultFn, StandIn, StandsAlone, TakenFn, Value},
 };
 
 #[cfg(feature = "tower")]
@@ -80,7 +80,7 @@ mod take;
 
 #[cfg(feature = "tower")]
 pub use self::{
-    layer::{FallbackLayer, TakesByDefault},
+    layer::FallbackLayer,
     service::FallbackService,
     take::{Take, TakeCopy, TakeFn, TakeNothing},
 };

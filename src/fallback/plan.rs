@@ -11,7 +11,7 @@ use crate::error::Name;
 /// What stands in, for which results, and who hears of it.
 #[derive(Debug)]
 pub struct Plan<S, W, L> {
-    pub(super) stand_in: Arc<S>,
+    pub(super) stand_in: S,
     pub(super) handled: Arc<W>,
     pub(super) name: Option<Name>,
     pub(super) listener: L,
@@ -44,7 +44,7 @@ impl<S, W, L> Plan<S, W, L> {
     }
 }
 
-impl<S, W, L: Clone> Clone for Plan<S, W, L> {
+impl<S: Clone, W, L: Clone> Clone for Plan<S, W, L> {
     fn clone(&self) -> Self {
         Self {
             stand_in: self.stand_in.clone(),

@@ -22,8 +22,7 @@ pub struct Fallback<S, W = EveryError, L = NoListener> {
 
 impl<S> Fallback<S> {
     fn new(stand_in: S) -> Self {
-        let plan =
-            Plan { stand_in: Arc::new(stand_in), handled: Arc::new(EveryError), name: None, listener: NoListener };
+        let plan = Plan { stand_in, handled: Arc::new(EveryError), name: None, listener: NoListener };
         Self { plan }
     }
 }
@@ -31,7 +30,7 @@ impl<S> Fallback<S> {
 impl<V: Clone> Fallback<Value<V>> {
     /// Answers with a clone of `value`.
     pub fn value(value: V) -> Self {
-        Self::new(Value(value))
+        Self::new(Value::new(value))
     }
 }
 
@@ -41,7 +40,7 @@ impl<F> Fallback<ErrorFn<F>> {
     where
         F: Fn(E) -> Result<T, E>,
     {
-        Self::new(ErrorFn(recover))
+        Self::new(ErrorFn::new(recover))
     }
 }
 
@@ -52,7 +51,7 @@ impl<F> Fallback<AsyncErrorFn<F>> {
         F: Fn(E) -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        Self::new(AsyncErrorFn(recover))
+        Self::new(AsyncErrorFn::new(recover))
     }
 }
 
@@ -64,7 +63,7 @@ impl<F> Fallback<ResultFn<F>> {
     where
         F: Fn(Result<T, E>) -> Result<T, E>,
     {
-        Self::new(ResultFn(recover))
+        Self::new(ResultFn::new(recover))
     }
 }
 
@@ -75,7 +74,7 @@ impl<F> Fallback<AsyncResultFn<F>> {
         F: Fn(Result<T, E>) -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        Self::new(AsyncResultFn(recover))
+        Self::new(AsyncResultFn::new(recover))
     }
 }
 
@@ -87,13 +86,15 @@ impl<F> Fallback<TakenFn<F>> {
         F: Fn(K, E) -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        Self::new(TakenFn(recover))
+        Self::new(TakenFn::new(recover))
     }
 }
 
 #[cfg(feature = "tower")]
 impl<B> Fallback<SecondService<B>> {
     /// Sends a copy of the request to a second service. For the tower door alone.
+    ///
+    /// The copy, and a clone of the service for it, are made before each request is sent.
     pub fn service(second: B) -> Self {
         Self::new(SecondService(second))
     }
@@ -161,7 +162,7 @@ impl<S, W, L> Fallback<S, W, L> {
     }
 }
 
-impl<S, W, L: Clone> Clone for Fallback<S, W, L> {
+impl<S: Clone, W, L: Clone> Clone for Fallback<S, W, L> {
     fn clone(&self) -> Self {
         Self { plan: self.plan.clone() }
     }

@@ -3,6 +3,8 @@ use std::{
     future::{Future, Ready, ready},
 };
 
+use crate::sync::Arc;
+
 /// What stands in for a result: a value, a function, or a second service.
 ///
 /// `K` is what was taken from the request beforehand; `()` in the plain door.
@@ -21,23 +23,53 @@ pub trait StandIn<T, E, K> {
     fn step_in(&self, result: Result<T, E>, taken: K) -> Result<Self::Future, Result<T, E>>;
 }
 
+/// What needs nothing but the result: all of them but a second service.
+pub trait StandsAlone {}
+
 /// Always the same value.
-#[derive(Clone, Copy, Debug)]
-pub struct Value<V>(pub(super) V);
+#[derive(Debug)]
+pub struct Value<V>(Arc<V>);
+
+impl<V> Value<V> {
+    pub(super) fn new(value: V) -> Self {
+        Self(Arc::new(value))
+    }
+}
+
+impl<V> Clone for Value<V> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<V> StandsAlone for Value<V> {}
 
 impl<V: Clone, E, K> StandIn<V, E, K> for Value<V> {
     type Future = Ready<Result<V, E>>;
 
     fn step_in(&self, _: Result<V, E>, _: K) -> Result<Self::Future, Result<V, E>> {
-        Ok(ready(Ok(self.0.clone())))
+        Ok(ready(Ok((*self.0).clone())))
     }
 }
 
 macro_rules! function {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Clone, Copy)]
-        pub struct $name<F>(pub(super) F);
+        pub struct $name<F>(Arc<F>);
+
+        impl<F> $name<F> {
+            pub(super) fn new(function: F) -> Self {
+                Self(Arc::new(function))
+            }
+        }
+
+        impl<F> Clone for $name<F> {
+            fn clone(&self) -> Self {
+                Self(self.0.clone())
+            }
+        }
+
+        impl<F> StandsAlone for $name<F> {}
 
         impl<F> fmt::Debug for $name<F> {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -135,7 +167,7 @@ fn error<T, E>(result: Result<T, E>) -> Result<E, Result<T, E>> {
 }
 
 #[cfg(feature = "tower")]
-pub use self::service::SecondService;
+pub use self::service::{SecondService, SendsCopy};
 
 #[cfg(feature = "tower")]
 mod service {
@@ -144,21 +176,22 @@ mod service {
     use super::StandIn;
     use crate::operation::{Operation, SendRequest, SendRequestFuture};
 
-    /// A second service, which is sent a copy of the request.
+    /// A second service. Its layer takes a copy of each request, beside a clone of the service to send it through.
     #[derive(Clone, Copy, Debug)]
     pub struct SecondService<S>(pub(in crate::fallback) S);
 
-    impl<S, R, T, E> StandIn<T, E, Option<R>> for SecondService<S>
+    /// Sends what the layer has taken: a copy of the request, to a second service.
+    #[derive(Clone, Copy, Debug)]
+    pub struct SendsCopy;
+
+    impl<S, R, T, E> StandIn<T, E, Option<SendRequest<S, R>>> for SendsCopy
     where
-        S: Service<R, Response = T, Error = E> + Clone,
+        S: Service<R, Response = T, Error = E>,
     {
         type Future = SendRequestFuture<S, R>;
 
-        fn step_in(&self, result: Result<T, E>, copy: Option<R>) -> Result<Self::Future, Result<T, E>> {
-            match copy {
-                Some(request) => Ok(SendRequest { service: self.0.clone(), request }.start()),
-                None => Err(result),
-            }
+        fn step_in(&self, result: Result<T, E>, copy: Option<SendRequest<S, R>>) -> Result<Self::Future, Result<T, E>> {
+            copy.map(Operation::start).ok_or(result)
         }
     }
 }

@@ -1,6 +1,6 @@
 use std::fmt;
 
-use crate::clone_request::CloneRequest;
+use crate::{clone_request::CloneRequest, operation::SendRequest};
 
 /// What is taken from a request before it is sent, for a fallback to use.
 pub trait Take<R> {
@@ -12,7 +12,7 @@ pub trait Take<R> {
 }
 
 /// Nothing.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct TakeNothing;
 
 impl<R> Take<R> for TakeNothing {
@@ -21,15 +21,19 @@ impl<R> Take<R> for TakeNothing {
     fn take(&self, _: &R) {}
 }
 
-/// A copy of the whole request, if it allows that.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct TakeCopy<K>(pub(super) K);
+/// A copy of the whole request, if it allows that, beside a clone of the service it is for.
+#[derive(Clone, Copy, Debug)]
+pub struct TakeCopy<S, K> {
+    pub(super) service: S,
+    pub(super) cloner: K,
+}
 
-impl<R, K: CloneRequest<R>> Take<R> for TakeCopy<K> {
-    type Taken = Option<R>;
+impl<S: Clone, R, K: CloneRequest<R>> Take<R> for TakeCopy<S, K> {
+    type Taken = Option<SendRequest<S, R>>;
 
-    fn take(&self, request: &R) -> Option<R> {
-        self.0.clone_request(request)
+    fn take(&self, request: &R) -> Self::Taken {
+        let request = self.cloner.clone_request(request)?;
+        Some(SendRequest { service: self.service.clone(), request })
     }
 }
 

@@ -46,7 +46,7 @@
 //!
 //! # With tower
 //!
-//! `retry.layer()`. It copies a request by `Clone`, or as [`clone_request`](RetryLayer::clone_request) says; one that declines to be copied is sent
+//! `retry.layer()`. It copies a request by `Clone`, or as `clone_request` says; one that declines to be copied is sent
 //! once. The last try that is allowed sends the original. Each further try readies its own clone of the inner service. A handle that is
 //! kept ready without being called can starve it: over a `ConcurrencyLimit` of 1 the retry waits for the permit that the
 //! handle holds.

@@ -1,5 +1,7 @@
 //! What the scenarios share: operations to protect, the two doors, and a service that insists on tower's contract.
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
+
+pub mod stack;
 
 use std::{
     future::{Future, ready},
@@ -198,11 +200,7 @@ impl Policy for Bulkhead {
 
 impl<S, W, L> Policy for Fallback<S, W, L>
 where
-    S: fallback::StandIn<u32, Failure, ()>
-        + fallback::TakesByDefault<Take = fallback::TakeNothing>
-        + Send
-        + Sync
-        + 'static,
+    S: fallback::StandIn<u32, Failure, ()> + fallback::StandsAlone + Clone + Send + Sync + 'static,
     S::Future: Send,
     W: fallback::Handles<u32, Failure> + Send + Sync + 'static,
     L: fallback::Listen<u32, Failure> + Clone + Send + Sync + 'static,

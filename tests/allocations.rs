@@ -1,0 +1,145 @@
+//! The way to a success allocates nothing, by either door: counted by this test's own allocator.
+#![cfg(feature = "tower")]
+
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use tower::{BoxError, Layer, Service, ServiceBuilder, service_fn};
+use withstand::{
+    Bulkhead, CircuitBreaker, CircuitBreakerBuilder, Fallback, RetryWithBackoff, Timeout, circuit_breaker::Window,
+};
+
+type Answer = Result<u32, BoxError>;
+
+/// Pending so many times, then a success.
+async fn succeed_after(pending: u32) -> Answer {
+    let mut left = pending;
+    poll_fn(|_| match left {
+        0 => Poll::Ready(()),
+        _ => {
+            left -= 1;
+            Poll::Pending
+        }
+    })
+    .await;
+    Ok(pending)
+}
+
+fn finish(call: impl Future<Output = Answer>) {
+    let mut call = pin!(call);
+    let mut cx = Context::from_waker(Waker::noop());
+    for _ in 0..10 {
+        if let Poll::Ready(answer) = call.as_mut().poll(&mut cx) {
+            return assert!(answer.is_ok());
+        }
+    }
+    panic!("still pending");
+}
+
+/// Runs `call` until it is warm, then counts what it allocates: ready at once, and pending twice (timers are armed).
+fn assert_none(what: &str, mut call: impl FnMut(u32)) {
+    for pending in [0, 2] {
+        for _ in 0..50 {
+            call(pending);
+        }
+        let counted = allocation_counter::measure(|| call(pending));
+        assert_eq!(counted.count_total, 0, "{what}, pending {pending} times");
+    }
+}
+
+fn assert_none_in_tower<S>(what: &str, mut service: S)
+where
+    S: Service<u32, Response = u32, Error = BoxError>,
+{
+    assert_none(&format!("{what}, tower"), |pending| {
+        let ready = service.poll_ready(&mut Context::from_waker(Waker::noop()));
+        assert!(matches!(ready, Poll::Ready(Ok(()))));
+        finish(service.call(pending));
+    });
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime")
+}
+
+#[test]
+fn no_allocation_in_a_timeout() {
+    let runtime = runtime();
+    let _entered = runtime.enter();
+    let timeout = Timeout::new(Duration::from_secs(60)).named("users");
+    assert_none("timeout, plain", |pending| finish(timeout.call(|| succeed_after(pending))));
+    assert_none_in_tower("timeout", timeout.layer().layer(service_fn(succeed_after)));
+}
+
+#[test]
+fn no_allocation_in_a_circuit_breaker() {
+    let rate = |window| CircuitBreaker::builder("users").failure_rate(1.0, window);
+    let circuits: [(&str, CircuitBreakerBuilder); 4] = [
+        ("default", CircuitBreaker::builder("users")),
+        ("count window", rate(Window::calls(10))),
+        ("time window", rate(Window::time(Duration::from_secs(10)))),
+        ("slow calls", CircuitBreaker::builder("users").slow_call_rate(1.0, Duration::from_secs(9), Window::calls(10))),
+    ];
+    for (what, builder) in circuits {
+        let breaker = builder.build().expect("good settings");
+        breaker.try_acquire().expect("it is closed").failure();
+        assert_none(what, |pending| finish(breaker.call(|| succeed_after(pending))));
+        assert_none_in_tower(what, breaker.layer().layer(service_fn(succeed_after)));
+    }
+}
+
+#[test]
+fn no_allocation_in_a_retry() {
+    let retry = RetryWithBackoff::new("users");
+    assert_none("retry, plain", |pending| finish(retry.call(|| succeed_after(pending))));
+    assert_none_in_tower("retry", retry.layer().layer(service_fn(succeed_after)));
+}
+
+#[test]
+fn no_allocation_in_a_bulkhead() {
+    let bulkhead = Bulkhead::builder("users", 1).queue(1, Duration::from_secs(9)).build().expect("good settings");
+    assert_none("bulkhead, plain", |pending| finish(bulkhead.call(|| succeed_after(pending))));
+    assert_none_in_tower("bulkhead", bulkhead.layer().layer(service_fn(succeed_after)));
+}
+
+#[test]
+fn no_allocation_in_a_fallback() {
+    let fallback = Fallback::value(7).named("users");
+    assert_none("fallback, plain", |pending| finish(fallback.call(|| succeed_after(pending))));
+    assert_none_in_tower("fallback", fallback.layer().layer(service_fn(succeed_after)));
+}
+
+#[test]
+fn no_allocation_in_all_five_together() {
+    let runtime = runtime();
+    let _entered = runtime.enter();
+    let fallback = Fallback::value(7);
+    let bulkhead = Bulkhead::new("users", 16);
+    let total = Timeout::new(Duration::from_secs(60));
+    let retry = RetryWithBackoff::new("users");
+    let breaker = CircuitBreaker::new("users");
+    let each = Timeout::new(Duration::from_secs(9));
+    assert_none("all five, plain", |pending| {
+        let call = || breaker.call(|| each.call(|| succeed_after(pending)));
+        finish(fallback.call(|| bulkhead.call(|| total.call(|| retry.call(call)))));
+    });
+    let service = ServiceBuilder::new()
+        .layer(fallback.layer())
+        .layer(bulkhead.layer())
+        .layer(total.layer())
+        .layer(retry.layer())
+        .layer(breaker.layer())
+        .layer(each.layer())
+        .service(service_fn(succeed_after));
+    assert_none_in_tower("all five", service);
+}
+
+#[test]
+fn the_counter_counts() {
+    let counted = allocation_counter::measure(|| drop(std::hint::black_box(Box::new(7))));
+    assert_eq!(counted.count_total, 1);
+}

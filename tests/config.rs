@@ -1,0 +1,241 @@
+//! Bad settings (G4): one error names every one of them, nothing is clamped, and the longest durations there are work.
+//! And the defaults: the table in each module's docs is what the code does.
+
+use std::time::Duration;
+
+use withstand::{
+    Bulkhead, CircuitBreaker, CircuitBreakerBuilder, ConfigError, RetryBudget, RetryWithBackoff, Timeout,
+    circuit_breaker::Window,
+    retry::{Constant, Exponential},
+};
+
+fn fields(error: &ConfigError) -> Vec<&str> {
+    error.settings().iter().map(|setting| setting.field()).collect()
+}
+
+fn refused(builder: CircuitBreakerBuilder) -> ConfigError {
+    builder.build().expect_err("bad settings")
+}
+
+#[test]
+fn g4_one_error_names_every_bad_setting_of_a_circuit_breaker() {
+    let builder = CircuitBreaker::builder("users")
+        .failure_rate(f64::NAN, Window::calls(0))
+        .slow_call_rate(1.5, Duration::ZERO, Window::time(Duration::from_nanos(9)).min_calls(0))
+        .failure_run(0, Duration::ZERO)
+        .open_for(Duration::ZERO)
+        .open_growth(0.5)
+        .open_jitter(f64::INFINITY)
+        .probes(0)
+        .required_successes(0)
+        .probe_timeout(Duration::ZERO);
+    let error = refused(builder);
+    let expected = [
+        "failure_rate",
+        "failure_rate",
+        "failure_rate",
+        "slow_call_rate",
+        "slow_call_rate",
+        "slow_call_rate",
+        "slow_call_rate",
+        "failure_runs",
+        "open_for",
+        "open_growth",
+        "open_jitter",
+        "probes",
+        "required_successes",
+        "probe_timeout",
+    ];
+    assert_eq!(fields(&error), expected, "{error}");
+}
+
+#[test]
+fn g4_rates_out_of_range_are_refused() {
+    for rate in [0.0, -0.5, 1.000_001, f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        let builder = CircuitBreaker::builder("users").failure_rate(rate, Window::calls(10));
+        assert_eq!(fields(&refused(builder)), ["failure_rate"], "{rate}");
+    }
+    for growth in [0.0, 0.999, f64::NAN, f64::INFINITY] {
+        assert_eq!(fields(&refused(CircuitBreaker::builder("users").open_growth(growth))), ["open_growth"]);
+    }
+    for jitter in [-0.1, 1.1, f64::NAN] {
+        assert_eq!(fields(&refused(CircuitBreaker::builder("users").open_jitter(jitter))), ["open_jitter"]);
+    }
+}
+
+#[test]
+fn g4_contradictions_are_refused() {
+    let builder = CircuitBreaker::builder("users");
+    let shorter = refused(builder.open_for(Duration::from_secs(60)).max_open_for(Duration::from_secs(59)));
+    assert_eq!(
+        shorter.to_string(),
+        "bad settings for the circuit breaker `users`: max_open_for must be at least open_for, 60s, not 59s"
+    );
+    let never_full = CircuitBreaker::builder("users").failure_rate(0.5, Window::calls(10).min_calls(11));
+    assert_eq!(fields(&refused(never_full)), ["failure_rate"]);
+    assert_eq!(fields(&refused(CircuitBreaker::builder("users").no_failure_runs())), ["failure_runs"]);
+}
+
+#[test]
+fn g4_bad_settings_of_a_retry_are_refused() {
+    let error = RetryWithBackoff::builder("users")
+        .max_attempts(0)
+        .backoff(Exponential::new(Duration::from_secs(2), Duration::from_secs(1)).factor(f64::NAN))
+        .deadline(Duration::ZERO)
+        .build()
+        .expect_err("bad settings");
+    assert_eq!(fields(&error), ["max_attempts", "backoff", "backoff", "deadline"], "{error}");
+    let zero = Exponential::new(Duration::ZERO, Duration::from_secs(1));
+    let error = RetryWithBackoff::builder("users").backoff(zero).build().expect_err("it could not grow");
+    assert_eq!(fields(&error), ["backoff"]);
+}
+
+#[test]
+fn r5_attempts_that_the_default_bucket_could_not_pay_are_refused_until_a_budget_is_said() {
+    let builder = || RetryWithBackoff::builder("users").max_attempts(12);
+    let error = builder().build().expect_err("contradictory");
+    assert_eq!(
+        error.to_string(),
+        "bad settings for the retry `users`: max_attempts of 12 is more than the default budget of 10 retries pays for: say `budget` or `no_budget`"
+    );
+    assert!(RetryWithBackoff::builder("users").max_attempts(11).build().is_ok());
+    assert!(builder().no_budget().build().is_ok());
+    assert!(builder().budget(&RetryBudget::new(1)).build().is_ok());
+    assert!(builder().max_attempts(u32::MAX).no_budget().build().is_ok());
+}
+
+#[test]
+fn g4_bad_settings_of_a_bulkhead_are_refused() {
+    let error = Bulkhead::builder("users", 1).queue(0, Duration::ZERO).build().expect_err("bad settings");
+    assert_eq!(fields(&error), ["queue", "queue"], "{error}");
+}
+
+#[test]
+fn g4_the_largest_settings_there_are_work_or_are_refused() {
+    let most = CircuitBreaker::builder("users")
+        .failure_rate(1.0, Window::time(Duration::MAX).min_calls(u32::MAX))
+        .slow_call_rate(1.0, Duration::MAX, Window::time(Duration::MAX))
+        .failure_run(u32::MAX, Duration::MAX)
+        .open_for(Duration::MAX)
+        .open_growth(f64::MAX)
+        .max_open_for(Duration::MAX)
+        .probes(usize::MAX)
+        .required_successes(u32::MAX)
+        .probe_timeout(Duration::MAX)
+        .count_dropped_after(Duration::MAX)
+        .seed(u64::MAX)
+        .build()
+        .expect("good settings");
+    for _ in 0..100 {
+        most.try_acquire().expect("it is closed").failure();
+        drop(most.try_acquire().expect("it is closed"));
+    }
+    let too_many = CircuitBreaker::builder("users").failure_rate(0.5, Window::calls(u32::MAX));
+    assert_eq!(fields(&refused(too_many)), ["failure_rate"]);
+    let longest = Exponential::new(Duration::MAX, Duration::MAX).factor(f64::MAX);
+    let retry = RetryWithBackoff::builder("users").backoff(longest).deadline(Duration::MAX);
+    assert!(retry.max_retry_after(Duration::MAX).build().is_ok());
+    assert!(RetryWithBackoff::builder("users").backoff(Constant::new(Duration::MAX)).build().is_ok());
+    let bulkhead = Bulkhead::builder("users", usize::MAX).queue(usize::MAX, Duration::MAX).build();
+    assert!(bulkhead.expect("good settings").try_acquire().is_ok());
+    drop(Timeout::new(Duration::MAX).call(|| std::future::ready(Ok::<_, std::io::Error>(()))));
+}
+
+/// The rows of the table under `# Defaults` in a module's docs.
+fn defaults(source: &str) -> Vec<(&str, &str)> {
+    let section = source.split("//! # Defaults").nth(1).expect("a section on defaults");
+    let rows = section.lines().skip(1).skip_while(|line| !line.starts_with("//! |"));
+    let rows = rows.take_while(|line| line.starts_with("//! |")).skip(2);
+    rows.map(|row| {
+        let mut cells = row.trim_start_matches("//!").split('|').map(str::trim).skip(1);
+        (cells.next().expect("a setting"), cells.next().expect("a default"))
+    })
+    .collect()
+}
+
+/// Each default as the docs say it, beside what must stand in the builder for that to be true.
+fn assert_defaults(source: &str, built: &str, expected: &[(&str, &str, &str)]) {
+    let said: Vec<_> = expected.iter().map(|(setting, default, _)| (*setting, *default)).collect();
+    assert_eq!(defaults(source), said);
+    for (setting, _, code) in expected {
+        assert!(built.contains(code), "{setting}: no `{code}` in {built}");
+    }
+}
+
+#[test]
+fn defaults_of_the_circuit_breaker_are_those_of_its_table() {
+    let windows = format!("{:?} {:?}", Window::calls(7), Window::time(Duration::from_secs(7)));
+    let built = format!("{:?} {windows}", CircuitBreaker::builder("users"));
+    assert_defaults(
+        include_str!("../src/circuit_breaker/mod.rs"),
+        &built,
+        &[
+            (
+                "`failure_runs`",
+                "at least 20 failures over 200 ms, or at least 8 over 1.5 s, with no success between",
+                "[RunRule { failures: 20, spanning: 200ms }, RunRule { failures: 8, spanning: 1.5s }]",
+            ),
+            ("`failure_rate`", "off", "failure_rate: None"),
+            ("`slow_call_rate`", "off", "slow_calls: None"),
+            ("`open_for`", "1 s", "first: 1s"),
+            ("`open_growth`", "2", "growth: 2.0"),
+            ("`max_open_for`", "10 s, or `open_for` if that is longer", "most: None"),
+            ("`open_jitter`", "0.2", "jitter: 0.2"),
+            ("`probes`", "1 at once", "probes: 1,"),
+            ("`required_successes`", "2", "required_successes: 2"),
+            ("`probe_timeout`", "10 s", "probe_timeout: 10s"),
+            ("`count_dropped_after`", "off: a dropped call says nothing", "count_dropped_after: None"),
+            ("`Window::calls(n)`", "no rate before it holds n calls", "Calls(7), min_calls: 7"),
+            ("`Window::time(span)`", "no rate before it holds 20 calls", "Time(7s), min_calls: 20"),
+        ],
+    );
+}
+
+#[test]
+fn defaults_of_the_retry_are_those_of_its_table() {
+    assert_defaults(
+        include_str!("../src/retry/mod.rs"),
+        &format!("{:?} {:?}", RetryWithBackoff::builder("users"), RetryWithBackoff::new("users")),
+        &[
+            ("`max_attempts`", "3, the first included", "max_attempts: 3"),
+            (
+                "`backoff`",
+                "50 ms, doubling up to 10 s, full jitter",
+                "Exponential { first: 50ms, max: 10s, factor: 2.0, jitter: Full }",
+            ),
+            (
+                "`budget`",
+                "a bucket of 10 of its own; a first try that succeeds adds 0.1",
+                "budget: Some(RetryBudget(10 of 10))",
+            ),
+            ("`deadline`", "none", "deadline: None"),
+            ("`max_retry_after`", "30 s", "max_retry_after: 30s"),
+            ("`seed`", "none: no two calls share a sequence of delays", "seed: None"),
+        ],
+    );
+}
+
+#[test]
+fn defaults_of_the_others_are_those_of_their_tables() {
+    assert_defaults(
+        include_str!("../src/timeout/mod.rs"),
+        &format!("{:?}", Timeout::new(Duration::from_secs(2))),
+        &[("limit", "none: you name it", "limit: 2s"), ("name", "none", "name: None")],
+    );
+    assert_defaults(
+        include_str!("../src/bulkhead/mod.rs"),
+        &format!("{:?}", Bulkhead::builder("users", 16)),
+        &[
+            ("`max_concurrent`", "none: you name it", "max_concurrent: 16"),
+            ("`queue`", "none: a call that finds no slot is refused at once", "queue: None"),
+        ],
+    );
+    assert_defaults(
+        include_str!("../src/fallback/mod.rs"),
+        &format!("{:?}", withstand::Fallback::value(7)),
+        &[
+            ("handled", "every error, our own refusals included; no answer", "handled: EveryError"),
+            ("name", "none", "name: None"),
+        ],
+    );
+}

@@ -1,0 +1,115 @@
+//! Every policy, to be put around an operation or a service by number: for scenarios over all of them and every pair.
+
+use tower::{Layer, Service, util::BoxCloneSyncService};
+use withstand::{Bulkhead, CircuitBreaker, Fallback, RetryBudget, RetryWithBackoff, Timeout};
+
+use super::{Answer, Door, Failure, Op, op, secs};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Fallback,
+    Bulkhead,
+    Timeout,
+    Retry,
+    CircuitBreaker,
+}
+
+pub const KINDS: [Kind; 5] = [Kind::Fallback, Kind::Bulkhead, Kind::Timeout, Kind::Retry, Kind::CircuitBreaker];
+
+/// Each policy alone, each pair, and all five in the order that the docs teach; outermost first.
+pub fn stacks() -> Vec<Vec<Kind>> {
+    let alone = KINDS.map(|kind| vec![kind]);
+    let pairs = KINDS.iter().flat_map(|outer| KINDS.map(|inner| vec![*outer, inner]));
+    let mut taught = KINDS.to_vec();
+    taught.push(Kind::Timeout);
+    alone.into_iter().chain(pairs).chain([taught]).collect()
+}
+
+pub type BoxService = BoxCloneSyncService<Op, u32, Failure>;
+
+/// One handle of each policy. None of them trips by itself in these scenarios.
+#[derive(Clone)]
+pub struct Policies {
+    pub bulkhead: Bulkhead,
+    pub breaker: CircuitBreaker,
+    pub budget: RetryBudget,
+    retry: RetryWithBackoff,
+    timeout: Timeout,
+}
+
+impl Policies {
+    pub fn new() -> Self {
+        let budget = RetryBudget::new(100);
+        Self {
+            // Two slots, for it may stand around itself.
+            bulkhead: Bulkhead::builder("users", 2).queue(2, secs(60)).build().expect("good settings"),
+            breaker: CircuitBreaker::new("users"),
+            retry: RetryWithBackoff::builder("users").budget(&budget).build().expect("good settings"),
+            budget,
+            timeout: Timeout::new(secs(60)),
+        }
+    }
+
+    /// No slot is taken.
+    pub fn are_idle(&self) -> bool {
+        let bulkhead = self.bulkhead.snapshot();
+        (bulkhead.in_flight, bulkhead.waiting) == (0, 0) && self.breaker.snapshot().probes_in_flight == 0
+    }
+
+    /// The operation under this stack, by either door.
+    pub fn protect(&self, door: Door, stack: &[Kind], service: impl Fn() -> BoxService, op: Op) -> Op {
+        match door {
+            Door::Plain => stack.iter().rev().fold(op, |inner, kind| self.around(*kind, inner)),
+            Door::Tower => {
+                let service = stack.iter().rev().fold(service(), |inner, kind| self.over(*kind, inner));
+                super::op(move || {
+                    let (mut service, op) = (service.clone(), op.clone());
+                    async move {
+                        std::future::poll_fn(|cx| service.poll_ready(cx)).await?;
+                        service.call(op).await
+                    }
+                })
+            }
+        }
+    }
+
+    fn around(&self, kind: Kind, inner: Op) -> Op {
+        let Self { bulkhead, breaker, retry, timeout, .. } = self.clone();
+        match kind {
+            Kind::Fallback => op(move || {
+                let inner = inner.clone();
+                async move { Fallback::from_fn(|error: Failure| Answer::Err(error)).call(|| inner()).await }
+            }),
+            Kind::Bulkhead => op(move || {
+                let (bulkhead, inner) = (bulkhead.clone(), inner.clone());
+                async move { bulkhead.call(|| inner()).await }
+            }),
+            Kind::Timeout => op(move || {
+                let (timeout, inner) = (timeout.clone(), inner.clone());
+                async move { timeout.call(|| inner()).await }
+            }),
+            Kind::Retry => op(move || {
+                let (retry, inner) = (retry.clone(), inner.clone());
+                async move { retry.call(|| inner()).await }
+            }),
+            Kind::CircuitBreaker => op(move || {
+                let (breaker, inner) = (breaker.clone(), inner.clone());
+                async move { breaker.call(|| inner()).await }
+            }),
+        }
+    }
+
+    /// The service under one more layer.
+    pub fn over(&self, kind: Kind, inner: BoxService) -> BoxService {
+        match kind {
+            Kind::Fallback => {
+                let fallback = Fallback::from_fn(|error: Failure| Answer::Err(error));
+                BoxCloneSyncService::new(fallback.layer().layer(inner))
+            }
+            Kind::Bulkhead => BoxCloneSyncService::new(self.bulkhead.layer().layer(inner)),
+            Kind::Timeout => BoxCloneSyncService::new(self.timeout.layer().layer(inner)),
+            Kind::Retry => BoxCloneSyncService::new(self.retry.layer().layer(inner)),
+            Kind::CircuitBreaker => BoxCloneSyncService::new(self.breaker.layer().layer(inner)),
+        }
+    }
+}

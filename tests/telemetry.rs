@@ -1,0 +1,199 @@
+//! The policies' events as `tracing` events: target, level, and flat fields.
+#![cfg(all(feature = "tower", feature = "tracing"))]
+#![allow(clippy::disallowed_methods, reason = "tokio's clock, paused")]
+
+mod support;
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use support::*;
+use tracing::{
+    Event, Level, Subscriber,
+    field::{Field, Visit},
+    subscriber::DefaultGuard,
+};
+use tracing_subscriber::{
+    Layer,
+    layer::{Context, SubscriberExt},
+    registry,
+};
+use withstand::{
+    Bulkhead, CircuitBreaker, Error, Fallback, RetryBudget, RetryWithBackoff, Timeout, circuit_breaker::Window,
+    retry::Constant,
+};
+
+both_doors! {
+    a_circuit_that_opens_warns_and_one_that_closes_sums_the_outage_up,
+    a_refusal_of_an_open_circuit_is_a_debug_event,
+    a_retry_tells_its_delay_and_why_it_gave_up,
+    a_timeout_tells_its_limit,
+    a_full_bulkhead_tells_its_limit_and_the_wait,
+    a_fallback_tells_that_it_stepped_in_and_that_it_failed,
+    nothing_is_said_of_a_call_that_succeeds,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Told {
+    target: String,
+    level: Level,
+    fields: BTreeMap<String, String>,
+}
+
+impl Told {
+    fn field(&self, name: &str) -> Option<&str> {
+        self.fields.get(name).map(String::as_str)
+    }
+
+    /// Level, message and these fields, in a line.
+    fn line(&self, fields: &[&str]) -> String {
+        let mut line = format!("{} {}", self.level, self.field("message").expect("a message"));
+        for name in fields {
+            line += &format!(" {name}={}", self.field(name).unwrap_or("-"));
+        }
+        line
+    }
+}
+
+impl Visit for Told {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.fields.insert(field.name().into(), format!("{value:?}"));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.fields.insert(field.name().into(), value.into());
+    }
+}
+
+#[derive(Clone, Default)]
+struct Recorder(Arc<Mutex<Vec<Told>>>);
+
+impl<S: Subscriber> Layer<S> for Recorder {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let metadata = event.metadata();
+        if !metadata.target().starts_with("withstand") {
+            return;
+        }
+        let mut told = Told { target: metadata.target().into(), level: *metadata.level(), fields: BTreeMap::default() };
+        event.record(&mut told);
+        self.0.lock().expect("no panic").push(told);
+    }
+}
+
+impl Recorder {
+    fn start() -> (Self, DefaultGuard) {
+        let recorder = Self::default();
+        let guard = tracing::subscriber::set_default(registry().with(recorder.clone()));
+        (recorder, guard)
+    }
+
+    /// What was told since, all of it under this target and with the policy's name.
+    fn take(&self, target: &str) -> Vec<Told> {
+        let told = std::mem::take(&mut *self.0.lock().expect("no panic"));
+        for event in &told {
+            assert_eq!((event.target.as_str(), event.field("name")), (target, Some("users")));
+        }
+        told
+    }
+}
+
+fn lines(told: &[Told], fields: &[&str]) -> Vec<String> {
+    told.iter().map(|event| event.line(fields)).collect()
+}
+
+async fn a_circuit_that_opens_warns_and_one_that_closes_sums_the_outage_up(door: Door) {
+    let (recorder, _guard) = Recorder::start();
+    let builder = CircuitBreaker::builder("users").no_failure_runs().failure_rate(0.5, Window::calls(4));
+    let breaker = builder.no_open_jitter().build().expect("good settings");
+    let _ = breaker.through(door, &succeed()).await;
+    for _ in 0..3 {
+        let _ = breaker.through(door, &fail()).await;
+    }
+    let _ = breaker.through(door, &succeed()).await;
+    pass(secs(1)).await;
+    for _ in 0..2 {
+        let _ = breaker.through(door, &succeed()).await;
+    }
+    breaker.force_open();
+    breaker.force_closed();
+    breaker.metrics_only();
+    let told = recorder.take("withstand::circuit_breaker");
+    let transitions: Vec<_> = told.into_iter().filter(|event| event.level != Level::DEBUG).collect();
+    assert_eq!(
+        lines(&transitions, &["from", "to", "reason", "failure_rate", "open_for_ms", "outage_ms", "refused"]),
+        [
+            "WARN circuit opened from=closed to=open reason=failure rate failure_rate=0.75 open_for_ms=1000.0 outage_ms=- refused=-",
+            "INFO circuit half-open from=open to=half-open reason=open time passed failure_rate=- open_for_ms=- outage_ms=- refused=-",
+            "INFO circuit closed from=half-open to=closed reason=probes succeeded failure_rate=- open_for_ms=- outage_ms=1000.0 refused=1",
+            "WARN circuit forced open from=closed to=forced open reason=by hand failure_rate=- open_for_ms=- outage_ms=- refused=-",
+            "INFO circuit forced closed from=forced open to=forced closed reason=by hand failure_rate=- open_for_ms=- outage_ms=- refused=-",
+            "INFO circuit only counts from=forced closed to=metrics only reason=by hand failure_rate=- open_for_ms=- outage_ms=- refused=-",
+        ]
+    );
+}
+
+async fn a_refusal_of_an_open_circuit_is_a_debug_event(door: Door) {
+    let breaker = CircuitBreaker::builder("users").failure_run(1, Duration::ZERO).no_open_jitter().build();
+    let breaker = breaker.expect("good settings");
+    let _ = breaker.through(door, &fail()).await;
+    let (recorder, _guard) = Recorder::start();
+    let _ = breaker.through(door, &succeed()).await;
+    let told = recorder.take("withstand::circuit_breaker");
+    assert_eq!(lines(&told, &["retry_after_ms"]), ["DEBUG call refused retry_after_ms=1000.0"]);
+}
+
+async fn a_retry_tells_its_delay_and_why_it_gave_up(door: Door) {
+    let (recorder, _guard) = Recorder::start();
+    let builder = || RetryWithBackoff::builder("users").backoff(Constant::new(ms(100)));
+    let _ = builder().max_attempts(2).build().expect("good settings").through(door, &fail()).await;
+    let _ = builder().budget(&RetryBudget::new(0)).build().expect("good settings").through(door, &fail()).await;
+    assert_eq!(
+        lines(&recorder.take("withstand::retry"), &["attempt", "delay_ms", "attempts", "reason"]),
+        [
+            "INFO trying again attempt=1 delay_ms=100.0 attempts=- reason=-",
+            "INFO gave up attempt=- delay_ms=- attempts=2 reason=attempts spent",
+            "INFO gave up attempt=- delay_ms=- attempts=1 reason=budget spent",
+        ]
+    );
+}
+
+async fn a_timeout_tells_its_limit(door: Door) {
+    let (recorder, _guard) = Recorder::start();
+    let _ = Timeout::new(ms(50)).named("users").through(door, &hang()).await;
+    assert_eq!(lines(&recorder.take("withstand::timeout"), &["limit_ms"]), ["DEBUG timed out limit_ms=50.0"]);
+}
+
+async fn a_full_bulkhead_tells_its_limit_and_the_wait(door: Door) {
+    let (recorder, _guard) = Recorder::start();
+    let _ = Bulkhead::new("users", 0).through(door, &succeed()).await;
+    let queueing = Bulkhead::builder("users", 0).queue(1, ms(50)).build().expect("good settings");
+    let _ = queueing.through(door, &succeed()).await;
+    assert_eq!(
+        lines(&recorder.take("withstand::bulkhead"), &["limit", "waited_ms"]),
+        ["DEBUG call refused limit=0 waited_ms=-", "DEBUG call refused limit=0 waited_ms=50.0"]
+    );
+}
+
+async fn a_fallback_tells_that_it_stepped_in_and_that_it_failed(door: Door) {
+    let (recorder, _guard) = Recorder::start();
+    let fallback = Fallback::from_fn(|_: Failure| Answer::Err(Error::Inner("fallback"))).named("users");
+    let _ = fallback.through(door, &fail()).await;
+    assert_eq!(
+        lines(&recorder.take("withstand::fallback"), &["instead_of"]),
+        ["INFO fallback stepped in instead_of=an error", "WARN fallback failed instead_of=-"]
+    );
+}
+
+async fn nothing_is_said_of_a_call_that_succeeds(door: Door) {
+    let (recorder, _guard) = Recorder::start();
+    let _ = CircuitBreaker::new("users").through(door, &succeed()).await;
+    let _ = RetryWithBackoff::new("users").through(door, &succeed()).await;
+    let _ = Timeout::new(secs(1)).through(door, &succeed()).await;
+    let _ = Bulkhead::new("users", 1).through(door, &succeed()).await;
+    let _ = Fallback::value(7).through(door, &succeed()).await;
+    assert_eq!(recorder.take("withstand"), []);
+}
