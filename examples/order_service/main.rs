@@ -1,0 +1,34 @@
+//! The lesson's two services: an order service calls a user service over HTTP, and survives it.
+//!
+//! `cargo run --example order_service` plays a story of 26 seconds and judges it; `-- --serve` leaves both services up.
+#![allow(clippy::disallowed_methods, reason = "real sockets run on the real clock")]
+#![allow(unreachable_pub, reason = "a program has no other")]
+
+mod bare;
+mod catalog;
+mod order_service;
+mod protected;
+mod report;
+mod serve;
+mod story;
+mod traffic;
+mod user_service;
+
+use std::process::ExitCode;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let outcome = match std::env::args().nth(1).as_deref() {
+        None => story::play().await,
+        Some("--serve") => serve::until_interrupted().await.map(|()| true),
+        Some(other) => Err(format!("`{other}`? Either nothing, or `--serve`.").into()),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
