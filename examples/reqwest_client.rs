@@ -1,0 +1,104 @@
+//! A careful HTTP client, in both doors, against a moody server: `cargo run --example reqwest_client`.
+#![allow(clippy::disallowed_methods, reason = "real sockets run on the real clock")]
+
+use std::{
+    collections::HashMap,
+    error::Error,
+    future::Future,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use axum::{body::Body, response::IntoResponse};
+use reqwest::{Client, Method, Request, StatusCode, header::RETRY_AFTER};
+use tower::{ServiceBuilder, ServiceExt, service_fn};
+use withstand::{CircuitBreaker, LiftLayer, RetryWithBackoff, Timeout, by_status, lift, parse_retry_after};
+
+/// All of a response: the body is read where the timeout still covers it.
+struct Answer {
+    status: StatusCode,
+    retry_after: Option<Duration>,
+    body: String,
+}
+
+async fn read(response: impl Future<Output = reqwest::Result<reqwest::Response>>) -> reqwest::Result<Answer> {
+    let response = response.await?;
+    let retry_after = response.headers().get(RETRY_AFTER).and_then(parse_retry_after);
+    Ok(Answer { status: response.status(), retry_after, body: response.text().await? })
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let (server, hits) = start_server().await?;
+    let (client, asked) = (Client::new(), Duration::from_secs(1));
+
+    // 5xx, 408 and 429 may be tried again, not before the server says so; a 404 is an answer.
+    let by_status = by_status(|answer: &Answer| answer.status).retry_after(|answer| answer.retry_after);
+    let retry = RetryWithBackoff::builder("stock").classify(by_status).build()?;
+    let breaker = CircuitBreaker::new("stock").classify(by_status);
+    let per_try = Timeout::new(Duration::from_millis(500));
+
+    // The plain door.
+    let get = async |path: &str| {
+        let url = format!("{server}{path}");
+        retry.call(|| breaker.call(|| per_try.call(|| lift(read(client.get(&url).send()))))).await
+    };
+    show("GET /plain/busy", asked, get("/plain/busy")).await?;
+    show("GET /plain/stuck", per_try.limit(), get("/plain/stuck")).await?;
+
+    // The tower door. Only what is idempotent is ever sent twice.
+    let idempotent = |request: &Request| if request.method().is_idempotent() { request.try_clone() } else { None };
+    let stock = ServiceBuilder::new()
+        .layer(retry.layer().clone_request_fn(idempotent))
+        .layer(breaker.layer())
+        .layer(per_try.layer())
+        .layer(LiftLayer)
+        .service(service_fn(|request| read(client.execute(request))));
+    let send = async |method: Method, path: &str| {
+        let request = client.request(method, format!("{server}{path}")).build().map_err(withstand::Error::Inner)?;
+        stock.clone().oneshot(request).await
+    };
+    show("GET /tower/busy", asked, send(Method::GET, "/tower/busy")).await?;
+    show("GET /tower/stuck", per_try.limit(), send(Method::GET, "/tower/stuck")).await?;
+    show("POST /tower/busy", Duration::ZERO, send(Method::POST, "/tower/busy")).await?;
+
+    let hits = hits.lock().map_err(|_| "the server panicked")?;
+    println!("the server saw {hits:?}");
+    assert!(hits.iter().all(|(request, &times)| times == if request.starts_with("GET") { 2 } else { 1 }));
+    Ok(())
+}
+
+/// Prints what came of a request, and that it was not answered before its time.
+async fn show<E>(request: &str, patience: Duration, answer: impl Future<Output = Result<Answer, E>>) -> Result<(), E> {
+    let start = Instant::now();
+    let Answer { status, body, .. } = answer.await?;
+    println!("{request:<17} {status} {body:?} after {:?}", start.elapsed());
+    assert!(start.elapsed() >= patience);
+    Ok(())
+}
+
+type Hits = Arc<Mutex<HashMap<String, u32>>>;
+
+/// Fails the first of each request: `busy` asks for a second's patience, `stuck` never ends its body.
+async fn start_server() -> std::io::Result<(String, Hits)> {
+    let hits = Hits::default();
+    let counted = hits.clone();
+    let app = axum::Router::new().fallback(async move |request: axum::extract::Request| {
+        let key = format!("{} {}", request.method(), request.uri().path());
+        let is_first = {
+            let mut hits = counted.lock().expect("nothing panics while it is held");
+            let times = hits.entry(key.clone()).or_default();
+            *times += 1;
+            *times == 1
+        };
+        match is_first {
+            true if key.ends_with("busy") => (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, "1")]).into_response(),
+            true => Body::from_stream(futures::stream::pending::<std::io::Result<String>>()).into_response(),
+            false => "12 in stock".into_response(),
+        }
+    });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let address = format!("http://{}", listener.local_addr()?);
+    tokio::spawn(axum::serve(listener, app).into_future());
+    Ok((address, hits))
+}

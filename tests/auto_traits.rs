@@ -1,0 +1,269 @@
+//! What is `Send`, `Sync`, `Clone` and `Debug`, and which futures are `Send` when.
+
+use std::{
+    fmt::Debug,
+    future::{Future, Ready},
+    pin::Pin,
+    rc::Rc,
+    sync::Arc,
+};
+
+use static_assertions::{assert_impl_all, assert_not_impl_any};
+use withstand::{
+    BadSetting, Bulkhead, BulkheadAcquire, BulkheadBuilder, BulkheadEvent, BulkheadFull, BulkheadFuture,
+    BulkheadPermit, ByError, ByStatus, CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerEvent,
+    CircuitBreakerFuture, CircuitBreakerPermit, CircuitOpen, ClassifyFn, ConfigError, Elapsed, Error, Fallback,
+    FallbackEvent, FallbackFuture, LiftFuture, Name, Rejected, RetryBudget, RetryBuilder, RetryEvent, RetryFuture,
+    RetryWithBackoff, Timeout, TimeoutEvent, TimeoutFuture, Verdict, bulkhead, circuit_breaker, fallback, retry,
+    timeout,
+};
+
+/// Sendable, but not to be shared: a dependency's response often is.
+type SendOnly = std::cell::Cell<u8>;
+type NotSend = Rc<u8>;
+
+type Answer<T> = Result<T, Error<&'static str>>;
+type Sendable = Pin<Box<dyn Future<Output = Answer<SendOnly>> + Send>>;
+type Local = Pin<Box<dyn Future<Output = Answer<NotSend>>>>;
+type Start<F> = fn() -> F;
+
+#[test]
+fn handles_can_be_shared_cloned_and_shown() {
+    assert_impl_all!(CircuitBreaker: Send, Sync, Clone, Debug);
+    assert_impl_all!(RetryWithBackoff: Send, Sync, Clone, Debug);
+    assert_impl_all!(Timeout: Send, Sync, Clone, Debug);
+    assert_impl_all!(Bulkhead: Send, Sync, Clone, Debug);
+    assert_impl_all!(Fallback<fallback::Value<u8>>: Send, Sync, Clone, Debug);
+    assert_impl_all!(Fallback<fallback::ErrorFn<Start<u8>>>: Send, Sync, Clone, Debug);
+    assert_impl_all!(Fallback<fallback::AsyncErrorFn<Start<u8>>>: Send, Sync, Clone, Debug);
+    assert_impl_all!(Fallback<fallback::ResultFn<Start<u8>>>: Send, Sync, Clone, Debug);
+    assert_impl_all!(Fallback<fallback::AsyncResultFn<Start<u8>>>: Send, Sync, Clone, Debug);
+    assert_impl_all!(Fallback<fallback::TakenFn<Start<u8>>>: Send, Sync, Clone, Debug);
+    assert_impl_all!(RetryBudget: Send, Sync, Clone, Debug);
+}
+
+#[test]
+fn builders_can_be_shared_and_shown() {
+    assert_impl_all!(CircuitBreakerBuilder: Send, Sync, Debug);
+    assert_impl_all!(RetryBuilder: Send, Sync, Debug);
+    assert_impl_all!(BulkheadBuilder: Send, Sync, Debug);
+}
+
+#[test]
+fn a_permit_can_be_sent_but_not_copied() {
+    assert_impl_all!(CircuitBreakerPermit: Send, Sync, Debug);
+    assert_impl_all!(BulkheadPermit: Send, Sync, Debug);
+    assert_not_impl_any!(CircuitBreakerPermit: Clone);
+    assert_not_impl_any!(BulkheadPermit: Clone);
+}
+
+#[test]
+fn errors_can_be_shared_cloned_compared_and_shown() {
+    assert_impl_all!(Rejected: std::error::Error, Send, Sync, Clone, Debug, Eq);
+    assert_impl_all!(CircuitOpen: std::error::Error, Send, Sync, Clone, Debug, Eq);
+    assert_impl_all!(BulkheadFull: std::error::Error, Send, Sync, Clone, Debug, Eq);
+    assert_impl_all!(Elapsed: std::error::Error, Send, Sync, Clone, Debug, Eq);
+    assert_impl_all!(Error<std::fmt::Error>: std::error::Error, Send, Sync, Clone, Debug, Eq);
+    assert_impl_all!(ConfigError: std::error::Error, Send, Sync, Clone, Debug, Eq);
+    assert_impl_all!(BadSetting: Send, Sync, Clone, Debug, Eq);
+    assert_impl_all!(Name: Send, Sync, Clone, Debug, Eq);
+    assert_not_impl_any!(Error<NotSend>: Send);
+}
+
+#[test]
+fn events_and_snapshots_can_be_shared_and_shown() {
+    assert_impl_all!(CircuitBreakerEvent: Send, Sync, Clone, Debug);
+    assert_impl_all!(RetryEvent: Send, Sync, Clone, Debug);
+    assert_impl_all!(TimeoutEvent: Send, Sync, Clone, Debug);
+    assert_impl_all!(BulkheadEvent: Send, Sync, Clone, Debug);
+    assert_impl_all!(FallbackEvent<'static, u8, u8>: Send, Sync, Debug);
+    assert_impl_all!(circuit_breaker::Snapshot: Send, Sync, Copy, Debug);
+    assert_impl_all!(circuit_breaker::State: Send, Sync, Copy, Debug, Eq);
+    assert_impl_all!(circuit_breaker::Window: Send, Sync, Copy, Debug, Eq);
+    assert_impl_all!(bulkhead::Snapshot: Send, Sync, Copy, Debug, Eq);
+    assert_impl_all!(retry::Attempt<'static, u8>: Send, Sync, Debug);
+}
+
+#[test]
+fn verdicts_classifiers_and_backoffs_can_be_shared_copied_and_shown() {
+    assert_impl_all!(Verdict: Send, Sync, Copy, Debug, Eq);
+    assert_impl_all!(ByError: Send, Sync, Copy, Debug);
+    assert_impl_all!(ClassifyFn<Start<u8>>: Send, Sync, Copy, Debug);
+    assert_impl_all!(ByStatus<fn(&NotSend) -> u16>: Send, Sync, Copy, Debug);
+    assert_impl_all!(retry::Exponential: Send, Sync, Copy, Debug);
+    assert_impl_all!(retry::Constant: Send, Sync, Copy, Debug);
+    assert_impl_all!(retry::Jitter: Send, Sync, Copy, Debug, Eq);
+}
+
+/// Declares the futures that the plain door's `call` returns, for an operation `F`.
+macro_rules! plain_calls {
+    ($check:ident, $operation:ty) => {
+        $check!(LiftFuture<$operation>: Send);
+        $check!(CircuitBreakerFuture<$operation, &circuit_breaker::Circuit, &ByError>: Send);
+        $check!(RetryFuture<retry::Repeat<Start<$operation>>, &retry::Plan<retry::Exponential>, &ByError, ExponentialDelays>: Send);
+        $check!(TimeoutFuture<$operation, &timeout::Expiry>: Send);
+        $check!(BulkheadFuture<Start<$operation>, &bulkhead::Slots>: Send);
+        $check!(FallbackFuture<$operation, &Standing, Ready<u8>>: Send);
+    };
+}
+
+type ExponentialDelays = <retry::Exponential as retry::Backoff>::Delays;
+type Standing = fallback::Plan<fallback::Value<u8>, fallback::EveryError, fallback::NoListener>;
+
+#[test]
+fn a_plain_call_is_send_when_its_operation_is() {
+    plain_calls!(assert_impl_all, Sendable);
+}
+
+#[test]
+fn a_plain_call_is_not_send_when_its_operation_is_not() {
+    plain_calls!(assert_not_impl_any, Local);
+}
+
+/// The closure is kept while the call waits in line.
+#[test]
+fn a_bulkheads_plain_call_is_send_only_if_its_closure_is_too() {
+    type Sent = BulkheadFuture<Box<dyn FnOnce() -> Sendable + Send>, &'static bulkhead::Slots>;
+    type Kept = BulkheadFuture<Box<dyn FnOnce() -> Sendable>, &'static bulkhead::Slots>;
+    assert_impl_all!(Sent: Send);
+    assert_not_impl_any!(Kept: Send);
+}
+
+#[test]
+fn a_wait_for_a_slot_is_send() {
+    assert_impl_all!(BulkheadAcquire: Send, Debug);
+}
+
+#[test]
+fn a_shared_trait_object_serves_as_a_classifier_for_threads() {
+    type Judge = Arc<dyn withstand::Classify<u8, Error<u8>> + Send + Sync>;
+    assert_impl_all!(CircuitBreaker<Judge>: Send, Sync, Clone);
+    assert_impl_all!(RetryWithBackoff<Judge>: Send, Sync, Clone);
+}
+
+#[cfg(feature = "tower")]
+mod in_tower {
+    use std::task::{Context, Poll};
+
+    use tower::{Service, util::BoxCloneService};
+    use withstand::{
+        BulkheadLayer, BulkheadService, ByClone, CircuitBreakerLayer, CircuitBreakerService, CloneFn, FallbackLayer,
+        FallbackService, LiftLayer, LiftService, RetryLayer, RetryService, SendRequest, SendRequestFuture,
+        TimeoutLayer, TimeoutService,
+    };
+
+    use super::*;
+
+    /// A service whose call is `F`.
+    struct Via<F>(Start<F>);
+
+    impl<F> Clone for Via<F> {
+        fn clone(&self) -> Self {
+            Self(self.0)
+        }
+    }
+
+    impl<F> Debug for Via<F> {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("Via")
+        }
+    }
+
+    impl<F, T> Service<u8> for Via<F>
+    where
+        F: Future<Output = Answer<T>>,
+    {
+        type Response = T;
+        type Error = Error<&'static str>;
+        type Future = F;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, _: u8) -> F {
+            (self.0)()
+        }
+    }
+
+    type Call<S> = <S as Service<u8>>::Future;
+    type StandIn<V> = fallback::ErrorFn<fn(Error<&'static str>) -> Answer<V>>;
+
+    #[test]
+    fn layers_can_be_shared_cloned_and_shown() {
+        assert_impl_all!(CircuitBreakerLayer: Send, Sync, Clone, Debug);
+        assert_impl_all!(RetryLayer: Send, Sync, Clone, Debug);
+        assert_impl_all!(RetryLayer<ByError, retry::Exponential, CloneFn<Start<u8>>>: Send, Sync, Clone, Debug);
+        assert_impl_all!(TimeoutLayer: Send, Sync, Clone, Debug);
+        assert_impl_all!(TimeoutLayer<timeout::PerRequest<Start<u8>>>: Send, Sync, Clone, Debug);
+        assert_impl_all!(BulkheadLayer: Send, Sync, Clone, Debug);
+        assert_impl_all!(FallbackLayer<fallback::Value<u8>>: Send, Sync, Clone, Debug);
+        assert_impl_all!(LiftLayer: Send, Sync, Copy, Debug);
+        assert_impl_all!(ByClone: Send, Sync, Copy, Debug);
+    }
+
+    #[test]
+    fn services_can_be_shared_cloned_and_shown_when_the_inner_one_can() {
+        type Inner = Via<Sendable>;
+        assert_impl_all!(CircuitBreakerService<Inner>: Send, Sync, Clone, Debug);
+        assert_impl_all!(RetryService<Inner>: Send, Sync, Clone, Debug);
+        assert_impl_all!(TimeoutService<Inner>: Send, Sync, Clone, Debug);
+        assert_impl_all!(BulkheadService<Inner>: Send, Sync, Clone, Debug);
+        assert_impl_all!(FallbackService<Inner, fallback::Value<u8>>: Send, Sync, Clone, Debug);
+        assert_impl_all!(LiftService<Inner>: Send, Sync, Clone, Debug);
+    }
+
+    #[test]
+    fn a_service_that_is_send_but_not_sync_may_be_inside() {
+        type Inner = BoxCloneService<u8, u8, Error<&'static str>>;
+        assert_not_impl_any!(Inner: Sync);
+        assert_impl_all!(CircuitBreakerService<Inner>: Send, Clone);
+        assert_impl_all!(RetryService<Inner>: Send, Clone);
+        assert_impl_all!(TimeoutService<Inner>: Send, Clone);
+        assert_impl_all!(BulkheadService<Inner>: Send, Clone);
+        assert_impl_all!(FallbackService<Inner, fallback::Value<u8>>: Send, Clone);
+        assert_impl_all!(Call<RetryService<Inner>>: Send);
+        assert_impl_all!(Call<BulkheadService<Inner>>: Send);
+    }
+
+    #[test]
+    fn a_second_service_that_is_send_but_not_sync_may_stand_in_and_the_stack_stays_send() {
+        type Inner = BoxCloneService<u8, u8, Error<&'static str>>;
+        type Take = fallback::TakeCopy<Inner, ByClone>;
+        type Stack = FallbackService<Inner, fallback::SendsCopy, fallback::EveryError, fallback::NoListener, Take>;
+        assert_impl_all!(Fallback<fallback::SecondService<Inner>>: Send, Clone);
+        assert_impl_all!(Stack: Send, Clone);
+        assert_impl_all!(Call<Stack>: Send);
+    }
+
+    macro_rules! tower_calls {
+        ($check:ident, $operation:ty, $answer:ty) => {
+            $check!(Call<CircuitBreakerService<Via<$operation>>>: Send);
+            $check!(Call<RetryService<Via<$operation>>>: Send);
+            $check!(Call<TimeoutService<Via<$operation>>>: Send);
+            $check!(Call<BulkheadService<Via<$operation>>>: Send);
+            $check!(Call<FallbackService<Via<$operation>, StandIn<$answer>>>: Send);
+            $check!(Call<LiftService<Via<$operation>>>: Send);
+            $check!(SendRequestFuture<Via<$operation>, u8>: Send);
+        };
+    }
+
+    #[test]
+    fn a_tower_call_is_send_when_its_operation_is() {
+        tower_calls!(assert_impl_all, Sendable, SendOnly);
+    }
+
+    #[test]
+    fn a_tower_call_is_not_send_when_its_operation_is_not() {
+        tower_calls!(assert_not_impl_any, Local, NotSend);
+    }
+
+    #[test]
+    fn a_tower_call_is_static_and_a_kept_request_decides_too() {
+        fn is_static<T: 'static>() {}
+        is_static::<Call<RetryService<Via<Sendable>>>>();
+        is_static::<Call<CircuitBreakerService<Via<Sendable>>>>();
+        assert_impl_all!(SendRequest<Via<Sendable>, SendOnly>: Send, Debug);
+        assert_not_impl_any!(SendRequest<Via<Sendable>, NotSend>: Send);
+    }
+}
