@@ -3,9 +3,9 @@ use std::time::Duration;
 use super::{
     CircuitBreakerEvent,
     config::{Options, Rules},
-    event::{Counts, Transition},
     gate::{Gate, View},
-    state::{Admission, Core, Outcome, Refusal, State},
+    state::{Admission, Core, Outcome, Refusal},
+    transition::{Counts, State, Transition},
 };
 use crate::{
     classify::Verdict,

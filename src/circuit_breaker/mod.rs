@@ -105,16 +105,18 @@ mod future;
 mod gate;
 mod permit;
 mod policy;
+mod record;
 mod state;
+mod transition;
 
 pub use self::{
     circuit::{Circuit, Snapshot},
     config::{CircuitBreakerBuilder, Window},
-    event::{CircuitBreakerEvent, Counts, Outage, Reason, Transition, WindowCounts},
+    event::CircuitBreakerEvent,
     future::CircuitBreakerFuture,
     permit::CircuitBreakerPermit,
     policy::CircuitBreaker,
-    state::State,
+    transition::{Counts, Outage, Reason, State, Transition, WindowCounts},
 };
 
 #[cfg(feature = "tower")]

@@ -5,7 +5,7 @@ use super::{
     circuit::{Circuit, Snapshot},
     future::CircuitBreakerFuture,
     permit::CircuitBreakerPermit,
-    state::State,
+    transition::State,
 };
 use crate::{
     carry::CarriesRejected,

@@ -1,54 +1,17 @@
 //! The core: plain data and arithmetic. Moments are nanoseconds since the circuit was made.
 
-use std::{fmt, mem, time::Duration};
+use std::{mem, time::Duration};
 
 use super::{
-    config::{RateRule, Rules, RunRule},
-    event::{self, Counts, Reason, Transition, WindowCounts},
+    config::Rules,
     gate::View,
+    record::Record,
+    transition::{self, Counts, Reason, State, Transition},
 };
 use crate::{
     clock::{FOREVER, nanos},
     random::Random,
-    window::Window,
 };
-
-/// The state of a circuit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum State {
-    /// Calls pass, and are counted.
-    Closed,
-    /// Calls are refused, for a while.
-    Open,
-    /// A few calls pass, to find out whether the dependency is back.
-    HalfOpen,
-    /// Calls are refused until someone says otherwise.
-    ForcedOpen,
-    /// Calls pass, uncounted, until someone says otherwise.
-    ForcedClosed,
-    /// Calls pass, and are counted, but nothing opens the circuit until someone says otherwise.
-    MetricsOnly,
-}
-
-impl State {
-    /// The state as it appears in `tracing` events.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Closed => "closed",
-            Self::Open => "open",
-            Self::HalfOpen => "half-open",
-            Self::ForcedOpen => "forced open",
-            Self::ForcedClosed => "forced closed",
-            Self::MetricsOnly => "metrics only",
-        }
-    }
-}
-
-impl fmt::Display for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
 
 /// What a finished call means to the circuit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,21 +42,6 @@ impl Refusal {
         let left = Duration::from_nanos(until.saturating_sub(now));
         Self { retry_after: (until != FOREVER).then_some(left) }
     }
-}
-
-/// What the rules of a passing circuit remember.
-#[derive(Debug)]
-struct Record {
-    failures: Option<Window>,
-    slow_calls: Option<Window>,
-    run: Run,
-}
-
-/// Failures with no success between them.
-#[derive(Clone, Copy, Debug, Default)]
-struct Run {
-    length: u32,
-    first: u64,
 }
 
 /// An outage so far: it begins when a closed circuit opens, and ends when it closes again.
@@ -128,73 +76,6 @@ pub(super) struct Core {
     next_probe: u64,
     stale: u64,
     random: Random,
-}
-
-impl Record {
-    fn new(rules: &Rules, now: u64) -> Self {
-        Self {
-            failures: rules.failure_rate.map(|rule| rule.start(now)),
-            slow_calls: rules.slow_calls.map(|rule| rule.calls.start(now)),
-            run: Run::default(),
-        }
-    }
-
-    /// Takes an outcome in, and tells which rule it breaks.
-    fn note(&mut self, rules: &Rules, failed: bool, slow: bool, now: u64) -> Option<Reason> {
-        self.run = if failed { self.run.longer(now) } else { Run::default() };
-        if let Some(window) = &mut self.failures {
-            window.push(failed, now);
-        }
-        if let Some(window) = &mut self.slow_calls {
-            window.push(slow, now);
-        }
-        let counts = self.counts(rules, now);
-        if failed && rules.failure_runs.iter().any(|rule| self.run.breaks(rule, now)) {
-            return Some(Reason::FailureRun);
-        }
-        if failed && is_broken(rules.failure_rate, counts.failures) {
-            return Some(Reason::FailureRate);
-        }
-        let too_slow = slow && is_broken(rules.slow_calls.map(|rule| rule.calls), counts.slow_calls);
-        too_slow.then_some(Reason::SlowCallRate)
-    }
-
-    fn counts(&mut self, rules: &Rules, now: u64) -> Counts {
-        Counts {
-            failures: counts_of(self.failures.as_mut(), rules.failure_rate, now),
-            slow_calls: counts_of(self.slow_calls.as_mut(), rules.slow_calls.map(|rule| rule.calls), now),
-            failure_run: self.run.length,
-            ..Counts::default()
-        }
-    }
-
-    /// Whether one more success that is not slow changes nothing.
-    fn is_calm(&self) -> bool {
-        let calm = |window: &Option<Window>| window.as_ref().is_none_or(Window::is_calm);
-        self.run.length == 0 && calm(&self.failures) && calm(&self.slow_calls)
-    }
-}
-
-fn counts_of(window: Option<&mut Window>, rule: Option<RateRule>, now: u64) -> WindowCounts {
-    let (Some(window), Some(rule)) = (window, rule) else { return WindowCounts::default() };
-    let tally = window.tally(now);
-    let rate = (tally.calls >= rule.min_calls()).then(|| tally.hits as f64 / tally.calls as f64);
-    WindowCounts { calls: tally.calls, hits: tally.hits, rate }
-}
-
-fn is_broken(rule: Option<RateRule>, counts: WindowCounts) -> bool {
-    rule.is_some_and(|rule| counts.rate.is_some_and(|rate| rate >= rule.rate))
-}
-
-impl Run {
-    fn longer(self, now: u64) -> Self {
-        let first = if self.length == 0 { now } else { self.first };
-        Self { length: self.length.saturating_add(1), first }
-    }
-
-    fn breaks(self, rule: &RunRule, latest: u64) -> bool {
-        self.length >= rule.failures && latest.saturating_sub(self.first) >= nanos(rule.spanning)
-    }
 }
 
 impl Phase {
@@ -430,7 +311,7 @@ impl Core {
     fn close(&mut self, next: Phase, reason: Reason, now: u64, refused: u64) -> Transition {
         let outage = self.phase.outage();
         let mut transition = self.enter(next, reason, now);
-        transition.outage = outage.map(|outage| event::Outage {
+        transition.outage = outage.map(|outage| transition::Outage {
             lasted: Duration::from_nanos(now.saturating_sub(outage.since)),
             refused: refused.saturating_sub(outage.refused_before),
         });

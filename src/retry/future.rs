@@ -3,6 +3,7 @@ use std::{
     ops::Deref,
     pin::Pin,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use pin_project_lite::pin_project;
@@ -52,6 +53,16 @@ pin_project! {
     }
 }
 
+impl<F> Stage<F> {
+    /// Before another try: zero delay means no sleep at all.
+    fn after(delay: Duration) -> Self {
+        match delay {
+            Duration::ZERO => Self::Starting,
+            _ => Self::Sleeping { alarm: Alarm::at(clock::after(clock::now(), delay)) },
+        }
+    }
+}
+
 impl<A, P, C, D> RetryFuture<A, P, C, D>
 where
     A: Attempts,
@@ -87,14 +98,11 @@ where
                     this.stage.set(Stage::Starting);
                     this.attempts.take(result);
                     tries += 1;
-                    if delay.is_zero() {
-                        if tries == MOST_TRIES_A_POLL {
-                            cx.waker().wake_by_ref();
-                            return Poll::Pending;
-                        }
-                        continue;
+                    if delay.is_zero() && tries == MOST_TRIES_A_POLL {
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
                     }
-                    Stage::Sleeping { alarm: Alarm::at(clock::after(clock::now(), delay)) }
+                    Stage::after(delay)
                 }
                 StageProj::Sleeping { alarm } => {
                     ready!(alarm.poll(cx));
@@ -102,17 +110,14 @@ where
                 }
                 StageProj::Starting => {
                     let number = this.progress.attempt;
-                    let last = this.plan.is_last(number);
-                    match ready!(this.attempts.poll_start(cx, number, last)) {
+                    match ready!(this.attempts.poll_start(cx, number, this.plan.is_last(number))) {
                         Ok(attempt) => {
-                            if let Some(token) = &mut this.progress.token {
-                                token.spend();
-                            }
+                            this.progress.spend();
                             Stage::Trying { attempt }
                         }
                         Err(unready) => {
                             this.stage.set(Stage::Done);
-                            this.progress.token = None;
+                            this.progress.refund();
                             return Poll::Ready(Err(unready));
                         }
                     }
@@ -131,7 +136,7 @@ fn judge<A, B, C, T, E>(
     progress: &mut Progress<B::Delays>,
     attempts: &A,
     result: &Result<T, E>,
-) -> Option<std::time::Duration>
+) -> Option<Duration>
 where
     A: Attempts,
     B: Backoff,

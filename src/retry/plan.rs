@@ -37,6 +37,13 @@ pub(super) struct Progress<D> {
 }
 
 impl<D> Progress<D> {
+    /// The try is sent: what it has paid is spent, unless it succeeds.
+    pub(super) fn spend(&mut self) {
+        if let Some(token) = &mut self.token {
+            token.spend();
+        }
+    }
+
     /// The try never reached the dependency.
     pub(super) fn refund(&mut self) {
         if let Some(token) = self.token.take() {

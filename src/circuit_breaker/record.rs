@@ -1,0 +1,89 @@
+//! What the rules of a circuit hold while calls pass: windows, and the run of failures.
+
+use super::{
+    config::{RateRule, Rules, RunRule},
+    transition::{Counts, Reason, WindowCounts},
+};
+use crate::{clock::nanos, window::Window};
+
+/// What the rules of a passing circuit remember.
+#[derive(Debug)]
+pub(super) struct Record {
+    failures: Option<Window>,
+    slow_calls: Option<Window>,
+    run: Run,
+}
+
+/// Failures with no success between them.
+#[derive(Clone, Copy, Debug, Default)]
+struct Run {
+    length: u32,
+    first: u64,
+}
+
+impl Record {
+    pub(super) fn new(rules: &Rules, now: u64) -> Self {
+        Self {
+            failures: rules.failure_rate.map(|rule| rule.start(now)),
+            slow_calls: rules.slow_calls.map(|rule| rule.calls.start(now)),
+            run: Run::default(),
+        }
+    }
+
+    /// Takes an outcome in, and tells which rule it breaks.
+    pub(super) fn note(&mut self, rules: &Rules, failed: bool, slow: bool, now: u64) -> Option<Reason> {
+        self.run = if failed { self.run.longer(now) } else { Run::default() };
+        if let Some(window) = &mut self.failures {
+            window.push(failed, now);
+        }
+        if let Some(window) = &mut self.slow_calls {
+            window.push(slow, now);
+        }
+        let counts = self.counts(rules, now);
+        if failed && rules.failure_runs.iter().any(|rule| self.run.breaks(rule, now)) {
+            return Some(Reason::FailureRun);
+        }
+        if failed && is_broken(rules.failure_rate, counts.failures) {
+            return Some(Reason::FailureRate);
+        }
+        let too_slow = slow && is_broken(rules.slow_calls.map(|rule| rule.calls), counts.slow_calls);
+        too_slow.then_some(Reason::SlowCallRate)
+    }
+
+    pub(super) fn counts(&mut self, rules: &Rules, now: u64) -> Counts {
+        Counts {
+            failures: counts_of(self.failures.as_mut(), rules.failure_rate, now),
+            slow_calls: counts_of(self.slow_calls.as_mut(), rules.slow_calls.map(|rule| rule.calls), now),
+            failure_run: self.run.length,
+            ..Counts::default()
+        }
+    }
+
+    /// Whether one more success that is not slow changes nothing.
+    pub(super) fn is_calm(&self) -> bool {
+        let calm = |window: &Option<Window>| window.as_ref().is_none_or(Window::is_calm);
+        self.run.length == 0 && calm(&self.failures) && calm(&self.slow_calls)
+    }
+}
+
+fn counts_of(window: Option<&mut Window>, rule: Option<RateRule>, now: u64) -> WindowCounts {
+    let (Some(window), Some(rule)) = (window, rule) else { return WindowCounts::default() };
+    let tally = window.tally(now);
+    let rate = (tally.calls >= rule.min_calls()).then(|| tally.hits as f64 / tally.calls as f64);
+    WindowCounts { calls: tally.calls, hits: tally.hits, rate }
+}
+
+fn is_broken(rule: Option<RateRule>, counts: WindowCounts) -> bool {
+    rule.is_some_and(|rule| counts.rate.is_some_and(|rate| rate >= rule.rate))
+}
+
+impl Run {
+    fn longer(self, now: u64) -> Self {
+        let first = if self.length == 0 { now } else { self.first };
+        Self { length: self.length.saturating_add(1), first }
+    }
+
+    fn breaks(self, rule: &RunRule, latest: u64) -> bool {
+        self.length >= rule.failures && latest.saturating_sub(self.first) >= nanos(rule.spanning)
+    }
+}

@@ -1,0 +1,140 @@
+//! What a change of state is made of.
+
+use std::{fmt, time::Duration};
+
+/// The state of a circuit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum State {
+    /// Calls pass, and are counted.
+    Closed,
+    /// Calls are refused, for a while.
+    Open,
+    /// A few calls pass, to find out whether the dependency is back.
+    HalfOpen,
+    /// Calls are refused until someone says otherwise.
+    ForcedOpen,
+    /// Calls pass, uncounted, until someone says otherwise.
+    ForcedClosed,
+    /// Calls pass, and are counted, but nothing opens the circuit until someone says otherwise.
+    MetricsOnly,
+}
+
+impl State {
+    /// The state as it appears in `tracing` events.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half-open",
+            Self::ForcedOpen => "forced open",
+            Self::ForcedClosed => "forced closed",
+            Self::MetricsOnly => "metrics only",
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Why a circuit changed its state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reason {
+    /// Too large a share of calls failed.
+    FailureRate,
+    /// Too large a share of calls was slow.
+    SlowCallRate,
+    /// Nothing but failures for too long.
+    FailureRun,
+    /// The time to be open is over.
+    OpenForPassed,
+    /// A probe failed.
+    ProbeFailed,
+    /// A probe ran longer than `probe_timeout`.
+    ProbeTimedOut,
+    /// Enough probes succeeded.
+    ProbesSucceeded,
+    /// By hand.
+    Forced,
+}
+
+impl Reason {
+    /// The reason as it appears in `tracing` events.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::FailureRate => "failure rate",
+            Self::SlowCallRate => "slow call rate",
+            Self::FailureRun => "failure run",
+            Self::OpenForPassed => "open time passed",
+            Self::ProbeFailed => "probe failed",
+            Self::ProbeTimedOut => "probe timed out",
+            Self::ProbesSucceeded => "probes succeeded",
+            Self::Forced => "by hand",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What one window holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct WindowCounts {
+    /// The calls in it.
+    pub calls: u64,
+    /// Those of them that failed, or were slow, whichever the window is for.
+    pub hits: u64,
+    /// Their share, once the window holds its `min_calls`.
+    pub rate: Option<f64>,
+}
+
+/// What the rules of a circuit hold. All zero for a rule that is not set, and in states that record nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Counts {
+    /// The window of the failure rate.
+    pub failures: WindowCounts,
+    /// The window of the slow-call rate.
+    pub slow_calls: WindowCounts,
+    /// How many failures came since the last success.
+    pub failure_run: u32,
+    /// How many probes have succeeded in this half-open state.
+    pub probe_successes: u32,
+}
+
+/// What an outage came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Outage {
+    /// From the first opening until the circuit closed.
+    pub lasted: Duration,
+    /// How many calls were refused in that time.
+    pub refused: u64,
+}
+
+/// One change of a circuit's state.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Transition {
+    /// The state left.
+    pub from: State,
+    /// The state entered; the same after a `reset` of a closed circuit.
+    pub to: State,
+    /// Why.
+    pub reason: Reason,
+    /// The era that begins. Eras count up; listeners on several threads may hear of them out of order.
+    pub era: u64,
+    /// What the state left had counted.
+    pub counts: Counts,
+    /// How long the circuit will be open, if it opened.
+    pub open_for: Option<Duration>,
+    /// The whole outage, if the circuit closed after one.
+    pub outage: Option<Outage>,
+}
