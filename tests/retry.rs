@@ -340,14 +340,7 @@ async fn g0_the_first_try_starts_in_the_call(door: Door) {
 
 async fn g1_a_dropped_call_drops_its_try(door: Door) {
     let alive = Arc::new(());
-    let held = alive.clone();
-    let hang = op(move || {
-        let held = held.clone();
-        async move {
-            let _held = held;
-            pending().await
-        }
-    });
+    let hang = hang_holding(&alive);
     let retry = at_once().build().expect("good settings");
     let mut call = retry.through(door, &hang);
     assert!(poll(&mut call).is_pending());

@@ -103,14 +103,7 @@ async fn t2_the_longest_limits_there_are_never_end(door: Door) {
 
 async fn t2_the_operation_is_dropped_before_the_caller_is_told(door: Door) {
     let alive = Arc::new(());
-    let held = alive.clone();
-    let hang = op(move || {
-        let held = held.clone();
-        async move {
-            let _held = held;
-            pending().await
-        }
-    });
+    let hang = hang_holding(&alive);
     let timeout = Timeout::new(ms(100));
     let mut call = timeout.through(door, &hang);
     assert!(poll(&mut call).is_pending());
@@ -143,14 +136,7 @@ async fn g0_the_call_itself_starts(door: Door) {
 
 async fn g1_a_dropped_call_drops_its_operation(door: Door) {
     let alive = Arc::new(());
-    let held = alive.clone();
-    let hang = op(move || {
-        let held = held.clone();
-        async move {
-            let _held = held;
-            pending().await
-        }
-    });
+    let hang = hang_holding(&alive);
     let timeout = Timeout::new(ms(100));
     let mut call = timeout.through(door, &hang);
     assert!(poll(&mut call).is_pending());

@@ -46,6 +46,18 @@ pub fn hang() -> Op {
     op(std::future::pending)
 }
 
+/// Hangs, and holds a clone of this while it runs.
+pub fn hang_holding(alive: &Arc<()>) -> Op {
+    let held = alive.clone();
+    op(move || {
+        let held = held.clone();
+        async move {
+            let _held = held;
+            std::future::pending().await
+        }
+    })
+}
+
 /// Succeeds after a while.
 pub fn succeed_after(span: Duration) -> Op {
     op(move || async move {
