@@ -8,7 +8,7 @@
 //!
 //! `Box<dyn Error + Send + Sync>`, [`std::io::Error`] and, with the feature `anyhow`, `anyhow::Error` carry it as they are.
 //!
-//! Lift once. A second `lift` above a policy would wrap the refusal that the first one carries, and a retry
+//! Lift once, and only what cannot carry. A second `lift` above a policy would wrap the refusal that the first one carries, and a retry
 //! above both could no longer see it.
 
 use std::{
@@ -151,6 +151,18 @@ impl CarriesRejected for io::Error {
 
     fn as_rejected(&self) -> Option<&Rejected> {
         Rejected::find(self)
+    }
+}
+
+impl<E> From<Rejected> for Error<E> {
+    fn from(rejected: Rejected) -> Self {
+        Self::Rejected(rejected)
+    }
+}
+
+impl From<Rejected> for io::Error {
+    fn from(rejected: Rejected) -> Self {
+        Self::from_rejected(rejected)
     }
 }
 

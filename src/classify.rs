@@ -134,7 +134,10 @@ impl<F> fmt::Debug for ClassifyFn<F> {
 
 /// Judges an answer by its HTTP status.
 ///
-/// 5xx, 408 and 429 are transient, every other status is healthy; an error is judged as [`ByError`] does.
+/// 5xx (and whatever is above), 408 and 429 are transient, every other status is healthy; an error is judged as [`ByError`] does.
+///
+/// In the plain door, judge the response itself, or an answer of yours that keeps status and hint: `error_for_status()` loses the headers,
+/// and an error of a 404 is transient unless [`errors`](ByStatus::errors) knows its status.
 /// Any `fn(&T) -> S` will do whose `S` is `Into<u16>`, so no HTTP client becomes a dependency:
 ///
 /// ```

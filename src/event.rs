@@ -1,7 +1,7 @@
 //! Who hears of a policy's events: a listener, and `tracing`. Nothing is made when nobody listens.
 
 use std::{
-    fmt,
+    fmt, mem,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
@@ -51,8 +51,11 @@ impl<E> fmt::Debug for Listener<E> {
 
 /// Keeps a listener's panic to itself: listeners may run inside `Drop`, where a second panic ends the process.
 pub(crate) fn unharmed(hear: impl FnOnce()) {
-    // The panic hook has reported it already.
-    let _ = catch_unwind(AssertUnwindSafe(hear));
+    // The panic hook has reported it already. What it was thrown with may panic in turn when it is dropped.
+    let Err(thrown) = catch_unwind(AssertUnwindSafe(hear)) else { return };
+    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(thrown))) {
+        mem::forget(again);
+    }
 }
 
 #[cfg(feature = "tracing")]

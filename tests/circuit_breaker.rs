@@ -52,6 +52,8 @@ both_doors! {
     b5_a_probe_that_outlives_its_timeout_counts_as_failed,
     b5_a_probe_that_ends_after_its_timeout_counts_as_failed,
     b5_a_black_hole_behind_an_outer_timeout_does_not_keep_it_half_open,
+    b5_nor_does_it_by_default_once_it_was_given_up_for_as_long_as_a_probe_may_take,
+    b5_a_probe_that_outlived_its_timeout_fails_it_though_another_succeeds,
     b6_a_dropped_call_says_nothing_by_default,
     b6_a_dropped_call_counts_once_it_has_run_for_long,
     b7_by_hand,
@@ -479,6 +481,40 @@ async fn b5_a_black_hole_behind_an_outer_timeout_does_not_keep_it_half_open(door
     }
 }
 
+async fn b5_nor_does_it_by_default_once_it_was_given_up_for_as_long_as_a_probe_may_take(door: Door) {
+    let breaker = build(three_in_a_row().probe_timeout(secs(10)));
+    half_open(&breaker, door).await;
+    let give_up = async || {
+        assert!(tokio::time::timeout(secs(2), breaker.through(door, &hang())).await.is_err());
+        breaker.snapshot().time_left
+    };
+    for _ in 0..4 {
+        assert_eq!(give_up().await, None, "it may still answer");
+    }
+    assert_eq!(give_up().await, Some(secs(2)), "ten seconds, and five probes, without an answer");
+    pass(secs(2)).await;
+    for _ in 0..4 {
+        give_up().await;
+    }
+    assert!(breaker.through(door, &succeed()).await.is_ok());
+    assert_eq!(give_up().await, None, "an answer begins it anew");
+}
+
+async fn b5_a_probe_that_outlived_its_timeout_fails_it_though_another_succeeds(door: Door) {
+    for other in [succeed(), hang()] {
+        let breaker = build(three_in_a_row().probes(2).required_successes(1).probe_timeout(secs(10)));
+        half_open(&breaker, door).await;
+        let hang = hang();
+        let _hung = breaker.through(door, &hang);
+        pass(secs(9)).await;
+        let mut other = breaker.through(door, &other);
+        pass(secs(2)).await;
+        let _ = poll(&mut other);
+        drop(other);
+        assert_eq!((breaker.state(), breaker.snapshot().time_left), (State::Open, Some(secs(2))));
+    }
+}
+
 async fn b6_a_dropped_call_says_nothing_by_default(door: Door) {
     let breaker = build(three_in_a_row());
     for _ in 0..10 {
@@ -712,6 +748,12 @@ async fn b5_permits_alone_drive_the_circuit() {
     for _ in 0..3 {
         breaker.try_acquire().expect("it is closed").failure();
     }
+    let by_question_mark = || -> std::io::Result<()> {
+        breaker.try_acquire()?.success();
+        Ok(())
+    };
+    let error = by_question_mark().expect_err("it is open");
+    assert!(error.as_rejected().is_some());
     let rejected = breaker.try_acquire().expect_err("it is open");
     assert_eq!((rejected.retry_after(), rejected.was_started()), (Some(secs(1)), false));
     pass(secs(1)).await;
@@ -822,6 +864,30 @@ async fn g7_a_readiness_error_passes_through_and_counts_once() {
     let mut service = breaker.layer().layer(Reluctant::new(|| Poll::Ready(Err(Error::Inner("dead")))));
     assert!(matches!(poll_ready(&mut service), Poll::Ready(Err(Error::Inner("dead")))));
     assert_eq!(breaker.snapshot().time_left, Some(secs(2)), "a probe that failed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn g2_a_classifier_that_panics_while_readiness_is_polled_gives_the_slot_back() {
+    let breaker = build(three_in_a_row());
+    half_open(&breaker, Door::Plain).await;
+    let judged = breaker.classify(classify_fn(|_: &Answer| -> Verdict { panic!("classifier") }));
+    let mut service = judged.layer().layer(Reluctant::new(|| Poll::Ready(Err(Error::Inner("dead")))));
+    let polled = panic::catch_unwind(panic::AssertUnwindSafe(|| poll_ready(&mut service)));
+    assert!(polled.is_err());
+    assert_eq!((breaker.state(), breaker.snapshot().probes_in_flight), (State::HalfOpen, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn g2_not_even_a_panic_in_the_drop_of_a_listeners_panic_escapes() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("dropped");
+        }
+    }
+    let breaker = build(three_in_a_row().listener_fn(|_| panic::panic_any(Bomb)));
+    breaker.force_open();
+    assert_eq!(breaker.state(), State::ForcedOpen);
 }
 
 #[tokio::test(start_paused = true)]

@@ -294,7 +294,7 @@ mod tower_layers {
     async fn what_belongs_to_one_request_type_is_said_on_the_layer() {
         let Policies { bulkhead, total, retry, .. } = policies();
         let client = reqwest::Client::new();
-        let fallback = Fallback::from_taken_fn(|path: String, error: Error<reqwest::Error>| async move {
+        let fallback = Fallback::from_async_taken_fn(|path: String, error: Error<reqwest::Error>| async move {
             assert_eq!(path, "/users/7");
             Err(error)
         });

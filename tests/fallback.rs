@@ -204,10 +204,14 @@ async fn g2_a_panicking_listener_is_caught(door: Door) {
 
 #[tokio::test(start_paused = true)]
 async fn f1_what_was_taken_from_the_request_beforehand_helps_to_answer() {
-    let fallback = Fallback::from_taken_fn(|id: u32, _: Failure| async move { Ok(id + 100) });
-    let layer = fallback.layer().take_fn(|request: &(u32, String)| request.0);
-    let service = layer.layer(service_fn(|_: (u32, String)| ready(Answer::Err(Error::Inner("bad")))));
+    let failing = service_fn(|_: (u32, String)| ready(Answer::Err(Error::Inner("bad"))));
+    let take = |request: &(u32, String)| request.0;
+    let at_once = Fallback::from_taken_fn(|id: u32, _: Failure| Ok(id + 100));
+    let service = at_once.layer().take_fn(take).layer(failing);
     assert_eq!(service.oneshot((7, "not Clone is fine".into())).await, Ok(107));
+    let later = Fallback::from_async_taken_fn(|id: u32, _: Failure| async move { Ok(id + 200) });
+    let service = later.layer().take_fn(take).layer(failing);
+    assert_eq!(service.oneshot((7, "not Clone is fine".into())).await, Ok(207));
 }
 
 #[tokio::test(start_paused = true)]

@@ -399,6 +399,41 @@ async fn only_transient_results_are_tried_again(door: Door) {
     }
 }
 
+#[tokio::test]
+async fn r4_delays_that_are_over_before_they_are_slept_yield_too() {
+    // On the real clock a nanosecond has passed by the time it is looked at; nothing here waits for it.
+    for nanos in [|_: u64| 1, |number| u64::from(number == 32)] {
+        let delays = move || (1..).map(move |number| Duration::from_nanos(nanos(number)));
+        let builder = RetryWithBackoff::builder("users").max_attempts(100_000).no_budget().backoff_fn(delays);
+        let retry = builder.build().expect("good settings");
+        let (failing, starts) = fail_times(usize::MAX);
+        let mut call = retry.through(Door::Plain, &failing);
+        assert!(poll(&mut call).is_pending());
+        assert!(starts.load(SeqCst) <= 64, "{} tries in one poll", starts.load(SeqCst));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn r7_a_call_that_is_over_keeps_neither_its_request_nor_a_service() {
+    let (request, service) = (Arc::new(()), Arc::new(()));
+    let held = service.clone();
+    let inner = service_fn(move |_: Arc<()>| {
+        let _held = &held;
+        ready(Ok::<_, BoxError>(()))
+    });
+    let mut call = Box::pin(RetryWithBackoff::new("users").layer().layer(inner).call(request.clone()));
+    assert!(poll(&mut call).is_ready());
+    assert_eq!((Arc::strong_count(&request), Arc::strong_count(&service)), (1, 1), "though the call is kept");
+}
+
+#[tokio::test(start_paused = true)]
+async fn r5_the_budget_of_a_retry_can_be_asked() {
+    let retry = at_once().build().expect("good settings");
+    assert!(retry.through(Door::Plain, &fail()).await.is_err());
+    assert_eq!(retry.budget().map(RetryBudget::available), Some(8.0));
+    assert!(at_once().no_budget().build().expect("good settings").budget().is_none());
+}
+
 #[tokio::test(start_paused = true)]
 async fn call_with_tells_each_try_its_number_the_last_error_and_the_time() {
     let retry = each_second().build().expect("good settings");

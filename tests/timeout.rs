@@ -29,6 +29,7 @@ both_doors! {
     t2_the_error_tells_the_name_and_the_limit,
     g0_the_call_itself_starts,
     g1_a_dropped_call_drops_its_operation,
+    g3_neither_operation_nor_timer_outlives_the_call,
     g2_a_panicking_listener_is_caught,
     g5_it_reports_each_call_that_took_too_long,
 }
@@ -142,6 +143,34 @@ async fn g1_a_dropped_call_drops_its_operation(door: Door) {
     assert!(poll(&mut call).is_pending());
     drop((call, hang));
     assert_eq!(Arc::strong_count(&alive), 1);
+}
+
+async fn g3_neither_operation_nor_timer_outlives_the_call(door: Door) {
+    let alive = Arc::new(());
+    let held = alive.clone();
+    let slow = op(move || {
+        let (held, mut sleep) = (held.clone(), Box::pin(tokio::time::sleep(secs(1))));
+        std::future::poll_fn(move |cx| {
+            let _held = &held;
+            Future::poll(sleep.as_mut(), cx).map(|()| Ok(1))
+        })
+    });
+    let timeout = Timeout::new(secs(1000));
+    let mut call = timeout.through(door, &slow);
+    assert!((&mut call).await.is_ok());
+    drop(slow);
+    assert_eq!(Arc::strong_count(&alive), 1, "though the call is kept");
+    // A timer that was left behind would move a paused clock as soon as there is nothing else to do.
+    let start = Instant::now();
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        for _ in 0..10_000 {
+            std::thread::yield_now();
+        }
+        sender.send(())
+    });
+    receiver.await.expect("the thread ends");
+    assert_eq!(start.elapsed(), Duration::ZERO);
 }
 
 async fn g2_a_panicking_listener_is_caught(door: Door) {

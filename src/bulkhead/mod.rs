@@ -34,6 +34,9 @@
 //! # Ok(()) }
 //! ```
 //!
+//! A call takes its slot or its place when it is made, not when it is awaited: collecting many calls before awaiting any takes as many
+//! of them.
+//!
 //! # With tower
 //!
 //! `bulkhead.layer()`. The service is always ready and takes its slot in `call`, so ready handles that sit idle hold none. The inner service is

@@ -61,8 +61,8 @@ impl Slots {
     pub(super) fn is_granted(&self, ticket: u64, waker: &Waker) -> bool {
         // Cloned before the lock and dropped behind it: a waker is somebody's code.
         let waker = waker.clone();
-        let before = self.core.lock().replace(ticket, Some(waker));
-        before.is_none()
+        let replaced = self.core.lock().replace(ticket, Some(waker));
+        replaced.is_err()
     }
 
     /// Out of the line; or, if the slot was granted meanwhile, gives it to the next.

@@ -62,10 +62,13 @@ impl<W> Core<W> {
         Entry::Queued(ticket)
     }
 
-    /// Puts another waiter in this place, and gives back the one before. `None`: no longer in line, for the slot is granted.
-    pub(super) fn replace(&mut self, ticket: u64, waiter: W) -> Option<W> {
-        let index = self.find(ticket)?;
-        Some(mem::replace(&mut self.queue[index].1, waiter))
+    /// Puts another waiter in this place, and gives back the one before. `Err` gives back the new one: no longer in line, for
+    /// the slot is granted. No waiter is dropped in here.
+    pub(super) fn replace(&mut self, ticket: u64, waiter: W) -> Result<W, W> {
+        match self.find(ticket) {
+            Some(index) => Ok(mem::replace(&mut self.queue[index].1, waiter)),
+            None => Err(waiter),
+        }
     }
 
     /// Leaves the line. `None`: no longer in line, for the slot is granted.
@@ -91,5 +94,27 @@ impl<W> Core<W> {
 
     fn find(&self, ticket: u64) -> Option<usize> {
         self.queue.binary_search_by_key(&ticket, |(ticket, _)| *ticket).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use super::*;
+
+    #[test]
+    fn g5_a_waiter_is_given_back_and_never_dropped_inside() {
+        let waiter = Rc::new(());
+        let mut core = Core::new(1, 2);
+        assert_eq!(core.enter(waiter.clone()), Entry::Slot, "a waiter that need not wait may go at once");
+        let Entry::Queued(ticket) = core.enter(waiter.clone()) else { panic!("the slot is taken") };
+        let (before, after) = (core.replace(ticket, waiter.clone()), Rc::strong_count(&waiter));
+        assert!(before.is_ok());
+        core.release();
+        let granted = core.grant();
+        let unneeded = core.replace(ticket, waiter.clone());
+        assert!(granted.is_some() && unneeded.is_err());
+        assert_eq!(Rc::strong_count(&waiter), after + 1, "the granted one and the unneeded one are both here");
     }
 }

@@ -129,7 +129,7 @@ impl Circuit {
             Verdict::Healthy => self.settle_success(ticket),
             Verdict::Transient { retry_after } => self.settle_failure(ticket, retry_after),
             Verdict::Failed => self.settle_failure(ticket, None),
-            Verdict::Unknown => self.settle_nothing(ticket),
+            Verdict::Unknown => self.settle_probe(ticket, Outcome::Nothing),
         }
     }
 
@@ -139,7 +139,7 @@ impl Circuit {
             Some(after) if self.clock.now().saturating_sub(ticket.since) >= after => {
                 self.settle_failure(ticket, None);
             }
-            _ => self.settle_nothing(ticket),
+            _ => self.settle_probe(ticket, Outcome::Dropped),
         }
     }
 
@@ -156,10 +156,10 @@ impl Circuit {
         self.record(ticket, Outcome::Failure { slow: self.is_slow(ticket, now), hint }, now);
     }
 
-    /// Only a probe has anything to give back.
-    fn settle_nothing(&self, ticket: Ticket) {
+    /// An end without an outcome: only a probe has anything to give back.
+    fn settle_probe(&self, ticket: Ticket, end: Outcome) {
         if let Admission::Probe { .. } = ticket.admission {
-            self.record(ticket, Outcome::Nothing, self.clock.now());
+            self.record(ticket, end, self.clock.now());
         }
     }
 

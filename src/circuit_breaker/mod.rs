@@ -84,8 +84,9 @@
 //! [`count_dropped_after`](CircuitBreakerBuilder::count_dropped_after).
 //!
 //! A dropped call's operation is gone before the drop returns, then a probe's slot is given back. A probe that runs longer than
-//! `probe_timeout` counts as failed, dropped or not, so that a black hole cannot keep the circuit half-open.
-//! Set it longer than your slowest healthy call. A panic in the operation or the classifier counts as a dropped call.
+//! `probe_timeout` counts as failed, dropped or not. So do probes that are dropped sooner, one after the other without an answer between,
+//! for as long as that: a black hole cannot keep the circuit half-open. Set `probe_timeout` longer than your slowest healthy call. A panic in
+//! the operation or the classifier counts as a dropped call.
 //!
 //! # What counts
 //!

@@ -79,7 +79,8 @@ fn is_broken(rule: Option<RateRule>, counts: WindowCounts) -> bool {
 
 impl Run {
     fn longer(self, now: u64) -> Self {
-        let first = if self.length == 0 { now } else { self.first };
+        // A thread that was overtaken on its way to the lock brings an earlier time.
+        let first = if self.length == 0 { now } else { self.first.min(now) };
         Self { length: self.length.saturating_add(1), first }
     }
 

@@ -16,8 +16,16 @@ use crate::{
 /// What a finished call means to the circuit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    Success { slow: bool },
-    Failure { slow: bool, hint: Option<Duration> },
+    Success {
+        slow: bool,
+    },
+    Failure {
+        slow: bool,
+        hint: Option<Duration>,
+    },
+    /// It was given up before its end.
+    Dropped,
+    /// Our own refusal: it never reached the dependency.
     Nothing,
 }
 
@@ -65,7 +73,7 @@ enum Phase {
     ForcedClosed,
     ForcedOpen,
     Open { until: u64, outage: Outage },
-    HalfOpen { probes: Vec<Probe>, successes: u32, outage: Outage },
+    HalfOpen { probes: Vec<Probe>, successes: u32, silent_until: Option<u64>, outage: Outage },
 }
 
 #[derive(Debug)]
@@ -84,7 +92,7 @@ impl Phase {
     }
 
     fn half_open(outage: Outage) -> Self {
-        Self::HalfOpen { probes: Vec::new(), successes: 0, outage }
+        Self::HalfOpen { probes: Vec::new(), successes: 0, silent_until: None, outage }
     }
 
     /// The state it is, whatever the time.
@@ -220,7 +228,7 @@ impl Core {
         let (failed, slow, hint) = match outcome {
             Outcome::Success { slow } => (false, slow, None),
             Outcome::Failure { slow, hint } => (true, slow, hint),
-            Outcome::Nothing => return None,
+            Outcome::Dropped | Outcome::Nothing => return None,
         };
         if era != self.era {
             self.stale += 1;
@@ -242,14 +250,15 @@ impl Core {
 
     fn settle_probe(&mut self, number: u64, outcome: Outcome, now: u64, refused: u64) -> Option<Transition> {
         let Some((deadline, outage)) = self.take_probe(number) else {
-            self.stale += u64::from(outcome != Outcome::Nothing);
+            self.stale += u64::from(matches!(outcome, Outcome::Success { .. } | Outcome::Failure { .. }));
             return None;
         };
         match outcome {
             _ if deadline <= now => Some(self.reopen(Reason::ProbeTimedOut, None, outage, now)),
-            Outcome::Nothing => None,
             Outcome::Failure { hint, .. } => Some(self.reopen(Reason::ProbeFailed, hint, outage, now)),
-            Outcome::Success { .. } => self.probe_succeeded(now, refused),
+            Outcome::Success { .. } => self.expire(now).or_else(|| self.probe_succeeded(now, refused)),
+            Outcome::Dropped => self.expire(now).or_else(|| self.probe_given_up(deadline, now)),
+            Outcome::Nothing => self.expire(now),
         }
     }
 
@@ -261,13 +270,25 @@ impl Core {
     }
 
     fn probe_succeeded(&mut self, now: u64, refused: u64) -> Option<Transition> {
-        let Phase::HalfOpen { successes, .. } = &mut self.phase else { return None };
+        let Phase::HalfOpen { successes, silent_until, .. } = &mut self.phase else { return None };
         *successes += 1;
+        *silent_until = None;
         if *successes < self.rules.required_successes {
             return None;
         }
         let closed = Phase::closed(&self.rules, now);
         Some(self.close(closed, Reason::ProbesSucceeded, now, refused))
+    }
+
+    /// A caller that gives up sooner than `probe_timeout` is no proof against the dependency; callers that go on giving up
+    /// until the first of their probes would have timed out are.
+    fn probe_given_up(&mut self, deadline: u64, now: u64) -> Option<Transition> {
+        let Phase::HalfOpen { silent_until, outage, .. } = &mut self.phase else { return None };
+        if *silent_until.get_or_insert(deadline) > now {
+            return None;
+        }
+        let outage = *outage;
+        Some(self.reopen(Reason::ProbeTimedOut, None, outage, now))
     }
 
     /// By hand: into `to`. A state that comes about by itself alone means closed.

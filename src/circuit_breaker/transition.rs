@@ -113,7 +113,7 @@ pub struct Counts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Outage {
-    /// From the first opening until the circuit closed.
+    /// From the first opening until its end.
     pub lasted: Duration,
     /// How many calls were refused in that time.
     pub refused: u64,
@@ -135,6 +135,6 @@ pub struct Transition {
     pub counts: Counts,
     /// How long the circuit will be open, if it opened.
     pub open_for: Option<Duration>,
-    /// The whole outage, if the circuit closed after one.
+    /// The whole outage, if this ends one: the circuit closes, or is taken over by hand.
     pub outage: Option<Outage>,
 }

@@ -6,7 +6,7 @@ use super::{
     handled::EveryError,
     plan::Plan,
     service::FallbackService,
-    stand_in::{SecondService, SendsCopy, StandsAlone, TakenFn},
+    stand_in::{SecondService, SendsCopy, StandsAlone},
     take::{TakeCopy, TakeFn, TakeNothing},
 };
 use crate::{
@@ -37,9 +37,10 @@ pub struct FallbackLayer<S, W = EveryError, L = NoListener, X = TakeNothing> {
     take: X,
 }
 
-impl<F, W, L> FallbackLayer<TakenFn<F>, W, L> {
-    /// Takes from each request, before it is sent, what the fallback needs to answer it.
-    pub fn take_fn<R, K, G>(self, take: G) -> FallbackLayer<TakenFn<F>, W, L, TakeFn<G>>
+impl<S, W, L> FallbackLayer<S, W, L> {
+    /// Takes from each request, before it is sent, what a fallback made with [`from_taken_fn`](Fallback::from_taken_fn)
+    /// needs to answer it.
+    pub fn take_fn<R, K, G>(self, take: G) -> FallbackLayer<S, W, L, TakeFn<G>>
     where
         G: Fn(&R) -> K,
     {

@@ -37,7 +37,7 @@
 //! | [`value`](Fallback::value) | a clone of a value |
 //! | [`from_fn`](Fallback::from_fn), [`from_async_fn`](Fallback::from_async_fn) | what a function makes of the error |
 //! | [`from_result_fn`](Fallback::from_result_fn), [`from_async_result_fn`](Fallback::from_async_result_fn) | what a function makes of the whole result |
-//! | [`from_taken_fn`](Fallback::from_taken_fn) | what a function makes of the error and of what was taken from the request |
+//! | [`from_taken_fn`](Fallback::from_taken_fn), [`from_async_taken_fn`](Fallback::from_async_taken_fn) | what a function makes of the error and of what was taken from the request |
 //! | `Fallback::service` | a second service, sent a copy of the request |
 //!
 //! # With tower
@@ -68,7 +68,7 @@ pub use self::{
     handled::{EveryError, Handles, OnlyErrors, Unhealthy},
     plan::Plan,
     policy::Fallback,
-    stand_in::{AsyncErrorFn, AsyncResultFn, ErrorFn, ResultFn, StandIn, StandsAlone, TakenFn, Value},
+    stand_in::{AsyncErrorFn, AsyncResultFn, AsyncTakenFn, ErrorFn, ResultFn, StandIn, StandsAlone, TakenFn, Value},
 };
 
 #[cfg(feature = "tower")]

@@ -8,7 +8,7 @@ use super::{
     future::FallbackFuture,
     handled::{EveryError, Handles, OnlyErrors, Unhealthy},
     plan::Plan,
-    stand_in::{AsyncErrorFn, AsyncResultFn, ErrorFn, ResultFn, StandIn, TakenFn, Value},
+    stand_in::{AsyncErrorFn, AsyncResultFn, AsyncTakenFn, ErrorFn, ResultFn, StandIn, TakenFn, Value},
 };
 use crate::error::Name;
 
@@ -81,12 +81,22 @@ impl<F> Fallback<AsyncResultFn<F>> {
 impl<F> Fallback<TakenFn<F>> {
     /// Answers with what `recover` makes of the error and of what the layer took from the request before it was sent:
     /// its `take_fn` says what.
-    pub fn from_taken_fn<K, T, E, Fut>(recover: F) -> Self
+    pub fn from_taken_fn<K, T, E>(recover: F) -> Self
+    where
+        F: Fn(K, E) -> Result<T, E>,
+    {
+        Self::new(TakenFn::new(recover))
+    }
+}
+
+impl<F> Fallback<AsyncTakenFn<F>> {
+    /// [`from_taken_fn`](Fallback::from_taken_fn), async.
+    pub fn from_async_taken_fn<K, T, E, Fut>(recover: F) -> Self
     where
         F: Fn(K, E) -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        Self::new(TakenFn::new(recover))
+        Self::new(AsyncTakenFn::new(recover))
     }
 }
 

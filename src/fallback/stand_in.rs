@@ -96,8 +96,12 @@ function! {
     AsyncResultFn
 }
 function! {
-    /// An async function of what was taken from the request, and the error.
+    /// A function of what was taken from the request, and the error.
     TakenFn
+}
+function! {
+    /// An async function of what was taken from the request, and the error.
+    AsyncTakenFn
 }
 
 impl<T, E, F> StandIn<T, E, ()> for ErrorFn<F>
@@ -146,7 +150,18 @@ where
     }
 }
 
-impl<T, E, K, F, Fut> StandIn<T, E, K> for TakenFn<F>
+impl<T, E, K, F> StandIn<T, E, K> for TakenFn<F>
+where
+    F: Fn(K, E) -> Result<T, E>,
+{
+    type Future = Ready<Result<T, E>>;
+
+    fn step_in(&self, result: Result<T, E>, taken: K) -> Result<Self::Future, Result<T, E>> {
+        Ok(ready((self.0)(taken, error(result)?)))
+    }
+}
+
+impl<T, E, K, F, Fut> StandIn<T, E, K> for AsyncTakenFn<F>
 where
     F: Fn(K, E) -> Fut,
     Fut: Future<Output = Result<T, E>>,

@@ -79,7 +79,7 @@ impl Backoff for Exponential {
 
     fn delays(&self, seed: u64) -> Delays {
         let (first, max) = (nanos(self.first), nanos(self.max));
-        Delays { next: first, max, factor: self.factor, jitter: self.jitter, random: Random::seeded(seed) }
+        Delays { next: first.min(max), max, factor: self.factor, jitter: self.jitter, random: Random::seeded(seed) }
     }
 
     fn bad_settings(&self) -> Vec<BadSetting> {
@@ -228,6 +228,12 @@ mod tests {
                 before = delay;
             }
         }
+    }
+
+    #[test]
+    fn one_that_begins_above_its_cap_begins_at_it_where_no_builder_refuses_it() {
+        let backoff = Exponential::new(2 * SECOND, SECOND).jitter(Jitter::None);
+        assert_eq!(take(&backoff, 0, 2), [SECOND; 2]);
     }
 
     #[test]

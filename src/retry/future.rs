@@ -35,7 +35,8 @@ pin_project! {
     {
         #[pin]
         stage: Stage<A::Future>,
-        attempts: A,
+        // `None` once it is over: a request goes with its call, though the future may be kept.
+        attempts: Option<A>,
         progress: Progress<D>,
         plan: P,
         classifier: C,
@@ -48,8 +49,8 @@ pin_project! {
     enum Stage<F> {
         Trying { #[pin] attempt: F },
         Sleeping { #[pin] alarm: Alarm },
+        // Also once it is over: then there is nothing left to start.
         Starting,
-        Done,
     }
 }
 
@@ -68,7 +69,7 @@ where
     A: Attempts,
 {
     pub(super) fn new(plan: P, classifier: C, progress: Progress<D>, first: A::Future, attempts: A) -> Self {
-        Self { stage: Stage::Trying { attempt: first }, attempts, progress, plan, classifier }
+        Self { stage: Stage::Trying { attempt: first }, attempts: Some(attempts), progress, plan, classifier }
     }
 }
 
@@ -86,23 +87,26 @@ where
         let mut this = self.project();
         let mut tries = 0;
         loop {
+            let Some(attempts) = this.attempts else { panic!("polled after it was done") };
             let next = match this.stage.as_mut().project() {
                 StageProj::Trying { attempt } => {
                     let result = ready!(attempt.poll(cx));
-                    let Some(delay) = judge(&**this.plan, this.classifier, this.progress, this.attempts, &result)
-                    else {
-                        this.stage.set(Stage::Done);
+                    let Some(delay) = judge(&**this.plan, this.classifier, this.progress, attempts, &result) else {
+                        this.stage.set(Stage::Starting);
+                        *this.attempts = None;
                         return Poll::Ready(result);
                     };
                     // The try's future goes first, then its result, then the sleep begins.
                     this.stage.set(Stage::Starting);
-                    this.attempts.take(result);
+                    attempts.take(result);
                     tries += 1;
-                    if delay.is_zero() && tries == MOST_TRIES_A_POLL {
+                    this.stage.set(Stage::after(delay));
+                    // Counted whatever the delay: one that is over before it is slept does not pend.
+                    if tries == MOST_TRIES_A_POLL {
                         cx.waker().wake_by_ref();
                         return Poll::Pending;
                     }
-                    Stage::after(delay)
+                    continue;
                 }
                 StageProj::Sleeping { alarm } => {
                     ready!(alarm.poll(cx));
@@ -110,19 +114,19 @@ where
                 }
                 StageProj::Starting => {
                     let number = this.progress.attempt;
-                    match ready!(this.attempts.poll_start(cx, number, this.plan.is_last(number))) {
+                    match ready!(attempts.poll_start(cx, number, this.plan.is_last(number))) {
                         Ok(attempt) => {
                             this.progress.spend();
                             Stage::Trying { attempt }
                         }
                         Err(unready) => {
-                            this.stage.set(Stage::Done);
+                            this.stage.set(Stage::Starting);
+                            *this.attempts = None;
                             this.progress.refund();
                             return Poll::Ready(Err(unready));
                         }
                     }
                 }
-                StageProj::Done => panic!("polled after it was done"),
             };
             this.stage.set(next);
         }

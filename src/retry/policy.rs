@@ -1,7 +1,7 @@
 use std::future::Future;
 
 use super::{
-    Attempt, Backoff, Exponential, RetryBuilder,
+    Attempt, Backoff, Exponential, RetryBudget, RetryBuilder,
     attempt::{Repeat, RepeatWith},
     future::RetryFuture,
     plan::Plan,
@@ -51,6 +51,11 @@ impl<C, B> RetryWithBackoff<C, B> {
     /// A sibling with the same settings and budget that judges another type of result.
     pub fn classify<D>(&self, classifier: D) -> RetryWithBackoff<D, B> {
         RetryWithBackoff { plan: self.plan.clone(), classifier }
+    }
+
+    /// The bucket that retries are paid from, if there is one.
+    pub fn budget(&self) -> Option<&RetryBudget> {
+        self.plan.budget.as_ref()
     }
 
     /// The policy's name.

@@ -21,7 +21,7 @@ pin_project! {
     #[derive(Debug)]
     #[must_use = "futures do nothing unless polled"]
     pub struct TimeoutFuture<F, X> {
-        // `None` once the limit has passed: the operation goes before the caller is told.
+        // `None` once it is over: the operation goes before the caller is told.
         #[pin]
         operation: Option<F>,
         limit: Option<Limit>,
@@ -56,16 +56,20 @@ where
         let mut this = self.project();
         let operation = this.operation.as_mut().as_pin_mut().expect("polled after it was done");
         if let Poll::Ready(answer) = operation.poll(cx) {
+            // Nothing outlives the call, though its future may be kept.
+            this.operation.set(None);
+            this.alarm.set(None);
             return Poll::Ready(answer);
         }
         let Some(limit) = *this.limit else { return Poll::Pending };
         if this.alarm.is_none() {
             this.alarm.set(Some(Alarm::at(clock::after(limit.since, limit.span))));
         }
-        if let Some(alarm) = this.alarm.as_pin_mut() {
+        if let Some(alarm) = this.alarm.as_mut().as_pin_mut() {
             ready!(alarm.poll(cx));
         }
         this.operation.set(None);
+        this.alarm.set(None);
         Poll::Ready(Err(E::from_rejected((*this.expiry).borrow().tell(limit.span))))
     }
 }

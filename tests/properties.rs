@@ -1,0 +1,504 @@
+//! The circuit breaker beside a model of it that is obviously right: a list of every outcome with its time, and no cleverness.
+//! Both are driven by the same random steps, and must agree on all that can be seen, after each of them.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use proptest::{collection::vec, prelude::*, sample::select};
+use withstand::{
+    CircuitBreaker, CircuitBreakerEvent, CircuitBreakerPermit, Verdict,
+    circuit_breaker::{Counts, Reason, State, Window},
+};
+
+const OPEN_FOR: Duration = Duration::from_millis(1000);
+const MAX_OPEN_FOR: Duration = Duration::from_millis(5000);
+const PROBE_TIMEOUT: Duration = Duration::from_millis(700);
+const SLOW: Duration = Duration::from_millis(50);
+
+#[derive(Clone, Copy, Debug)]
+enum Over {
+    Calls(u32),
+    Time(Duration),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Rate {
+    rate: f64,
+    over: Over,
+    min_calls: u32,
+}
+
+#[derive(Clone, Debug)]
+struct Settings {
+    failure_rate: Option<Rate>,
+    slow_rate: Option<Rate>,
+    run: Option<(u32, Duration)>,
+    probes: usize,
+    required_successes: u32,
+    dropped_after: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Admit,
+    /// Ends one of the calls in flight, if there is any.
+    End(usize, End),
+    Pass(Duration),
+    Force(State),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum End {
+    Success,
+    Failure(Option<Duration>),
+    Unknown,
+    Dropped,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Told {
+    from: State,
+    to: State,
+    reason: Reason,
+    era: u64,
+    open_for: Option<Duration>,
+    outage: Option<(Duration, u64)>,
+}
+
+/// What can be seen of a circuit.
+#[derive(Clone, Debug, PartialEq)]
+struct Seen {
+    state: State,
+    era: u64,
+    failures: (u64, u64, Option<f64>),
+    slow_calls: (u64, u64, Option<f64>),
+    failure_run: u32,
+    probe_successes: u32,
+    time_left: Option<Duration>,
+    probes_in_flight: usize,
+    refused: u64,
+    stale: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Outcome {
+    at: Duration,
+    failed: bool,
+    slow: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Outage {
+    since: Duration,
+    refused_before: u64,
+    openings: u32,
+}
+
+#[derive(Clone, Debug)]
+enum Phase {
+    /// Closed, or counting only. Every outcome of this era is kept.
+    Counting {
+        state: State,
+        since: Duration,
+        outcomes: Vec<Outcome>,
+    },
+    Forced(State),
+    Open {
+        until: Duration,
+        outage: Outage,
+    },
+    /// `silent_since`: when the first probe began that was given up since the last answer.
+    HalfOpen {
+        probes: Vec<(u64, Duration)>,
+        successes: u32,
+        silent_since: Option<Duration>,
+        outage: Outage,
+    },
+}
+
+/// A call in flight, as the model knows it.
+#[derive(Clone, Copy, Debug)]
+struct Call {
+    number: u64,
+    era: u64,
+    since: Duration,
+    is_probe: bool,
+}
+
+struct Model {
+    settings: Settings,
+    now: Duration,
+    phase: Phase,
+    era: u64,
+    calls: u64,
+    refused: u64,
+    stale: u64,
+    told: Vec<Told>,
+}
+
+impl Model {
+    fn new(settings: Settings) -> Self {
+        let phase = Phase::Counting { state: State::Closed, since: Duration::ZERO, outcomes: Vec::new() };
+        Self { settings, now: Duration::ZERO, phase, era: 0, calls: 0, refused: 0, stale: 0, told: Vec::new() }
+    }
+
+    fn state(&self) -> State {
+        match &self.phase {
+            Phase::Counting { state, .. } | Phase::Forced(state) => *state,
+            Phase::Open { .. } => State::Open,
+            Phase::HalfOpen { .. } => State::HalfOpen,
+        }
+    }
+
+    fn enter(&mut self, phase: Phase, reason: Reason, open_for: Option<Duration>) {
+        let (from, before) = (self.state(), std::mem::replace(&mut self.phase, phase));
+        self.era += 1;
+        let outage = match before {
+            Phase::Open { outage, .. } | Phase::HalfOpen { outage, .. }
+                if !matches!(self.phase, Phase::Open { .. } | Phase::HalfOpen { .. }) =>
+            {
+                Some((self.now - outage.since, self.refused - outage.refused_before))
+            }
+            _ => None,
+        };
+        self.told.push(Told { from, to: self.state(), reason, era: self.era, open_for, outage });
+    }
+
+    fn open(&mut self, reason: Reason, hint: Option<Duration>, outage: Outage) {
+        let grown = (1..outage.openings).fold(OPEN_FOR, |length, _| (length * 2).min(MAX_OPEN_FOR));
+        let length = grown.max(hint.unwrap_or_default().min(MAX_OPEN_FOR));
+        self.enter(Phase::Open { until: self.now + length, outage }, reason, Some(length));
+    }
+
+    fn reopen(&mut self, reason: Reason, hint: Option<Duration>, outage: Outage) {
+        self.open(reason, hint, Outage { openings: outage.openings + 1, ..outage });
+    }
+
+    /// A call, or for how long it is refused.
+    fn admit(&mut self) -> Result<Call, Option<Duration>> {
+        match self.phase.clone() {
+            Phase::Open { until, outage } if self.now >= until => {
+                let phase = Phase::HalfOpen { probes: Vec::new(), successes: 0, silent_since: None, outage };
+                self.enter(phase, Reason::OpenForPassed, None);
+            }
+            Phase::HalfOpen { probes, outage, .. }
+                if probes.iter().any(|(_, since)| self.now - *since >= PROBE_TIMEOUT) =>
+            {
+                self.reopen(Reason::ProbeTimedOut, None, outage);
+            }
+            _ => {}
+        }
+        let call = Call { number: self.calls, era: self.era, since: self.now, is_probe: false };
+        let answer = match &mut self.phase {
+            Phase::Counting { .. } | Phase::Forced(State::ForcedClosed) => Ok(call),
+            Phase::Forced(_) => Err(None),
+            Phase::Open { until, .. } => Err(Some(*until - self.now)),
+            Phase::HalfOpen { probes, .. } if probes.len() < self.settings.probes => {
+                probes.push((call.number, self.now));
+                Ok(Call { is_probe: true, ..call })
+            }
+            Phase::HalfOpen { .. } => Err(None),
+        };
+        self.calls += 1;
+        self.refused += u64::from(answer.is_err());
+        answer
+    }
+
+    fn end(&mut self, call: Call, end: End) {
+        let took = self.now - call.since;
+        let dropped_counts = self.settings.dropped_after.is_some_and(|after| took >= after);
+        let failed = match end {
+            End::Success => Some((false, None)),
+            End::Failure(hint) => Some((true, hint)),
+            End::Dropped if dropped_counts => Some((true, None)),
+            End::Unknown | End::Dropped => None,
+        };
+        if call.era != self.era {
+            self.stale += u64::from(failed.is_some());
+        } else if call.is_probe {
+            self.end_probe(call, end, failed);
+        } else if let Some((failed, hint)) = failed {
+            self.note(Outcome { at: self.now, failed, slow: took >= SLOW }, hint);
+        }
+    }
+
+    fn end_probe(&mut self, call: Call, end: End, failed: Option<(bool, Option<Duration>)>) {
+        let now = self.now;
+        let Phase::HalfOpen { probes, successes, silent_since, outage } = &mut self.phase else {
+            panic!("its era is over")
+        };
+        let is_overdue = |since: Duration| now - since >= PROBE_TIMEOUT;
+        probes.retain(|(number, _)| *number != call.number);
+        let is_another_overdue = probes.iter().any(|(_, since)| is_overdue(*since));
+        let outage = outage.clone();
+        match failed {
+            _ if is_overdue(call.since) => self.reopen(Reason::ProbeTimedOut, None, outage),
+            Some((true, hint)) => self.reopen(Reason::ProbeFailed, hint, outage),
+            _ if is_another_overdue => self.reopen(Reason::ProbeTimedOut, None, outage),
+            Some((false, _)) => {
+                *successes += 1;
+                *silent_since = None;
+                if *successes == self.settings.required_successes {
+                    self.count_from_now(State::Closed, Reason::ProbesSucceeded);
+                }
+            }
+            None if end == End::Dropped && is_overdue(*silent_since.get_or_insert(call.since)) => {
+                self.reopen(Reason::ProbeTimedOut, None, outage);
+            }
+            None => {}
+        }
+    }
+
+    fn count_from_now(&mut self, state: State, reason: Reason) {
+        self.enter(Phase::Counting { state, since: self.now, outcomes: Vec::new() }, reason, None);
+    }
+
+    fn note(&mut self, outcome: Outcome, hint: Option<Duration>) {
+        let Phase::Counting { state, outcomes, .. } = &mut self.phase else { return };
+        outcomes.push(outcome);
+        if *state != State::Closed {
+            return;
+        }
+        let reason = match () {
+            () if outcome.failed && self.run_is_broken() => Reason::FailureRun,
+            () if outcome.failed && is_over(self.settings.failure_rate, self.failures()) => Reason::FailureRate,
+            () if outcome.slow && is_over(self.settings.slow_rate, self.slow_calls()) => Reason::SlowCallRate,
+            () => return,
+        };
+        self.open(reason, hint, Outage { since: self.now, refused_before: self.refused, openings: 1 });
+    }
+
+    /// The failures since the last success.
+    fn run(&self) -> Vec<Outcome> {
+        let Phase::Counting { outcomes, .. } = &self.phase else { return Vec::new() };
+        outcomes.iter().rev().take_while(|outcome| outcome.failed).copied().collect()
+    }
+
+    fn run_is_broken(&self) -> bool {
+        let run = self.run();
+        self.settings.run.is_some_and(|(failures, spanning)| {
+            let span = run[0].at - run[run.len() - 1].at;
+            run.len() >= failures as usize && span >= spanning
+        })
+    }
+
+    fn failures(&self) -> (u64, u64, Option<f64>) {
+        self.window(self.settings.failure_rate, |outcome| outcome.failed)
+    }
+
+    fn slow_calls(&self) -> (u64, u64, Option<f64>) {
+        self.window(self.settings.slow_rate, |outcome| outcome.slow)
+    }
+
+    fn window(&self, rule: Option<Rate>, is_hit: impl Fn(&Outcome) -> bool) -> (u64, u64, Option<f64>) {
+        let (Some(rule), Phase::Counting { since, outcomes, .. }) = (rule, &self.phase) else { return (0, 0, None) };
+        let held: Vec<_> = match rule.over {
+            Over::Calls(calls) => outcomes.iter().rev().take(calls as usize).collect(),
+            Over::Time(span) => {
+                let slice = |at: Duration| (at - *since).as_nanos() / (span.as_nanos() / 10);
+                outcomes.iter().filter(|outcome| slice(self.now) - slice(outcome.at) < 10).collect()
+            }
+        };
+        let hits = held.iter().filter(|outcome| is_hit(outcome)).count();
+        let rate = (held.len() >= rule.min_calls as usize).then(|| hits as f64 / held.len() as f64);
+        (held.len() as u64, hits as u64, rate)
+    }
+
+    fn force(&mut self, to: State) {
+        match to {
+            State::Closed | State::MetricsOnly => self.count_from_now(to, Reason::Forced),
+            _ => self.enter(Phase::Forced(to), Reason::Forced, None),
+        }
+    }
+
+    fn seen(&self) -> Seen {
+        let (state, time_left) = match &self.phase {
+            Phase::Open { until, .. } if self.now >= *until => (State::HalfOpen, None),
+            Phase::Open { until, .. } => (State::Open, Some(*until - self.now)),
+            _ => (self.state(), None),
+        };
+        let (probe_successes, probes_in_flight) = match &self.phase {
+            Phase::HalfOpen { successes, probes, .. } => (*successes, probes.len()),
+            _ => (0, 0),
+        };
+        Seen {
+            state,
+            era: self.era,
+            failures: self.failures(),
+            slow_calls: self.slow_calls(),
+            failure_run: self.run().len() as u32,
+            probe_successes,
+            time_left,
+            probes_in_flight,
+            refused: self.refused,
+            stale: self.stale,
+        }
+    }
+}
+
+fn is_over(rule: Option<Rate>, (_, _, rate): (u64, u64, Option<f64>)) -> bool {
+    rule.is_some_and(|rule| rate.is_some_and(|rate| rate >= rule.rate))
+}
+
+impl Settings {
+    fn build(&self, told: Arc<Mutex<Vec<Told>>>) -> CircuitBreaker {
+        let window = |rate: Rate| match rate.over {
+            Over::Calls(calls) => Window::calls(calls).min_calls(rate.min_calls),
+            Over::Time(span) => Window::time(span).min_calls(rate.min_calls),
+        };
+        let mut builder = CircuitBreaker::builder("model")
+            .failure_runs(self.run)
+            .open_for(OPEN_FOR)
+            .max_open_for(MAX_OPEN_FOR)
+            .no_open_jitter()
+            .probes(self.probes)
+            .required_successes(self.required_successes)
+            .probe_timeout(PROBE_TIMEOUT)
+            .listener_fn(move |event| {
+                let CircuitBreakerEvent::Transition { transition, .. } = event else { return };
+                told.lock().expect("no panic").push(Told {
+                    from: transition.from,
+                    to: transition.to,
+                    reason: transition.reason,
+                    era: transition.era,
+                    open_for: transition.open_for,
+                    outage: transition.outage.map(|outage| (outage.lasted, outage.refused)),
+                });
+            });
+        if let Some(rate) = self.failure_rate {
+            builder = builder.failure_rate(rate.rate, window(rate));
+        }
+        if let Some(rate) = self.slow_rate {
+            builder = builder.slow_call_rate(rate.rate, SLOW, window(rate));
+        }
+        if let Some(after) = self.dropped_after {
+            builder = builder.count_dropped_after(after);
+        }
+        builder.build().expect("good settings")
+    }
+}
+
+fn seen(breaker: &CircuitBreaker) -> Seen {
+    let snapshot = breaker.snapshot();
+    let Counts { failures, slow_calls, failure_run, probe_successes, .. } = snapshot.counts;
+    assert_eq!(snapshot.state, breaker.state());
+    Seen {
+        state: snapshot.state,
+        era: snapshot.era,
+        failures: (failures.calls, failures.hits, failures.rate),
+        slow_calls: (slow_calls.calls, slow_calls.hits, slow_calls.rate),
+        failure_run,
+        probe_successes,
+        time_left: snapshot.time_left,
+        probes_in_flight: snapshot.probes_in_flight,
+        refused: snapshot.refused,
+        stale: snapshot.stale,
+    }
+}
+
+fn finish(permit: CircuitBreakerPermit, end: End) {
+    match end {
+        End::Success => permit.success(),
+        End::Failure(retry_after) => permit.record(Verdict::Transient { retry_after }),
+        End::Unknown => permit.record(Verdict::Unknown),
+        End::Dropped => drop(permit),
+    }
+}
+
+async fn agree(settings: Settings, steps: Vec<Step>) -> Result<(), TestCaseError> {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let breaker = settings.build(told.clone());
+    let mut model = Model::new(settings);
+    let mut in_flight: Vec<(CircuitBreakerPermit, Call)> = Vec::new();
+    for (number, step) in steps.into_iter().enumerate() {
+        match step {
+            Step::Admit => match (breaker.try_acquire(), model.admit()) {
+                (Ok(permit), Ok(call)) => in_flight.push((permit, call)),
+                (Err(rejected), Err(left)) => prop_assert_eq!(rejected.retry_after(), left, "step {}", number),
+                (real, expected) => prop_assert!(false, "step {number}: {real:?} is not {expected:?}"),
+            },
+            Step::End(..) if in_flight.is_empty() => {}
+            Step::End(which, end) => {
+                let (permit, call) = in_flight.swap_remove(which % in_flight.len());
+                finish(permit, end);
+                model.end(call, end);
+            }
+            Step::Pass(span) => {
+                tokio::time::advance(span).await;
+                model.now += span;
+            }
+            Step::Force(to) => {
+                match to {
+                    State::ForcedOpen => breaker.force_open(),
+                    State::ForcedClosed => breaker.force_closed(),
+                    State::MetricsOnly => breaker.metrics_only(),
+                    _ => breaker.reset(),
+                }
+                model.force(to);
+            }
+        }
+        prop_assert_eq!(seen(&breaker), model.seen(), "after step {} ({:?})", number, step);
+        prop_assert_eq!(&*told.lock().expect("no panic"), &model.told, "after step {} ({:?})", number, step);
+    }
+    Ok(())
+}
+
+fn rates() -> impl Strategy<Value = Option<Rate>> {
+    let over = prop_oneof![
+        (1_u32..8).prop_map(Over::Calls),
+        select(vec![10_u64, 100, 1000, 12_345]).prop_map(|millis| Over::Time(Duration::from_millis(millis))),
+    ];
+    let rate = (select(vec![0.01, 0.1, 0.25, 0.3, 0.5, 0.75, 1.0]), over, 1_u32..6).prop_map(|(rate, over, min)| {
+        let most = if let Over::Calls(calls) = over { calls } else { u32::MAX };
+        Rate { rate, over, min_calls: min.min(most) }
+    });
+    proptest::option::of(rate)
+}
+
+fn settings() -> impl Strategy<Value = Settings> {
+    let run = proptest::option::of((1_u32..5, select(vec![0_u64, 1, 30, 200]).prop_map(Duration::from_millis)));
+    let dropped_after = proptest::option::of(select(vec![0_u64, 50, 700]).prop_map(Duration::from_millis));
+    (rates(), rates(), run, 1_usize..4, 1_u32..4, dropped_after)
+        .prop_map(|(failure_rate, slow_rate, run, probes, required_successes, dropped_after)| Settings {
+            failure_rate,
+            slow_rate,
+            run,
+            probes,
+            required_successes,
+            dropped_after,
+        })
+        .prop_filter("a rule", |settings| {
+            settings.failure_rate.is_some() || settings.slow_rate.is_some() || settings.run.is_some()
+        })
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let end = prop_oneof![
+        3 => Just(End::Success),
+        4 => proptest::option::weighted(0.2, select(vec![0_u64, 500, 3000, 60_000]).prop_map(Duration::from_millis))
+            .prop_map(End::Failure),
+        1 => Just(End::Unknown),
+        1 => Just(End::Dropped),
+    ];
+    let spans = [0, 1, 1_000_000, 9_999_999, 10_000_000, 50_000_000, 100_000_000, 699_999_999, 700_000_000];
+    let longer = [999_999_999, 1_000_000_000, 2_000_000_000, 5_000_000_000, 100_000_000_000_000_000];
+    let span = select([&spans[..], &longer[..]].concat()).prop_map(Duration::from_nanos);
+    let states = [State::Closed, State::ForcedOpen, State::ForcedClosed, State::MetricsOnly];
+    let step = prop_oneof![
+        40 => Just(Step::Admit),
+        40 => (any::<usize>(), end).prop_map(|(which, end)| Step::End(which, end)),
+        18 => span.prop_map(Step::Pass),
+        2 => select(states.to_vec()).prop_map(Step::Force),
+    ];
+    vec(step, 1..200)
+}
+
+proptest! {
+    #[test]
+    fn the_circuit_breaker_agrees_with_its_model(settings in settings(), steps in steps()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        runtime.expect("a runtime").block_on(agree(settings, steps))?;
+    }
+}
