@@ -28,7 +28,7 @@ use crate::error::Rejected;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot carry a `withstand::Rejected`",
     label = "this error has no room for a refusal",
-    note = "your own enum: add a variant `Policy(#[source] Rejected)` and `withstand::carries_rejected!({Self}, Policy);`",
+    note = "your own enum: add a variant `Policy(#[from] Rejected)` and `withstand::carries_rejected!({Self}, Policy);`",
     note = "a foreign error, plain: wrap the operation, `lift(operation)`",
     note = "a foreign error, tower: put `.layer(LiftLayer)` last, next to the service"
 )]
@@ -42,8 +42,8 @@ pub trait CarriesRejected: Sized {
 
 /// Lets an enum of yours carry a [`Rejected`] in one of its variants.
 ///
-/// Give the variant `#[source]` rather than `transparent`: the latter hides the refusal from
-/// [`Rejected::find`].
+/// Give the variant `#[from]` or `#[source]` rather than `transparent`: the latter hides the refusal from
+/// [`Rejected::find`]. With `#[from]`, `breaker.try_acquire()?` works too.
 ///
 /// ```
 /// use withstand::{CarriesRejected, Rejected};
@@ -53,7 +53,7 @@ pub trait CarriesRejected: Sized {
 ///     #[error("no such user")]
 ///     NoSuchUser,
 ///     #[error("{0}")]
-///     Policy(#[source] Rejected),
+///     Policy(#[from] Rejected),
 /// }
 /// withstand::carries_rejected!(ApiError, Policy);
 ///

@@ -1,6 +1,9 @@
 //! What both variants of the order service say: orders, users as they show them, errors as HTTP answers.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    fmt,
+    time::{Duration, SystemTime},
+};
 
 use axum::{
     Json,
@@ -65,6 +68,12 @@ pub enum ApiError {
     /// Not now: the user service is away, for so long as far as we know.
     Unavailable(Option<Duration>),
     Internal(String),
+}
+
+impl ApiError {
+    pub fn internal(error: impl fmt::Display) -> Self {
+        Self::Internal(error.to_string())
+    }
 }
 
 impl IntoResponse for ApiError {

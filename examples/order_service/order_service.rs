@@ -16,8 +16,7 @@ use axum::{
     http::StatusCode,
     routing::{get, post},
 };
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
 use crate::{
@@ -46,6 +45,23 @@ struct NewOrder {
     products: Vec<Product>,
 }
 
+#[derive(Serialize)]
+struct Found {
+    order: Order,
+    user: Shown,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Created {
+    id: u64,
+    user_id: u64,
+    user_email: String,
+    products: Vec<Product>,
+    total: f64,
+    created_at: String,
+}
+
 pub fn app(users: impl Users) -> Router {
     let laptop = Product { name: "Laptop".into(), price: 999.99, quantity: 1 };
     let orders = Mutex::new(vec![Order::new(1, 1, vec![laptop])]);
@@ -69,29 +85,28 @@ pub async fn serve(app: Router, port: u16) -> io::Result<SocketAddr> {
 async fn find<U: Users>(
     State(service): State<Arc<Service<U>>>,
     id: Result<Path<u64>, PathRejection>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<Found>, ApiError> {
     let Path(id) = id.map_err(|rejection| ApiError::BadRequest(rejection.body_text()))?;
     let order = service.find(id).ok_or(ApiError::NoSuchOrder(id))?;
     let user = service.users.show(order.user_id).await?;
-    Ok(Json(json!({ "order": order, "user": user })))
+    Ok(Json(Found { order, user }))
 }
 
 async fn create<U: Users>(
     State(service): State<Arc<Service<U>>>,
     new: Result<Json<NewOrder>, JsonRejection>,
-) -> Result<(StatusCode, Json<Value>), ApiError> {
+) -> Result<(StatusCode, Json<Created>), ApiError> {
     let Json(new) = new.map_err(|rejection| ApiError::BadRequest(rejection.body_text()))?;
     let user = service.users.get(new.user_id).await?;
     let order = service.add(user.id, new.products);
-    let created = json!({
-        "id": order.id,
-        "userId": user.id,
-        "userEmail": user.email,
-        "products": order.products,
-        "total": order.total,
-        "createdAt": order.created_at,
-    });
-    Ok((StatusCode::CREATED, Json(created)))
+    Ok((StatusCode::CREATED, Json(Created::new(order, user.email))))
+}
+
+impl Created {
+    fn new(order: Order, user_email: String) -> Self {
+        let Order { id, user_id, products, total, created_at } = order;
+        Self { id, user_id, user_email, products, total, created_at }
+    }
 }
 
 impl<U> Service<U> {

@@ -1,18 +1,20 @@
-//! What a person sees: a line each second, the transitions, a summary, and the verdict.
+//! What a person sees: a line each second, the transitions, the summary and the verdict.
 
-use std::{io::IsTerminal, time::Duration};
+use std::{fmt, io::IsTerminal};
 
-use withstand::circuit_breaker::{State, Transition};
+use withstand::circuit_breaker::State;
 
 use crate::{
-    story::{CHAPTERS, Chapter, END, in_the_lessons_words},
-    traffic::{Kind, Outcome, Record, Variant},
+    story::{Chapter, in_the_lessons_words},
+    traffic::{Kind, Outcome, PER_SECOND, Record, Variant},
 };
 
 const GREEN: &str = "32";
 const YELLOW: &str = "33";
 const RED: &str = "31";
 const BOLD: &str = "1";
+
+const COLUMNS: &str = "full degr fail wait    p50    p99 calls";
 
 /// What earlier lines have told of a variant.
 #[derive(Clone, Copy, Default)]
@@ -32,72 +34,85 @@ impl Screen {
         Self { has_colour: wanted && std::io::stdout().is_terminal() }
     }
 
-    fn paint(self, colour: &str, text: impl std::fmt::Display) -> String {
-        if self.has_colour { format!("\x1b[{colour}m{text}\x1b[0m") } else { text.to_string() }
-    }
-
-    /// A count that is bad if it is not zero.
-    fn warn(self, colour: &str, count: usize) -> String {
-        let text = format!("{count:>5}");
-        if count == 0 { text } else { self.paint(colour, text) }
-    }
-
     pub fn title(self) {
-        println!("Two order services, alike but for the policies, each at 40 GET and 10 POST a second.\n");
-        let columns = "full  degr  fail    p50     p99  calls";
-        println!("{:>4}  {:<38}  circuit    {:<38}", "", "   with withstand", "   without");
-        println!("{:>4}  {columns}  {:<9}  {columns}", "s", "");
+        println!(
+            "Two order services, alike but for the policies, each asked {PER_SECOND} times a second: 4 GETs, then a POST."
+        );
+        println!(
+            "full: all of it   degr: a GET without the user's details, a POST told when to come back   fail: neither"
+        );
+        println!("wait: still without an answer   calls: what went to the user service\n");
+        println!("{:>4}  {:<39}  {:<9}  without", "", "with withstand", "circuit");
+        println!("{:>4}  {COLUMNS}  {:<9}  {COLUMNS}", "s", "");
     }
 
     pub fn chapter(self, chapter: Chapter) {
-        println!("{}", self.paint(BOLD, format_args!("      the user service: {}", chapter.as_str())));
+        println!("      {}", self.paint(BOLD, format_args!("The user service: {}", chapter.as_str())));
     }
 
     pub fn transition(self, to: State) {
-        let colour = match to {
-            State::Open => RED,
-            State::Closed => GREEN,
-            _ => YELLOW,
-        };
-        println!("      {}", self.paint(colour, in_the_lessons_words(to)));
+        println!("      {}", self.paint(colour_of(to), in_the_lessons_words(to)));
     }
 
     /// What ended in the second that is over.
     pub fn line(self, second: u64, state: State, variants: [&Variant; 2], seen: &mut [Seen; 2]) {
-        let mut cells = variants.into_iter().zip(seen).map(|(variant, seen)| {
-            let (records, calls) = (variant.records(), variant.calls());
-            let cell = self.cell(&records[seen.records..], calls - seen.calls);
-            *seen = Seen { records: records.len(), calls };
-            cell
-        });
-        let (protected, bare) = (cells.next().unwrap_or_default(), cells.next().unwrap_or_default());
-        println!("{second:>4}  {protected}  {:<9}  {bare}", state.as_str());
+        let [protected, bare] = [0, 1].map(|side| self.cell(variants[side], &mut seen[side]));
+        let state = self.paint(colour_of(state), format_args!("{:<9}", state.as_str()));
+        println!("{second:>4}  {protected}  {state}  {bare}");
     }
 
-    fn cell(self, records: &[Record], calls: u64) -> String {
-        let count = |outcome| records.iter().filter(|record| record.outcome == outcome).count();
-        let (full, degraded, failed) = (count(Outcome::Full), count(Outcome::Degraded), count(Outcome::Failed));
-        let (p50, p99) = (percentile(records, 0.50), percentile(records, 0.99));
-        let (degraded, failed) = (self.warn(YELLOW, degraded), self.warn(RED, failed));
-        format!("{full:>4} {degraded} {failed}  {p50:>5} {p99:>7} {calls:>6}")
+    fn cell(self, variant: &Variant, seen: &mut Seen) -> String {
+        let (records, calls) = (variant.records(), variant.calls());
+        let ended = &records[seen.records..];
+        let [full, degraded, failed] = self.outcomes(ended);
+        let waiting = variant.asked() - records.len() as u64;
+        let (p50, p99) = (percentile(ended, 0.50), percentile(ended, 0.99));
+        let made = calls - seen.calls;
+        *seen = Seen { records: records.len(), calls };
+        format!("{full} {degraded} {failed} {waiting:>4} {p50:>6} {p99:>6} {made:>5}")
     }
 
     pub fn summary(self, protected: &Variant, bare: &Variant) {
-        println!("\n{}", self.paint(BOLD, "In all"));
-        println!("{:<16} {:>6} {:>6} {:>6} {:>6} {:>7} {:>7}", "", "asked", "full", "degr", "fail", "p50", "p99");
+        println!("\n{} asked full degr fail    p50    p99", self.paint(BOLD, format_args!("{:<20}", "In all")));
         for (name, variant) in [("with withstand", protected), ("without", bare)] {
-            let records = variant.records();
-            let count = |outcome| records.iter().filter(|record| record.outcome == outcome).count();
-            println!(
-                "{name:<16} {:>6} {:>6} {:>6} {:>6} {:>7} {:>7}",
-                records.len(),
-                count(Outcome::Full),
-                count(Outcome::Degraded),
-                count(Outcome::Failed),
-                percentile(&records, 0.50),
-                percentile(&records, 0.99),
-            );
+            for (method, kind) in [("GET", Kind::Get), ("POST", Kind::Post)] {
+                let mut records = variant.records();
+                records.retain(|record| record.kind == kind);
+                let [full, degraded, failed] = self.outcomes(&records);
+                let (p50, p99) = (percentile(&records, 0.50), percentile(&records, 0.99));
+                let asked = records.len();
+                println!("{name:<15} {method:<4} {asked:>5} {full} {degraded} {failed} {p50:>6} {p99:>6}");
+            }
         }
+        println!("The user service was called {} and {} times.\n", protected.calls(), bare.calls());
+    }
+
+    pub fn verdict(self, checks: &[(bool, String)]) {
+        for (holds, what) in checks {
+            let mark = if *holds { self.paint(GREEN, "held  ") } else { self.paint(RED, "FAILED") };
+            println!("{mark}  {what}");
+        }
+    }
+
+    /// How many were answered in full, how many degraded, how many failed.
+    fn outcomes(self, records: &[Record]) -> [String; 3] {
+        [(Outcome::Full, GREEN), (Outcome::Degraded, YELLOW), (Outcome::Failed, RED)].map(|(outcome, colour)| {
+            let count = records.iter().filter(|record| record.outcome == outcome).count();
+            let text = format!("{count:>4}");
+            if count == 0 { text } else { self.paint(colour, text) }
+        })
+    }
+
+    fn paint(self, colour: &str, text: impl fmt::Display) -> String {
+        if self.has_colour { format!("\x1b[{colour}m{text}\x1b[0m") } else { text.to_string() }
+    }
+}
+
+fn colour_of(state: State) -> &'static str {
+    match state {
+        State::Open => RED,
+        State::Closed => GREEN,
+        _ => YELLOW,
     }
 }
 
@@ -107,64 +122,4 @@ fn percentile(records: &[Record], share: f64) -> String {
     times.sort_unstable();
     let index = ((times.len() as f64 * share).ceil() as usize).saturating_sub(1);
     times.get(index).map_or("-".into(), |took| format!("{}ms", took.as_millis()))
-}
-
-/// What the protected service did, second by second.
-pub struct Evidence {
-    pub records: Vec<Record>,
-    /// How many calls had gone to the user service by the end of each second; the first entry is the beginning.
-    pub calls_by_second: Vec<u64>,
-    pub transitions: Vec<Transition>,
-}
-
-impl Evidence {
-    fn gets(&self, from: f64, to: f64) -> impl Iterator<Item = &Record> {
-        let within = Duration::from_secs_f64(from)..Duration::from_secs_f64(to);
-        self.records.iter().filter(move |record| record.kind == Kind::Get && within.contains(&record.started))
-    }
-
-    /// The share of GETs begun in these seconds that were answered in full.
-    fn in_full(&self, from: f64, to: f64) -> f64 {
-        let full = self.gets(from, to).filter(|record| record.outcome == Outcome::Full).count();
-        full as f64 / self.gets(from, to).count().max(1) as f64
-    }
-
-    /// The share of requests begun while the user service was stopped for which it was not called.
-    fn spared(&self, from: u64, to: u64) -> f64 {
-        let within = Duration::from_secs(from)..Duration::from_secs(to);
-        let requests = self.records.iter().filter(|record| within.contains(&record.started)).count();
-        let calls = self.calls_by_second[to as usize] - self.calls_by_second[from as usize];
-        1.0 - calls as f64 / requests.max(1) as f64
-    }
-
-    fn has_opened_and_closed_again(&self) -> bool {
-        let opened = self.transitions.iter().position(|transition| transition.to == State::Open);
-        opened.is_some_and(|at| self.transitions[at..].iter().any(|transition| transition.to == State::Closed))
-    }
-}
-
-/// Whether everything that must hold has held; says each.
-pub fn verdict(screen: Screen, evidence: &Evidence) -> bool {
-    let begin = |chapter| CHAPTERS.iter().find(|(of, _)| *of == chapter).map_or(0, |(_, second)| *second);
-    let (slow, stopped) = (begin(Chapter::Slow), begin(Chapter::Stopped));
-    let (started, recovered) = (begin(Chapter::StartedAgain), begin(Chapter::Recovered));
-    let gets = evidence.gets(0.0, END as f64).count();
-    let answered = evidence.gets(0.0, END as f64).filter(|record| record.status == 200).count();
-    // A request begun just before the chapter ends may be overtaken by what happens then.
-    let healthy = evidence.in_full(0.0, slow as f64 - 0.5);
-    let after = evidence.in_full(recovered as f64, END as f64);
-    let spared = evidence.spared(stopped, started);
-    let checks = [
-        (gets > 0 && answered == gets, format!("{answered} of {gets} GETs were answered 200")),
-        (healthy >= 0.99, format!("{:.1} % of them in full while healthy", healthy * 100.0)),
-        (after >= 0.99, format!("{:.1} % in full from 5 s after the restart", after * 100.0)),
-        (spared >= 0.80, format!("{:.1} % of the outage's calls were spared the user service", spared * 100.0)),
-        (evidence.has_opened_and_closed_again(), "the circuit opened and closed again".into()),
-    ];
-    println!();
-    for (holds, what) in &checks {
-        let mark = if *holds { screen.paint(GREEN, "held  ") } else { screen.paint(RED, "FAILED") };
-        println!("{mark}  {what}");
-    }
-    checks.iter().all(|(holds, _)| *holds)
 }

@@ -1,55 +1,73 @@
 //! Both services, left up to be tried by hand.
 
-use std::{
-    error::Error,
-    sync::{Arc, atomic::AtomicU64},
-};
+use std::{error::Error, sync::Arc};
 
 use axum::{Router, extract::State, routing::post};
-use reqwest::Client;
 use withstand::CircuitBreakerEvent;
 
 use crate::{
+    catalog::ApiError,
     order_service::{app, serve},
+    policies::Policies,
     protected::Protected,
+    remote::Remote,
     story::in_the_lessons_words,
     user_service::UserService,
 };
 
+const ORDERS: u16 = 3000;
+const USERS: u16 = 3001;
+
 pub async fn until_interrupted() -> Result<(), Box<dyn Error>> {
-    let users = Arc::new(UserService::start_on(3001)?);
-    let hear = |event: &CircuitBreakerEvent| {
-        if let CircuitBreakerEvent::Transition { transition, .. } = event {
-            println!("{}", in_the_lessons_words(transition.to));
-        }
-    };
-    let orders = Protected::new(Client::new(), users.url(), Arc::new(AtomicU64::new(0)), hear)?;
-    let address = serve(app(orders).merge(switch(users.clone())), 3000).await?;
-    print_what_to_try(&users.url(), &format!("http://{address}"));
+    let users = Arc::new(UserService::start_on(USERS)?);
+    let orders = Protected::new(Remote::new(users.url(), Arc::default()), Policies::new(say)?);
+    let address = serve(app(orders).merge(admin(users.clone())), ORDERS).await?;
+    print_what_to_try(users.url().as_str().trim_end_matches('/'), &format!("http://{address}"));
     tokio::signal::ctrl_c().await?;
     Ok(())
 }
 
+fn say(event: &CircuitBreakerEvent) {
+    if let CircuitBreakerEvent::Transition { transition, .. } = event {
+        println!("{}", in_the_lessons_words(transition.to));
+    }
+}
+
 /// Two more routes, which stop the user service and start it again.
-fn switch(users: Arc<UserService>) -> Router {
+fn admin(users: Arc<UserService>) -> Router {
     Router::new()
-        .route("/user-service/stop", post(|State(users): State<Arc<UserService>>| async move { users.stop() }))
-        .route(
-            "/user-service/start",
-            post(
-                |State(users): State<Arc<UserService>>| async move { users.start().map_err(|error| error.to_string()) },
-            ),
-        )
+        .route("/admin/user-service/stop", post(stop))
+        .route("/admin/user-service/start", post(start))
         .with_state(users)
 }
 
+async fn stop(State(users): State<Arc<UserService>>) -> &'static str {
+    users.stop();
+    println!("The user service: STOPPED");
+    "stopped\n"
+}
+
+async fn start(State(users): State<Arc<UserService>>) -> Result<&'static str, ApiError> {
+    users.start().map_err(ApiError::internal)?;
+    println!("The user service: started again");
+    Ok("started\n")
+}
+
 fn print_what_to_try(users: &str, orders: &str) {
-    println!("user service:  {users}\norder service: {orders}\n\nTry, in another terminal:\n");
-    println!("  curl {users}/users");
-    println!("  curl {orders}/orders/1");
     println!(
-        "  curl {orders}/orders -H 'content-type: application/json' \\\n       -d '{{\"userId\": 2, \"products\": [{{\"name\": \"Mouse\", \"price\": 25.5}}]}}'"
+        r#"user service:  {users}
+order service: {orders}
+
+Try, in another terminal:
+
+  curl {users}/users
+  curl -i {orders}/orders/1
+  curl -i {orders}/orders -H 'content-type: application/json' \
+       -d '{{"userId": 2, "products": [{{"name": "Mouse", "price": 25.5, "quantity": 2}}]}}'
+  curl -X POST {orders}/admin/user-service/stop     # then the two above again, a few times
+  curl -X POST {orders}/admin/user-service/start    # and again
+
+Ctrl-C ends it.
+"#
     );
-    println!("  curl -X POST {orders}/user-service/stop     # then the two above again, a dozen times");
-    println!("  curl -X POST {orders}/user-service/start\n\nCtrl-C ends it.");
 }

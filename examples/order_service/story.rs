@@ -2,23 +2,27 @@
 
 use std::{
     error::Error,
-    sync::{Arc, Mutex, atomic::AtomicU64},
+    io,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
-use reqwest::Client;
+use tokio::time;
 use withstand::{
-    CircuitBreakerEvent,
+    CircuitBreaker, CircuitBreakerEvent,
     circuit_breaker::{State, Transition},
 };
 
 use crate::{
     bare::Bare,
-    order_service::{app, serve},
+    order_service::{Users, app, serve},
+    policies::Policies,
     protected::Protected,
-    report::{self, Evidence, Screen, Seen},
+    remote::Remote,
+    report::{Screen, Seen},
     traffic::{Variant, flow},
     user_service::UserService,
+    verdict::Evidence,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,33 +35,41 @@ pub enum Chapter {
 }
 
 /// From which second on.
-pub const CHAPTERS: [(Chapter, u64); 5] = [
+const CHAPTERS: [(Chapter, u64); 5] = [
     (Chapter::Healthy, 0),
-    (Chapter::Slow, 5),
-    (Chapter::Stopped, 10),
-    (Chapter::StartedAgain, 16),
-    (Chapter::Recovered, 21),
+    (Chapter::Slow, 4),
+    (Chapter::Stopped, 9),
+    (Chapter::StartedAgain, 14),
+    (Chapter::Recovered, 19),
 ];
-pub const END: u64 = 26;
+pub const END: u64 = 24;
+
+/// Four times the limit of one try, so that it is slow on any machine.
+const SLOW: Duration = Duration::from_secs(3);
 
 impl Chapter {
-    fn at(second: u64) -> Self {
-        CHAPTERS.iter().rev().find(|(_, from)| *from <= second).map_or(Self::Healthy, |(chapter, _)| *chapter)
+    fn beginning_at(second: u64) -> Option<Self> {
+        CHAPTERS.iter().find(|(_, from)| *from == second).map(|(chapter, _)| *chapter)
+    }
+
+    /// From which second on.
+    pub fn begin(self) -> u64 {
+        CHAPTERS.iter().find(|(chapter, _)| *chapter == self).map_or(END, |(_, from)| *from)
     }
 
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Healthy => "healthy",
-            Self::Slow => "slow (2 s)",
+            Self::Slow => "slow (3 s)",
             Self::Stopped => "STOPPED",
             Self::StartedAgain => "started again",
             Self::Recovered => "recovered",
         }
     }
 
-    fn befall(self, users: &UserService) -> std::io::Result<()> {
+    fn befall(self, users: &UserService) -> io::Result<()> {
         match self {
-            Self::Slow => users.set_delay(Duration::from_secs(2)),
+            Self::Slow => users.set_delay(SLOW),
             Self::Stopped => users.stop(),
             Self::StartedAgain => {
                 users.set_delay(Duration::ZERO);
@@ -69,60 +81,67 @@ impl Chapter {
     }
 }
 
+type Transitions = Arc<Mutex<Vec<Transition>>>;
+
 /// Plays it, and tells whether everything that must hold has held.
 pub async fn play() -> Result<bool, Box<dyn Error>> {
-    let screen = Screen::new();
+    let (screen, transitions) = (Screen::new(), Transitions::default());
     let users = UserService::start_on(0)?;
-    let transitions = Arc::new(Mutex::new(Vec::new()));
-    let (protected, breaker) = start_protected(&users, &transitions, screen).await?;
-    let bare = start_bare(&users).await?;
+    let policies = Policies::new(tell(screen, transitions.clone()))?;
+    let breaker = policies.breaker.clone();
+    let protected = start(&users, |users| Protected::new(users, policies)).await?;
+    let bare = start(&users, Bare).await?;
 
     screen.title();
     let origin = Instant::now();
-    let traffic = tokio::spawn(flow(vec![protected.clone(), bare.clone()], origin, Duration::from_secs(END)));
+    let traffic = tokio::spawn(flow([protected.clone(), bare.clone()], origin, Duration::from_secs(END)));
+    let calls_by_second = watch(screen, origin, &users, &breaker, [&protected, &bare]).await?;
+    traffic.await?;
+
+    screen.summary(&protected, &bare);
+    let transitions = transitions.lock().expect("no panic under it").clone();
+    let checks = Evidence { records: protected.records(), calls_by_second, transitions }.checks();
+    screen.verdict(&checks);
+    Ok(checks.iter().all(|(holds, _)| *holds))
+}
+
+/// Lets each chapter befall the user service, and shows each second; yields how many calls the user service had from the
+/// protected variant at the beginning and at the end of each.
+async fn watch(
+    screen: Screen,
+    origin: Instant,
+    users: &UserService,
+    breaker: &CircuitBreaker,
+    [protected, bare]: [&Variant; 2],
+) -> io::Result<Vec<u64>> {
     let mut calls_by_second = vec![protected.calls()];
     let mut seen = [Seen::default(); 2];
     for second in 0..END {
-        let chapter = Chapter::at(second);
-        if CHAPTERS.contains(&(chapter, second)) {
+        if let Some(chapter) = Chapter::beginning_at(second) {
             screen.chapter(chapter);
-            chapter.befall(&users)?;
+            chapter.befall(users)?;
         }
-        tokio::time::sleep_until((origin + Duration::from_secs(second + 1)).into()).await;
-        screen.line(second + 1, breaker.state(), [&protected, &bare], &mut seen);
+        time::sleep_until((origin + Duration::from_secs(second + 1)).into()).await;
+        screen.line(second + 1, breaker.state(), [protected, bare], &mut seen);
         calls_by_second.push(protected.calls());
     }
-    traffic.await?;
-    let transitions = transitions.lock().expect("no panic under it").clone();
-    let evidence = Evidence { records: protected.records(), calls_by_second, transitions };
-    screen.summary(&protected, &bare);
-    Ok(report::verdict(screen, &evidence))
+    Ok(calls_by_second)
 }
 
-async fn start_protected(
-    users: &UserService,
-    transitions: &Arc<Mutex<Vec<Transition>>>,
-    screen: Screen,
-) -> Result<(Variant, withstand::CircuitBreaker), Box<dyn Error>> {
-    let calls = Arc::new(AtomicU64::new(0));
-    let transitions = transitions.clone();
-    let hear = move |event: &CircuitBreakerEvent| {
+async fn start<U: Users>(users: &UserService, make: impl FnOnce(Remote) -> U) -> io::Result<Variant> {
+    let calls = Arc::default();
+    let remote = Remote::new(users.url(), Arc::clone(&calls));
+    let address = serve(app(make(remote)), 0).await?;
+    Ok(Variant::new(format!("http://{address}"), calls))
+}
+
+fn tell(screen: Screen, transitions: Transitions) -> impl Fn(&CircuitBreakerEvent) + Send + Sync {
+    move |event| {
         if let CircuitBreakerEvent::Transition { transition, .. } = event {
             screen.transition(transition.to);
             transitions.lock().expect("no panic under it").push(*transition);
         }
-    };
-    let service = Protected::new(Client::new(), users.url(), calls.clone(), hear)?;
-    let breaker = service.breaker();
-    let address = serve(app(service), 0).await?;
-    Ok((Variant::new(Client::new(), format!("http://{address}"), calls), breaker))
-}
-
-async fn start_bare(users: &UserService) -> Result<Variant, Box<dyn Error>> {
-    let calls = Arc::new(AtomicU64::new(0));
-    let service = Bare { client: Client::new(), url: users.url(), calls: calls.clone() };
-    let address = serve(app(service), 0).await?;
-    Ok(Variant::new(Client::new(), format!("http://{address}"), calls))
+    }
 }
 
 /// What the lesson's console says.

@@ -10,9 +10,13 @@ use std::{
 
 use reqwest::{Client, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
+use tokio::{task::JoinSet, time};
 
 /// So many requests go to each variant in a second: four GETs, then a POST.
 pub const PER_SECOND: u64 = 50;
+
+/// How long callers wait for the answers that are out when the traffic ends.
+const LAST_WAIT: Duration = Duration::from_secs(3);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -34,6 +38,7 @@ pub enum Outcome {
 pub struct Record {
     pub kind: Kind,
     pub outcome: Outcome,
+    /// Zero if there was no answer.
     pub status: u16,
     /// Since the story began.
     pub started: Duration,
@@ -45,14 +50,19 @@ pub struct Record {
 pub struct Variant {
     client: Client,
     url: String,
-    /// Calls that went to the user service, answered or not.
-    pub calls: Arc<AtomicU64>,
+    asked: Arc<AtomicU64>,
     records: Arc<Mutex<Vec<Record>>>,
+    /// Calls that went to the user service, answered or not.
+    calls: Arc<AtomicU64>,
 }
 
 impl Variant {
-    pub fn new(client: Client, url: String, calls: Arc<AtomicU64>) -> Self {
-        Self { client, url, calls, records: Arc::default() }
+    pub fn new(url: String, calls: Arc<AtomicU64>) -> Self {
+        Self { client: Client::new(), url, asked: Arc::default(), records: Arc::default(), calls }
+    }
+
+    pub fn asked(&self) -> u64 {
+        self.asked.load(Ordering::Relaxed)
     }
 
     pub fn calls(&self) -> u64 {
@@ -64,21 +74,26 @@ impl Variant {
         self.records.lock().expect("no panic under it").clone()
     }
 
-    async fn request(&self, number: u64, origin: Instant) {
-        let (kind, request) = if number % 5 == 4 {
-            let order = json!({ "userId": 2, "products": [{ "name": "Mouse", "price": 25.5, "quantity": 2 }] });
-            (Kind::Post, self.client.post(format!("{}/orders", self.url)).json(&order))
-        } else {
-            (Kind::Get, self.client.get(format!("{}/orders/1", self.url)))
-        };
+    async fn ask(&self, number: u64, origin: Instant, give_up: Instant) {
+        let (kind, request) = self.request(number);
+        self.asked.fetch_add(1, Ordering::Relaxed);
         let started = origin.elapsed();
-        let (outcome, status) = judge(kind, request).await;
+        let answer = time::timeout_at(give_up.into(), answer(kind, request)).await;
+        let (outcome, status) = answer.unwrap_or((Outcome::Failed, 0));
         let record = Record { kind, outcome, status, started, took: origin.elapsed() - started };
         self.records.lock().expect("no panic under it").push(record);
     }
+
+    fn request(&self, number: u64) -> (Kind, RequestBuilder) {
+        if number % 5 < 4 {
+            return (Kind::Get, self.client.get(format!("{}/orders/1", self.url)));
+        }
+        let order = json!({ "userId": 2, "products": [{ "name": "Mouse", "price": 25.5, "quantity": 2 }] });
+        (Kind::Post, self.client.post(format!("{}/orders", self.url)).json(&order))
+    }
 }
 
-async fn judge(kind: Kind, request: RequestBuilder) -> (Outcome, u16) {
+async fn answer(kind: Kind, request: RequestBuilder) -> (Outcome, u16) {
     let Ok(response) = request.send().await else { return (Outcome::Failed, 0) };
     let status = response.status();
     let may_come_back = response.headers().contains_key("retry-after");
@@ -94,16 +109,17 @@ async fn judge(kind: Kind, request: RequestBuilder) -> (Outcome, u16) {
 }
 
 /// Sends requests to all variants alike, until `end`, and waits for their answers.
-pub async fn flow(variants: Vec<Variant>, origin: Instant, end: Duration) {
-    let mut tick = tokio::time::interval(Duration::from_millis(1000 / PER_SECOND));
-    let mut requests = tokio::task::JoinSet::new();
+pub async fn flow(variants: [Variant; 2], origin: Instant, end: Duration) {
+    let mut tick = time::interval(Duration::from_secs(1) / PER_SECOND as u32);
+    let give_up = origin + end + LAST_WAIT;
+    let mut requests = JoinSet::new();
     for number in 0.. {
         tick.tick().await;
         if origin.elapsed() >= end {
             break;
         }
         for variant in variants.clone() {
-            requests.spawn(async move { variant.request(number, origin).await });
+            requests.spawn(async move { variant.ask(number, origin, give_up).await });
         }
     }
     requests.join_all().await;

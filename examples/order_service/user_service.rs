@@ -1,12 +1,14 @@
-//! The user service of the lesson, on a port and a runtime of its own, so that it can die like a process.
+//! The user service of the lesson, on a port and a thread of its own, so that it can die like a process.
 
 use std::{
+    future::IntoFuture,
     io,
     net::{Ipv4Addr, SocketAddr, TcpListener},
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
+    thread::JoinHandle,
     time::Duration,
 };
 
@@ -18,9 +20,10 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use reqwest::Url;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct User {
@@ -45,47 +48,47 @@ struct Data {
 pub struct UserService {
     address: SocketAddr,
     data: Data,
-    running: Mutex<Option<Runtime>>,
+    running: Mutex<Option<Running>>,
+}
+
+struct Running {
+    /// Dropping it ends the thread.
+    stop: oneshot::Sender<()>,
+    thread: JoinHandle<()>,
 }
 
 impl UserService {
     /// Up, on the wanted port or, if that is taken, on any.
     pub fn start_on(port: u16) -> io::Result<Self> {
         let listener = listen(port).or_else(|_| listen(0))?;
-        let service = Self { address: listener.local_addr()?, data: Data::lesson(), running: Mutex::new(None) };
-        service.serve(listener)?;
-        Ok(service)
+        let (address, data) = (listener.local_addr()?, Data::lesson());
+        let running = Mutex::new(Some(Running::start(listener, app(data.clone()))?));
+        Ok(Self { address, data, running })
     }
 
-    pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+    pub fn url(&self) -> Url {
+        Url::parse(&format!("http://{}", self.address)).expect("an address makes a URL")
     }
 
     pub fn set_delay(&self, delay: Duration) {
         self.data.delay_ms.store(delay.as_millis() as u64, Ordering::Relaxed);
     }
 
-    /// Gone at once, its connections too: from here on the port refuses.
+    /// Gone, its connections too: once this returns, the port refuses.
     pub fn stop(&self) {
-        if let Some(runtime) = self.running.lock().expect("no panic under it").take() {
-            runtime.shutdown_background();
+        if let Some(Running { stop, thread }) = self.running.lock().expect("no panic under it").take() {
+            drop(stop);
+            // If it panicked it has said so, and it is gone all the same.
+            let _ = thread.join();
         }
     }
 
-    /// Up again, on the same port.
+    /// Up again, on the same port, unless it is up.
     pub fn start(&self) -> io::Result<()> {
-        self.stop();
-        self.serve(listen(self.address.port())?)
-    }
-
-    fn serve(&self, listener: TcpListener) -> io::Result<()> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        let app = app(self.data.clone());
-        runtime.spawn(async move {
-            let listener = tokio::net::TcpListener::from_std(listener).expect("a listener of this process");
-            axum::serve(listener, app).await
-        });
-        *self.running.lock().expect("no panic under it") = Some(runtime);
+        let mut running = self.running.lock().expect("no panic under it");
+        if running.is_none() {
+            *running = Some(Running::start(listen(self.address.port())?, app(self.data.clone()))?);
+        }
         Ok(())
     }
 }
@@ -93,6 +96,23 @@ impl UserService {
 impl Drop for UserService {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+impl Running {
+    fn start(listener: TcpListener, app: Router) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (stop, stopped) = oneshot::channel();
+        let serve = async move {
+            let listener = tokio::net::TcpListener::from_std(listener).expect("a listener of this process");
+            tokio::select! {
+                _ = axum::serve(listener, app).into_future() => {}
+                _ = stopped => {}
+            }
+        };
+        // The runtime ends with its thread, and takes every connection with it.
+        let thread = std::thread::spawn(move || runtime.block_on(serve));
+        Ok(Self { stop, thread })
     }
 }
 

@@ -37,7 +37,8 @@
 //! # What it covers
 //!
 //! With an HTTP client, the future that yields a response is done once the headers are there. Read the body inside the
-//! operation, or the limit does not cover it.
+//! operation, or the limit does not cover it. In tower, over a bare client, the body is always outside: put a service that reads it at the
+//! bottom, `service_fn(|request| read(client.execute(request)))`.
 //!
 //! Place one timeout outside a retry to bound the whole, and one inside to bound each try.
 //!
