@@ -83,3 +83,6 @@ mod service;
 
 #[cfg(feature = "tower")]
 pub use self::{layer::BulkheadLayer, service::BulkheadService};
+
+#[cfg(all(test, withstand_loom))]
+mod loom;

@@ -127,3 +127,6 @@ mod service;
 
 #[cfg(feature = "tower")]
 pub use self::{layer::CircuitBreakerLayer, service::CircuitBreakerService};
+
+#[cfg(all(test, withstand_loom))]
+mod loom;

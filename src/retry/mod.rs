@@ -95,3 +95,6 @@ pub use self::{
     layer::RetryLayer,
     service::{Resend, RetryService},
 };
+
+#[cfg(all(test, withstand_loom))]
+mod loom;

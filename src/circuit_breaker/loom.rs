@@ -1,0 +1,136 @@
+//! Every interleaving of what threads do to one circuit: the gate word beside the locked core, eras against late outcomes,
+//! probe slots.
+//!
+//! A circuit that opens for a nanosecond is half-open by the time anyone looks, whatever the interleaving.
+
+use std::time::Duration;
+
+use ::loom::{model, thread};
+
+use super::{CircuitBreaker, CircuitBreakerBuilder, State};
+
+fn opens_on(failures: u32) -> CircuitBreakerBuilder {
+    CircuitBreaker::builder("loom").failure_run(failures, Duration::ZERO).no_open_jitter().seed(1)
+}
+
+fn build(builder: CircuitBreakerBuilder) -> CircuitBreaker {
+    builder.build().expect("good settings")
+}
+
+fn half_open(builder: CircuitBreakerBuilder) -> CircuitBreaker {
+    let breaker = build(builder.open_for(Duration::from_nanos(1)).no_open_growth());
+    breaker.try_acquire().expect("it is closed").failure();
+    breaker
+}
+
+#[test]
+fn one_probe_slot_admits_one() {
+    model(|| {
+        let breaker = half_open(opens_on(1));
+        let other = breaker.clone();
+        let there = thread::spawn(move || other.try_acquire());
+        let here = breaker.try_acquire();
+        let there = there.join().expect("no panic");
+        assert!(here.is_ok() != there.is_ok());
+        assert_eq!(breaker.snapshot().probes_in_flight, 1);
+        drop((here, there));
+        assert_eq!((breaker.snapshot().probes_in_flight, breaker.state()), (0, State::HalfOpen));
+    });
+}
+
+#[test]
+fn a_dropped_probe_and_a_newcomer_leave_no_slot_behind() {
+    model(|| {
+        let breaker = half_open(opens_on(1));
+        let probe = breaker.try_acquire().expect("a probe");
+        let there = thread::spawn(move || drop(probe));
+        drop(breaker.try_acquire());
+        there.join().expect("no panic");
+        assert_eq!(breaker.snapshot().probes_in_flight, 0);
+        assert!(breaker.try_acquire().is_ok());
+    });
+}
+
+#[test]
+fn two_probes_that_succeed_close_it_once() {
+    model(|| {
+        let breaker = half_open(opens_on(1).probes(2).required_successes(2));
+        let probe = breaker.try_acquire().expect("a probe");
+        let other = breaker.clone();
+        let there = thread::spawn(move || probe.success());
+        other.try_acquire().expect("another").success();
+        there.join().expect("no panic");
+        let snapshot = breaker.snapshot();
+        assert_eq!((snapshot.state, snapshot.era, snapshot.stale), (State::Closed, 3, 0));
+    });
+}
+
+#[test]
+fn a_late_success_never_closes_what_a_failure_opened() {
+    model(|| {
+        let breaker = build(opens_on(1).open_for(Duration::from_secs(1_000_000)));
+        let (late, failing) = (breaker.try_acquire().expect("closed"), breaker.try_acquire().expect("closed"));
+        let there = thread::spawn(move || late.success());
+        failing.failure();
+        there.join().expect("no panic");
+        let snapshot = breaker.snapshot();
+        assert_eq!((snapshot.state, snapshot.era), (State::Open, 1));
+        assert!(snapshot.stale <= 1);
+    });
+}
+
+#[test]
+fn a_success_that_is_recorded_ends_the_run_and_one_that_is_not_was_calm() {
+    model(|| {
+        let breaker = build(opens_on(3));
+        let (good, bad) = (breaker.try_acquire().expect("closed"), breaker.try_acquire().expect("closed"));
+        breaker.try_acquire().expect("closed").failure();
+        let there = thread::spawn(move || good.success());
+        bad.failure();
+        there.join().expect("no panic");
+        // The success came first and the failure stands alone, or it came last and ended the run.
+        assert!(breaker.snapshot().counts.failure_run <= 1);
+    });
+}
+
+#[test]
+fn two_failures_are_two() {
+    model(|| {
+        let breaker = build(opens_on(2));
+        let (one, two) = (breaker.try_acquire().expect("closed"), breaker.try_acquire().expect("closed"));
+        let there = thread::spawn(move || one.failure());
+        two.failure();
+        there.join().expect("no panic");
+        assert_eq!(breaker.state(), State::Open);
+    });
+}
+
+#[test]
+fn an_outcome_counts_before_a_reset_or_is_stale_after_it() {
+    model(|| {
+        let breaker = build(opens_on(2));
+        let call = breaker.try_acquire().expect("closed");
+        let there = thread::spawn(move || call.failure());
+        breaker.reset();
+        there.join().expect("no panic");
+        let snapshot = breaker.snapshot();
+        assert_eq!((snapshot.counts.failure_run, snapshot.era), (0, 1));
+        assert!(snapshot.stale <= 1);
+    });
+}
+
+#[test]
+fn once_forced_open_and_seen_so_it_admits_no_one() {
+    model(|| {
+        let breaker = build(opens_on(2));
+        let other = breaker.clone();
+        let there = thread::spawn(move || {
+            other.force_open();
+            other.try_acquire().is_err()
+        });
+        let here = breaker.try_acquire();
+        assert!(there.join().expect("no panic"));
+        drop(here);
+        assert_eq!(breaker.state(), State::ForcedOpen);
+    });
+}

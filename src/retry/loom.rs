@@ -1,0 +1,47 @@
+//! Every interleaving of what threads do to one budget: a token is never taken twice, and none is lost or made.
+
+use ::loom::{model, thread};
+
+use super::RetryBudget;
+
+#[test]
+fn the_last_token_is_taken_once() {
+    model(|| {
+        let budget = RetryBudget::new(1);
+        let other = budget.clone();
+        let there = thread::spawn(move || other.withdraw());
+        let here = budget.withdraw();
+        let there = there.join().expect("no panic");
+        assert!(here.is_some() != there.is_some());
+        drop((here, there));
+        assert_eq!(budget.available(), 1.0, "unspent, it goes back");
+    });
+}
+
+#[test]
+fn a_refund_and_a_deposit_do_not_lose_each_other_and_do_not_overflow() {
+    model(|| {
+        let budget = RetryBudget::new(1);
+        let token = budget.withdraw().expect("it is full");
+        let other = budget.clone();
+        let there = thread::spawn(move || other.deposit());
+        token.refund();
+        there.join().expect("no panic");
+        assert_eq!(budget.available(), 1.0);
+    });
+}
+
+#[test]
+fn two_deposits_are_two() {
+    model(|| {
+        let budget = RetryBudget::new(1);
+        let mut token = budget.withdraw().expect("it is full");
+        token.spend();
+        drop(token);
+        let other = budget.clone();
+        let there = thread::spawn(move || other.deposit());
+        budget.deposit();
+        there.join().expect("no panic");
+        assert_eq!(budget.available(), 0.2);
+    });
+}
