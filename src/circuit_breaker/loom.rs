@@ -90,6 +90,8 @@ fn a_success_that_is_recorded_ends_the_run_and_one_that_is_not_was_calm() {
         there.join().expect("no panic");
         // The success came first and the failure stands alone, or it came last and ended the run.
         assert!(breaker.snapshot().counts.failure_run <= 1);
+        breaker.try_acquire().expect("closed").success();
+        assert_eq!(breaker.snapshot().counts.failure_run, 0, "the gate does not call it calm when it is not");
     });
 }
 
@@ -132,5 +134,18 @@ fn once_forced_open_and_seen_so_it_admits_no_one() {
         assert!(there.join().expect("no panic"));
         drop(here);
         assert_eq!(breaker.state(), State::ForcedOpen);
+    });
+}
+
+#[test]
+fn after_two_transitions_gate_and_core_agree() {
+    model(|| {
+        let breaker = build(opens_on(2));
+        let other = breaker.clone();
+        let there = thread::spawn(move || other.force_open());
+        breaker.reset();
+        there.join().expect("no panic");
+        let is_closed = breaker.state() == State::Closed;
+        assert_eq!(breaker.try_acquire().is_ok(), is_closed);
     });
 }

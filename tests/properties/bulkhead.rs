@@ -1,0 +1,226 @@
+//! The bulkhead's model: a list of every call in the order they came, and what has become of each.
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    task::{Context, Poll, Wake, Waker},
+    time::Duration,
+};
+
+use proptest::{collection::vec, prelude::*, sample::select};
+use withstand::{Bulkhead, BulkheadAcquire, BulkheadPermit, Rejected};
+
+const MAX_WAIT: Duration = Duration::from_millis(100);
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Acquire,
+    TryAcquire,
+    Poll(usize),
+    Drop(usize),
+    SetLimit(usize),
+    Pass(Duration),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Status {
+    /// In line. `polled`: it has a waker there.
+    Waiting { since: Duration, polled: bool },
+    /// It has a slot, and may not have noticed. `woken`: someone must have told it.
+    Granted { woken: bool },
+    /// It has noticed, and runs.
+    Running,
+    /// It was refused, and has not been told.
+    Refused,
+}
+
+struct Model {
+    limit: usize,
+    places: usize,
+    now: Duration,
+    calls: Vec<Status>,
+    refused: u64,
+}
+
+impl Model {
+    fn in_flight(&self) -> usize {
+        self.calls.iter().filter(|call| matches!(call, Status::Granted { .. } | Status::Running)).count()
+    }
+
+    fn waiting(&self) -> usize {
+        self.calls.iter().filter(|call| matches!(call, Status::Waiting { .. })).count()
+    }
+
+    fn has_free_slot(&self) -> bool {
+        self.waiting() == 0 && self.in_flight() < self.limit
+    }
+
+    /// Slots that are free go to those who wait, in order.
+    fn hand_over(&mut self) {
+        while self.in_flight() < self.limit {
+            let next = self.calls.iter_mut().find(|call| matches!(call, Status::Waiting { .. }));
+            let Some(call) = next else { return };
+            let Status::Waiting { polled, .. } = *call else { return };
+            *call = Status::Granted { woken: polled };
+        }
+    }
+
+    fn acquire(&mut self) {
+        let status = if self.has_free_slot() {
+            Status::Granted { woken: false }
+        } else if self.waiting() < self.places {
+            Status::Waiting { since: self.now, polled: false }
+        } else {
+            self.refused += 1;
+            Status::Refused
+        };
+        self.calls.push(status);
+    }
+
+    /// What a poll of this call yields; `Err` has how long it waited in vain.
+    fn poll(&mut self, index: usize) -> Poll<Result<(), Option<Duration>>> {
+        match &mut self.calls[index] {
+            Status::Granted { .. } => {
+                self.calls[index] = Status::Running;
+                Poll::Ready(Ok(()))
+            }
+            Status::Waiting { since, .. } if self.now - *since >= MAX_WAIT => {
+                self.calls.remove(index);
+                self.refused += 1;
+                Poll::Ready(Err(Some(MAX_WAIT)))
+            }
+            Status::Waiting { polled, .. } => {
+                *polled = true;
+                Poll::Pending
+            }
+            Status::Refused => {
+                self.calls.remove(index);
+                Poll::Ready(Err(None))
+            }
+            Status::Running => unreachable!("it is not polled any more"),
+        }
+    }
+
+    fn drop(&mut self, index: usize) {
+        self.calls.remove(index);
+        self.hand_over();
+    }
+}
+
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, SeqCst);
+    }
+}
+
+enum Call {
+    Acquiring(Pin<Box<BulkheadAcquire>>, Arc<Woken>),
+    Running { _permit: BulkheadPermit },
+}
+
+fn waited(rejected: &Rejected) -> Option<Duration> {
+    match rejected {
+        Rejected::BulkheadFull(full) => full.waited(),
+        other => panic!("{other}"),
+    }
+}
+
+async fn agree(limit: usize, places: usize, steps: Vec<Step>) -> Result<(), TestCaseError> {
+    let bulkhead = Bulkhead::builder("model", limit).queue(places, MAX_WAIT).build().expect("good settings");
+    let mut model = Model { limit, places, now: Duration::ZERO, calls: Vec::new(), refused: 0 };
+    let mut calls: Vec<Call> = Vec::new();
+    for (number, step) in steps.into_iter().enumerate() {
+        match step {
+            Step::Acquire => {
+                calls.push(Call::Acquiring(Box::pin(bulkhead.acquire()), Arc::default()));
+                model.acquire();
+            }
+            Step::TryAcquire => {
+                let has_free_slot = model.has_free_slot();
+                match bulkhead.try_acquire() {
+                    Ok(permit) => {
+                        calls.push(Call::Running { _permit: permit });
+                        model.calls.push(Status::Running);
+                        prop_assert!(has_free_slot, "step {}", number);
+                    }
+                    Err(rejected) => {
+                        model.refused += 1;
+                        prop_assert!(!has_free_slot && waited(&rejected).is_none(), "step {}", number);
+                    }
+                }
+            }
+            Step::Poll(which) if !calls.is_empty() => {
+                let index = which % calls.len();
+                if let Call::Acquiring(acquire, woken) = &mut calls[index] {
+                    let waker = Waker::from(woken.clone());
+                    let polled = acquire.as_mut().poll(&mut Context::from_waker(&waker));
+                    let told = match &polled {
+                        Poll::Ready(result) => Poll::Ready(result.as_ref().map(|_| ()).map_err(waited)),
+                        Poll::Pending => Poll::Pending,
+                    };
+                    prop_assert_eq!(told, model.poll(index), "step {}", number);
+                    match polled {
+                        Poll::Ready(Ok(permit)) => calls[index] = Call::Running { _permit: permit },
+                        Poll::Ready(Err(_)) => drop(calls.remove(index)),
+                        Poll::Pending => {}
+                    }
+                }
+            }
+            Step::Drop(which) if !calls.is_empty() => {
+                let index = which % calls.len();
+                drop(calls.remove(index));
+                model.drop(index);
+            }
+            Step::Poll(_) | Step::Drop(_) => {}
+            Step::SetLimit(limit) => {
+                bulkhead.set_max_concurrent(limit);
+                model.limit = limit;
+                model.hand_over();
+            }
+            Step::Pass(span) => {
+                tokio::time::advance(span).await;
+                model.now += span;
+            }
+        }
+        let seen = bulkhead.snapshot();
+        prop_assert_eq!(
+            (seen.max_concurrent, seen.in_flight, seen.waiting, seen.refused),
+            (model.limit, model.in_flight(), model.waiting(), model.refused),
+            "after step {} ({:?})",
+            number,
+            step
+        );
+        for (call, status) in calls.iter().zip(&model.calls) {
+            if let (Call::Acquiring(_, woken), Status::Granted { woken: true }) = (call, status) {
+                prop_assert!(woken.0.load(SeqCst), "a wake-up was lost at step {} ({:?})", number, step);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let span = select(vec![0, 1, 50, 99, 100, 1_000_000]).prop_map(Duration::from_millis);
+    let step = prop_oneof![
+        30 => Just(Step::Acquire),
+        8 => Just(Step::TryAcquire),
+        30 => any::<usize>().prop_map(Step::Poll),
+        20 => any::<usize>().prop_map(Step::Drop),
+        4 => (0_usize..6).prop_map(Step::SetLimit),
+        8 => span.prop_map(Step::Pass),
+    ];
+    vec(step, 150..=250)
+}
+
+proptest! {
+    #[test]
+    fn the_bulkhead_agrees_with_its_model(limit in 0_usize..4, places in 1_usize..5, steps in steps()) {
+        super::run(agree(limit, places, steps))?;
+    }
+}
