@@ -481,9 +481,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(End::Unknown),
         1 => Just(End::Dropped),
     ];
-    let spans = [0, 1, 999_999, 1_000_000, 9_999_999, 10_000_000, 50_000_000, 100_000_000, 699_999_999, 700_000_000];
-    let longer = [999_999_999, 1_000_000_000, 2_000_000_000, 5_000_000_000, 100_000_000_000_000_000];
-    let span = select([&spans[..], &longer[..]].concat()).prop_map(Duration::from_nanos);
+    // In microseconds: the ends of slices, of probes and of openings, and a tick before them.
+    let spans = [0, 1, 999, 1000, 9999, 10_000, 50_000, 100_000, 400_000, 699_999, 700_000];
+    let longer = [999_999, 1_000_000, 2_000_000, 5_000_000, 100_000_000_000_000];
+    let span = select([&spans[..], &longer[..]].concat()).prop_map(Duration::from_micros);
     let states = [State::Closed, State::ForcedOpen, State::ForcedClosed, State::MetricsOnly];
     let step = prop_oneof![
         40 => Just(Step::Admit),

@@ -2,7 +2,7 @@
 //! that can be seen, after each of them.
 //!
 //! `PROPTEST_CASES=10000 cargo test --all-features --test properties` tries more of them. A case that fails is printed, shrunk, and
-//! kept beside this file, so that it is tried first from then on.
+//! kept under `tests/proptest-regressions`, so that it is tried first from then on.
 #![allow(clippy::disallowed_methods, reason = "tokio's clock, paused")]
 
 mod bulkhead;
