@@ -72,8 +72,17 @@ enum Phase {
     MetricsOnly(Record),
     ForcedClosed,
     ForcedOpen,
-    Open { until: u64, outage: Outage },
-    HalfOpen { probes: Vec<Probe>, successes: u32, silent_until: Option<u64>, outage: Outage },
+    Open {
+        until: u64,
+        outage: Outage,
+    },
+    HalfOpen {
+        probes: Vec<Probe>,
+        successes: u32,
+        /// When the first of the probes that were given up since the last answer would have timed out.
+        silent_until: Option<u64>,
+        outage: Outage,
+    },
 }
 
 #[derive(Debug)]

@@ -31,6 +31,38 @@ impl<B: Clone, W, L: Clone> Fallback<SecondService<B>, W, L> {
 }
 
 /// Lets something answer in place of a service that fails; see [`Fallback`].
+///
+/// With what it needs from the request, taken before the request is sent:
+///
+/// ```
+/// use tower::{BoxError, ServiceBuilder, ServiceExt, service_fn};
+/// use withstand::Fallback;
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), BoxError> {
+/// let fallback = Fallback::from_taken_fn(|id: u32, _: BoxError| Ok(format!("user {id}, details unavailable")));
+/// let users = ServiceBuilder::new()
+///     .layer(fallback.layer().take_fn(|id: &u32| *id))
+///     .service(service_fn(|_: u32| async { Err::<String, BoxError>("down".into()) }));
+///
+/// assert_eq!(users.oneshot(7).await?, "user 7, details unavailable");
+/// # Ok(()) }
+/// ```
+///
+/// With a second service, readied and sent a copy only if the first fails:
+///
+/// ```
+/// use tower::{BoxError, ServiceBuilder, ServiceExt, service_fn};
+/// use withstand::Fallback;
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), BoxError> {
+/// let replica = service_fn(|id: u32| async move { Ok::<_, BoxError>(format!("user {id}, from the replica")) });
+/// let users = ServiceBuilder::new()
+///     .layer(Fallback::service(replica).layer())
+///     .service(service_fn(|_: u32| async { Err::<String, BoxError>("down".into()) }));
+///
+/// assert_eq!(users.oneshot(7).await?, "user 7, from the replica");
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct FallbackLayer<S, W = EveryError, L = NoListener, X = TakeNothing> {
     plan: Arc<Plan<S, W, L>>,

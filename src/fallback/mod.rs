@@ -45,6 +45,11 @@
 //! `fallback.layer()`. A second service must be `Clone`; it is readied inside the future, and only if it is needed. Nothing asks that responses are `Clone`.
 //! A readiness error of the inner service passes through: there is no request to answer yet.
 //!
+//! # Sharing
+//!
+//! Clones share what stands in. A fallback has no state of its own, so a plain call may as well make one that borrows what
+//! it needs.
+//!
 //! # Cancel safety
 //!
 //! Dropping the call drops the operation, or what stands in for it. The operation is gone before anything stands in.

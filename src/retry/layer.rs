@@ -16,6 +16,16 @@ impl<C: Clone, B> RetryWithBackoff<C, B> {
 }
 
 /// Sends a service's requests again when that may help; see [`RetryWithBackoff`].
+///
+/// Only what is idempotent may be sent twice, and the layer is where to say so:
+///
+/// ```
+/// use reqwest::Request;
+/// use withstand::RetryWithBackoff;
+///
+/// let idempotent = |request: &Request| if request.method().is_idempotent() { request.try_clone() } else { None };
+/// let layer = RetryWithBackoff::new("users").layer().clone_request_fn(idempotent);
+/// ```
 #[derive(Debug)]
 pub struct RetryLayer<C = ByError, B = Exponential, K = ByClone> {
     retry: RetryWithBackoff<C, B>,

@@ -42,6 +42,10 @@
 //!
 //! Place one timeout outside a retry to bound the whole, and one inside to bound each try.
 //!
+//! # Sharing
+//!
+//! There is nothing to share: a timeout has no state. Clones tell the same listener.
+//!
 //! # Cancel safety
 //!
 //! Dropping the call drops the operation, and so does the limit, before the caller is told. What the operation had already
