@@ -7,6 +7,11 @@
 
 mod bulkhead;
 mod circuit_breaker;
+#[cfg(feature = "tower")]
+mod retry;
+#[cfg(feature = "tower")]
+#[path = "../support/mod.rs"]
+mod support;
 
 use std::future::Future;
 
