@@ -1,141 +1,236 @@
-//! A call can be dropped at any await, under any policy and pair of policies, by either door: nothing is left behind.
+//! Dropped at every await: each policy, each pair and all five, by either door, over every script of an operation and of its service.
+//! Each call is polled k times and dropped, for every k until it is done; then nothing of it is left, what had to be counted is, and the
+//! next call works.
 #![cfg(feature = "tower")]
 #![allow(clippy::disallowed_methods, reason = "tokio's clock, paused")]
 
 mod support;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering::SeqCst},
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    task::{Context, Poll, Wake, Waker},
 };
 
+use futures::future::BoxFuture;
 use support::{
-    stack::{self, BoxService, Policies, stacks},
+    script::{End, Operations, Readiness, Scripted, Try},
+    stack::{BoxService, Kind, Policies, stacks},
     *,
 };
 use tower::util::BoxCloneSyncService;
-use withstand::Error;
 
 both_doors! {
-    g1_dropped_after_any_number_of_polls_nothing_is_left_behind,
-    g1_dropped_while_a_retry_sleeps_or_a_call_waits_in_line_nothing_is_left_behind,
-    g2_after_a_panic_at_any_poll_every_stack_works_on,
+    g1_g2_nothing_is_left_of_a_call_dropped_after_any_number_of_polls,
+    g1_g2_nothing_is_left_of_a_call_that_had_to_wait_in_line,
+    g1_g2_nothing_is_left_of_a_probe_dropped_after_any_number_of_polls,
 }
 
-fn perform() -> BoxService {
-    BoxCloneSyncService::new(Perform::default())
-}
+/// No call takes more polls than this.
+const MOST_POLLS: usize = 40;
 
-/// How an operation ends, after so many polls that were pending.
+/// In what state a call finds the policies.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum End {
-    Succeeds,
-    Fails,
-    Panics,
+enum Before {
+    Idle,
+    /// Every slot is taken, and free again after two polls; or, if the call is dropped sooner, just before that or just after.
+    SlotsTaken {
+        freed_before_drop: bool,
+    },
+    HalfOpen,
 }
 
-/// An operation that counts those of its futures that are alive.
-fn scripted(pending: usize, end: End, alive: &Arc<AtomicUsize>) -> Op {
-    struct Alive(Arc<AtomicUsize>);
-    impl Drop for Alive {
-        fn drop(&mut self) {
-            self.0.fetch_sub(1, SeqCst);
-        }
-    }
-    let alive = alive.clone();
-    op(move || {
-        alive.fetch_add(1, SeqCst);
-        let guard = Alive(alive.clone());
-        async move {
-            let _guard = guard;
-            for _ in 0..pending {
-                tokio::task::yield_now().await;
-            }
-            match end {
-                End::Succeeds => Ok(1),
-                End::Fails => Err(Error::Inner("bad")),
-                End::Panics => panic!("scripted"),
-            }
-        }
-    })
+/// One call, to be dropped.
+#[derive(Clone, Debug)]
+struct Case<'a> {
+    door: Door,
+    stack: &'a [Kind],
+    before: Before,
+    readiness: Readiness,
+    script: &'a [Try],
+    /// After so many polls.
+    polls: usize,
 }
 
-async fn works(policies: &Policies, door: Door, stack: &[stack::Kind]) {
-    let answer = policies.protect(door, stack, perform, succeed())().await;
-    assert_eq!(answer, Ok(1), "{stack:?} works on");
-    assert!(policies.are_idle());
-}
+/// Tells by its count how many wakers are alive.
+#[derive(Default)]
+struct Wakes(AtomicUsize);
 
-async fn g1_dropped_after_any_number_of_polls_nothing_is_left_behind(door: Door) {
-    for stack in stacks() {
-        for end in [End::Succeeds, End::Fails] {
-            for polls in 0..8 {
-                let policies = Policies::new();
-                let alive = Arc::new(AtomicUsize::new(0));
-                let protected = policies.protect(door, &stack, perform, scripted(2, end, &alive));
-                let mut call = protected();
-                for _ in 0..polls {
-                    if poll(&mut call).is_ready() {
-                        break;
-                    }
-                }
-                drop(call);
-                let what = format!("{stack:?}, {end:?}, {polls} polls");
-                assert_eq!(alive.load(SeqCst), 0, "the operation is gone: {what}");
-                assert!(policies.are_idle(), "every slot is back: {what}");
-                works(&policies, door, &stack).await;
-            }
-        }
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, SeqCst);
     }
 }
 
-async fn g1_dropped_while_a_retry_sleeps_or_a_call_waits_in_line_nothing_is_left_behind(door: Door) {
-    for stack in stacks() {
+fn service(readiness: Readiness) -> BoxService {
+    BoxCloneSyncService::new(Perform::when(readiness))
+}
+
+/// Polls, and passes on any panic but a scripted one.
+fn poll_scripted(call: &mut BoxFuture<'static, Answer>, cx: &mut Context<'_>) -> Result<Poll<Answer>, Scripted> {
+    catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(cx)))
+        .map_err(|thrown| thrown.downcast::<Scripted>().map_or_else(|other| resume_unwind(other), |scripted| *scripted))
+}
+
+/// How a call ended, if it was not dropped before.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Ended {
+    Answered,
+    Panicked,
+    Dropped,
+}
+
+impl Case<'_> {
+    /// Whether it was over before it could be dropped.
+    async fn leaves_nothing_behind(&self) -> bool {
+        let policies = self.policies().await;
+        let operations = Operations::default();
+        let call =
+            policies.protect(self.door, self.stack, || service(self.readiness), operations.scripted(self.script));
+        let ended = self.drop_after_polls(&policies, call()).await;
+        drop(call);
+
+        assert_eq!(operations.alive(), 0, "the operation is gone: {self:?}");
+        assert!(policies.are_idle(), "every slot is back: {self:?}");
+        if self.before != Before::HalfOpen {
+            self.counted(&policies, &operations, ended);
+        }
+        self.works(&policies).await;
+        ended != Ended::Dropped
+    }
+
+    async fn policies(&self) -> Policies {
         let policies = Policies::new();
-        let held = [policies.bulkhead.try_acquire(), policies.bulkhead.try_acquire()];
-        let alive = Arc::new(AtomicUsize::new(0));
-        let protected = policies.protect(door, &stack, perform, scripted(0, End::Fails, &alive));
-        let mut call = protected();
-        let _ = poll(&mut call);
+        if self.before == Before::HalfOpen {
+            for _ in 0..20 {
+                policies.breaker.try_acquire().expect("it is closed").failure();
+                pass(ms(20)).await;
+            }
+            pass(secs(2)).await;
+        }
+        policies
+    }
+
+    async fn drop_after_polls(&self, policies: &Policies, mut call: BoxFuture<'static, Answer>) -> Ended {
+        let mut slots = match self.before {
+            Before::SlotsTaken { .. } => vec![policies.bulkhead.try_acquire(), policies.bulkhead.try_acquire()],
+            Before::Idle | Before::HalfOpen => Vec::new(),
+        };
+        let wakes = Arc::<Wakes>::default();
+        let waker = Waker::from(wakes.clone());
+        let mut ended = Ended::Dropped;
+        for polled in 0..self.polls {
+            if polled == 2 {
+                slots.clear();
+            }
+            match poll_scripted(&mut call, &mut Context::from_waker(&waker)) {
+                Ok(Poll::Ready(_)) => ended = Ended::Answered,
+                Ok(Poll::Pending) => {}
+                Err(Scripted) => ended = Ended::Panicked,
+            }
+            if ended != Ended::Dropped {
+                break;
+            }
+            // Long enough for a retry to wake.
+            pass(ms(200)).await;
+        }
+        if self.before == (Before::SlotsTaken { freed_before_drop: true }) {
+            slots.clear();
+        }
         drop(call);
-        drop(held);
-        assert_eq!(alive.load(SeqCst), 0, "{stack:?}");
-        assert!(policies.are_idle(), "{stack:?}");
-        assert_eq!(policies.budget.available(), 100.0, "no try was sent twice: {stack:?}");
-        works(&policies, door, &stack).await;
+        drop(waker);
+        assert_eq!(Arc::strong_count(&wakes), 1, "the last waker is gone: {self:?}");
+        ended
+    }
+
+    /// What the breaker and the budget hold of it.
+    fn counted(&self, policies: &Policies, operations: &Operations, ended: Ended) {
+        let is_unready = self.door == Door::Tower && self.readiness == Readiness::Fails;
+        let tries = if is_unready { usize::from(ended == Ended::Answered) } else { operations.answered() };
+        let breakers = self.stack.iter().enumerate().filter(|(_, kind)| **kind == Kind::CircuitBreaker);
+        let outcomes = breakers.map(|(place, _)| match self.stack[place..].contains(&Kind::Retry) {
+            true => usize::from(ended == Ended::Answered),
+            false => tries,
+        });
+        let window = policies.breaker.snapshot().counts.failures;
+        assert_eq!(window.calls as usize, outcomes.sum::<usize>(), "{self:?}");
+        // A try that is sent may wait for its service: only where it does not, those that were sent are those that were started.
+        let has_one_retry = self.stack.iter().filter(|kind| **kind == Kind::Retry).count() == 1;
+        if has_one_retry && self.readiness == Readiness::AtOnce {
+            let succeeded = (1..=operations.answered())
+                .any(|number| number > 1 && self.script[(number - 1) % self.script.len()].end == End::Answers(Ok(1)));
+            let spent = operations.started().saturating_sub(1) - usize::from(succeeded);
+            assert_eq!(policies.budget.available(), 100.0 - spent as f64, "{self:?}");
+        }
+    }
+
+    async fn works(&self, policies: &Policies) {
+        if self.before == Before::HalfOpen {
+            // It may have opened again.
+            pass(secs(20)).await;
+        }
+        let well = policies.protect(self.door, self.stack, || service(Readiness::AtOnce), succeed());
+        assert_eq!(well().await, Ok(1), "the next call works: {self:?}");
+        assert!(policies.are_idle(), "{self:?}");
     }
 }
 
-async fn g2_after_a_panic_at_any_poll_every_stack_works_on(door: Door) {
-    for stack in stacks() {
-        for pending in 0..2 {
-            let policies = Policies::new();
-            let alive = Arc::new(AtomicUsize::new(0));
-            let protected = policies.protect(door, &stack, perform, scripted(pending, End::Panics, &alive));
-            assert!(tokio::spawn(protected()).await.is_err_and(|error| error.is_panic()));
-            assert_eq!(alive.load(SeqCst), 0, "{stack:?}");
-            assert!(policies.are_idle(), "{stack:?}");
-            works(&policies, door, &stack).await;
+/// Every script of one try, and of three where a second is made at all.
+fn scripts(stack: &[Kind]) -> Vec<Vec<Try>> {
+    let ends = [End::Answers(Ok(1)), End::Answers(Err("bad")), End::Panics];
+    let tries = |pendings: &[u32]| -> Vec<Try> {
+        pendings.iter().flat_map(|pending| ends.map(|end| Try { pending: *pending, end })).collect()
+    };
+    let alone = tries(&[0, 1, 2]).into_iter().map(|first| vec![first]);
+    if !stack.contains(&Kind::Retry) {
+        return alone.collect();
+    }
+    let failed = [Try::answers(0, Err("bad")), Try::answers(1, Err("bad"))];
+    let after_failures = failed.iter().flat_map(|first| {
+        let second = tries(&[0, 1]).into_iter().map(|second| vec![*first, second]);
+        let third = tries(&[1]).into_iter().map(|third| vec![*first, *first, third]);
+        second.chain(third)
+    });
+    alone.chain(after_failures).collect()
+}
+
+async fn every_case(door: Door, before: Before, stacks: &[Vec<Kind>]) {
+    let readinesses: &[Readiness] = match door {
+        Door::Plain => &[Readiness::AtOnce],
+        Door::Tower => &[Readiness::AtOnce, Readiness::AfterOnePoll, Readiness::Fails, Readiness::Panics],
+    };
+    for stack in stacks {
+        for script in &scripts(stack) {
+            for readiness in readinesses {
+                let mut polls = 0;
+                let case = |polls| Case { door, stack, before, readiness: *readiness, script, polls };
+                while !case(polls).leaves_nothing_behind().await {
+                    polls += 1;
+                    assert!(polls < MOST_POLLS, "it never ends: {:?}", case(polls));
+                }
+            }
         }
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn g1_a_dropped_probe_under_all_five_gives_its_slot_back() {
-    let policies = Policies::new();
-    for _ in 0..20 {
-        policies.breaker.try_acquire().expect("it is closed").failure();
-        pass(ms(20)).await;
+async fn g1_g2_nothing_is_left_of_a_call_dropped_after_any_number_of_polls(door: Door) {
+    every_case(door, Before::Idle, &stacks()).await;
+}
+
+async fn g1_g2_nothing_is_left_of_a_call_that_had_to_wait_in_line(door: Door) {
+    let with_bulkhead = stacks().into_iter().filter(|stack| stack.contains(&Kind::Bulkhead));
+    let with_bulkhead: Vec<_> = with_bulkhead.collect();
+    for freed_before_drop in [false, true] {
+        every_case(door, Before::SlotsTaken { freed_before_drop }, &with_bulkhead).await;
     }
-    pass(secs(2)).await;
-    let stack = stacks().pop().expect("all five");
-    for door in [Door::Plain, Door::Tower] {
-        let alive = Arc::new(AtomicUsize::new(0));
-        let mut call = policies.protect(door, &stack, perform, scripted(3, End::Succeeds, &alive))();
-        assert!(poll(&mut call).is_pending());
-        assert_eq!(policies.breaker.snapshot().probes_in_flight, 1);
-        drop(call);
-        assert_eq!(policies.breaker.snapshot().probes_in_flight, 0);
-        works(&policies, door, &stack).await;
-    }
+}
+
+async fn g1_g2_nothing_is_left_of_a_probe_dropped_after_any_number_of_polls(door: Door) {
+    // A breaker around itself would refuse its own probe.
+    let with_one_breaker =
+        stacks().into_iter().filter(|stack| stack.iter().filter(|kind| **kind == Kind::CircuitBreaker).count() == 1);
+    every_case(door, Before::HalfOpen, &with_one_breaker.collect::<Vec<_>>()).await;
 }

@@ -1,6 +1,7 @@
 //! What the scenarios share: operations to protect, the two doors, and a service that insists on tower's contract.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
+pub mod script;
 pub mod stack;
 
 use std::{
@@ -15,6 +16,7 @@ use std::{
 };
 
 use futures::future::BoxFuture;
+pub use script::Perform;
 use tower::{Layer, Service};
 use withstand::{
     Bulkhead, CircuitBreaker, Classify, Error, Fallback, Rejected, RetryWithBackoff, Timeout, fallback, retry,
@@ -222,34 +224,5 @@ where
             Door::Plain => Box::pin(self.call(|| op())),
             Door::Tower => by_layer(&self.layer(), op.clone()),
         }
-    }
-}
-
-/// The innermost service: performs the operation that is its request. It panics when called without having been
-/// ready on that very instance.
-#[derive(Debug, Default)]
-pub struct Perform {
-    is_ready: bool,
-}
-
-impl Clone for Perform {
-    fn clone(&self) -> Self {
-        Self::default()
-    }
-}
-
-impl Service<Op> for Perform {
-    type Response = u32;
-    type Error = Failure;
-    type Future = BoxFuture<'static, Answer>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failure>> {
-        self.is_ready = true;
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, op: Op) -> Self::Future {
-        assert!(std::mem::take(&mut self.is_ready), "called an instance that was not ready");
-        op()
     }
 }

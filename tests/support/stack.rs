@@ -1,7 +1,7 @@
 //! Every policy, to be put around an operation or a service by number: for scenarios over all of them and every pair.
 
 use tower::{Layer, Service, util::BoxCloneSyncService};
-use withstand::{Bulkhead, CircuitBreaker, Fallback, RetryBudget, RetryWithBackoff, Timeout};
+use withstand::{Bulkhead, CircuitBreaker, Fallback, RetryBudget, RetryWithBackoff, Timeout, circuit_breaker::Window};
 
 use super::{Answer, Door, Failure, Op, op, secs};
 
@@ -43,7 +43,10 @@ impl Policies {
         Self {
             // Two slots, for it may stand around itself.
             bulkhead: Bulkhead::builder("users", 2).queue(2, secs(60)).build().expect("good settings"),
-            breaker: CircuitBreaker::new("users"),
+            breaker: CircuitBreaker::builder("users")
+                .failure_rate(1.0, Window::calls(1000).min_calls(1000))
+                .build()
+                .expect("good settings"),
             retry: RetryWithBackoff::builder("users").budget(&budget).build().expect("good settings"),
             budget,
             timeout: Timeout::new(secs(60)),
