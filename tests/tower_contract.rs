@@ -1,187 +1,330 @@
-//! tower's contract (G7), beneath every layer and pair of layers: only a ready instance is called, and readied again for
-//! each call; a clone starts unready; pending readiness is waited for, not spun on; nothing ready is lost.
+//! tower's contract (G7), with a probe beneath and between all layers: only a ready instance is called, and readied again for
+//! each call; a clone starts unready; pending readiness is waited for, not spun on; no readiness is taken and left unused. So it is with
+//! tower's own middleware in those places.
 #![cfg(feature = "tower")]
 #![allow(clippy::disallowed_methods, reason = "tokio's clock, paused")]
 
 mod support;
 
 use std::{
+    future::poll_fn,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
     task::{Context, Poll, Waker},
 };
 
-use futures::future::BoxFuture;
+use futures::{FutureExt, future::join_all};
 use support::{
-    stack::{self, KINDS, Kind, Policies, stacks},
+    script::{Operations, Readiness, Try},
+    stack::{BoxService, KINDS, Kind, Policies, stacks},
     *,
 };
 use tower::{
-    Service, ServiceExt,
+    BoxError, Service, ServiceExt,
+    balance::p2c::Balance,
     buffer::Buffer,
+    discover::ServiceList,
     limit::{ConcurrencyLimit, RateLimit, rate::Rate},
+    load::Constant,
+    load_shed::LoadShed,
     util::BoxCloneSyncService,
 };
 use withstand::Error;
 
-/// What the clones of a [`Strict`] share.
+/// What the clones of a [`Probe`] share.
 #[derive(Default)]
 struct Ledger {
     polls: AtomicUsize,
     calls: AtomicUsize,
-    ready_now: AtomicUsize,
+    /// Instances that have said they are ready, and wait to be called.
+    reserved: AtomicUsize,
+    is_closed: AtomicBool,
     waiting: Mutex<Vec<Waker>>,
-    is_closed: std::sync::atomic::AtomicBool,
 }
 
-/// Ready only while its ledger is not closed; panics when called without having been ready on that very instance.
-struct Strict {
+impl Ledger {
+    fn open(&self) {
+        self.is_closed.store(false, SeqCst);
+        self.waiting.lock().expect("no panic").drain(..).for_each(Waker::wake);
+    }
+}
+
+/// Stands between a layer and what is beneath it: ready only while its ledger is not closed, and panics when called without
+/// having been ready on that very instance.
+struct Probe<S> {
+    inner: S,
     ledger: Arc<Ledger>,
     is_ready: bool,
 }
 
-impl Strict {
-    fn new() -> (Self, Arc<Ledger>) {
-        let ledger = Arc::<Ledger>::default();
-        (Self { ledger: ledger.clone(), is_ready: false }, ledger)
+impl<S> Probe<S> {
+    fn over(inner: S, ledger: &Arc<Ledger>) -> Self {
+        Self { inner, ledger: ledger.clone(), is_ready: false }
     }
 
     fn set_ready(&mut self, is_ready: bool) {
         match (self.is_ready, is_ready) {
-            (false, true) => self.ledger.ready_now.fetch_add(1, SeqCst),
-            (true, false) => self.ledger.ready_now.fetch_sub(1, SeqCst),
+            (false, true) => self.ledger.reserved.fetch_add(1, SeqCst),
+            (true, false) => self.ledger.reserved.fetch_sub(1, SeqCst),
             _ => 0,
         };
         self.is_ready = is_ready;
     }
 }
 
-impl Clone for Strict {
+impl<S: Clone> Clone for Probe<S> {
     fn clone(&self) -> Self {
-        Self { ledger: self.ledger.clone(), is_ready: false }
+        Self::over(self.inner.clone(), &self.ledger)
     }
 }
 
-impl Drop for Strict {
+impl<S> Drop for Probe<S> {
     fn drop(&mut self) {
         self.set_ready(false);
     }
 }
 
-impl Service<Op> for Strict {
-    type Response = u32;
-    type Error = Failure;
-    type Future = BoxFuture<'static, Answer>;
+impl<S: Service<Op>> Service<Op> for Probe<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.ledger.polls.fetch_add(1, SeqCst);
         if self.ledger.is_closed.load(SeqCst) {
             self.ledger.waiting.lock().expect("no panic").push(cx.waker().clone());
             return Poll::Pending;
         }
-        self.set_ready(true);
-        Poll::Ready(Ok(()))
+        let readied = self.inner.poll_ready(cx);
+        self.set_ready(matches!(readied, Poll::Ready(Ok(()))));
+        readied
     }
 
     fn call(&mut self, op: Op) -> Self::Future {
         assert!(self.is_ready, "called an instance that was not ready");
         self.set_ready(false);
         self.ledger.calls.fetch_add(1, SeqCst);
-        op()
+        self.inner.call(op)
     }
 }
 
-fn layered(policies: &Policies, stack: &[Kind], inner: stack::BoxService) -> stack::BoxService {
-    stack.iter().rev().fold(inner, |inner, kind| policies.over(*kind, inner))
+/// A stack with a probe beneath each of its layers: the last of these ledgers is that of the probe at the bottom.
+struct Probed {
+    policies: Policies,
+    service: BoxService,
+    ledgers: Vec<Arc<Ledger>>,
+}
+
+impl Probed {
+    fn new(stack: &[Kind], bottom: BoxService) -> Self {
+        let policies = Policies::new();
+        let ledgers: Vec<_> = stack.iter().map(|_| Arc::<Ledger>::default()).collect();
+        let service = stack.iter().zip(&ledgers).rev().fold(bottom, |inner, (kind, ledger)| {
+            policies.over(*kind, BoxCloneSyncService::new(Probe::over(inner, ledger)))
+        });
+        Self { policies, service, ledgers }
+    }
+
+    fn perform(stack: &[Kind]) -> Self {
+        Self::new(stack, BoxCloneSyncService::new(Perform::default()))
+    }
+
+    fn reserved(&self) -> Vec<usize> {
+        self.ledgers.iter().map(|ledger| ledger.reserved.load(SeqCst)).collect()
+    }
+
+    fn is_idle(&self) -> bool {
+        self.policies.are_idle() && self.reserved().iter().all(|reserved| *reserved == 0)
+    }
 }
 
 #[tokio::test(start_paused = true)]
 async fn g7_no_layer_and_no_pair_calls_an_instance_that_was_not_ready() {
     for stack in stacks() {
-        let (strict, ledger) = Strict::new();
-        let policies = Policies::new();
-        let mut service = layered(&policies, &stack, BoxCloneSyncService::new(strict));
+        let mut probed = Probed::perform(&stack);
         for (op, expected) in [(succeed(), Ok(1)), (fail(), Err(Error::Inner("bad"))), (fail_times(1).0, Ok(1))] {
-            let retried = stack.contains(&Kind::Retry);
-            let answer = service.ready().await.expect("ready").call(op).await;
-            if retried || expected.is_err() {
+            let answer = probed.service.ready().await.expect("ready").call(op).await;
+            if stack.contains(&Kind::Retry) || expected.is_err() {
                 assert_eq!(answer, expected, "{stack:?}");
             }
-            let _ = service.clone().oneshot(succeed()).await.expect("a clone is readied anew");
+            // A clone of an instance that is ready, and is left so.
+            probed.service.ready().await.expect("ready");
+            assert_eq!(probed.service.clone().oneshot(succeed()).await, Ok(1), "{stack:?}");
         }
-        drop(service);
-        assert_eq!(ledger.ready_now.load(SeqCst), 0, "no readiness is left over: {stack:?}");
-        assert!(policies.are_idle());
+        let calls = probed.ledgers.last().expect("the bottom").calls.load(SeqCst);
+        assert!(calls >= 6, "it is reached: {stack:?}");
+        probed.service = BoxCloneSyncService::new(Perform::default());
+        assert!(probed.is_idle(), "no readiness is left over: {stack:?}, {:?}", probed.reserved());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn g7_no_call_that_is_dropped_leaves_a_reservation_behind() {
+    let failed = Try::answers(1, Err("bad"));
+    for stack in stacks() {
+        for polls in 0..12 {
+            let Probed { policies, service, ledgers } =
+                Probed::new(&stack, BoxCloneSyncService::new(Perform::when(Readiness::AfterOnePoll)));
+            let operations = Operations::default();
+            let mut call = service.oneshot(operations.scripted(&[failed]));
+            for _ in 0..polls {
+                if poll(&mut call).is_ready() {
+                    break;
+                }
+                pass(ms(200)).await;
+            }
+            drop(call);
+            let reserved: usize = ledgers.iter().map(|ledger| ledger.reserved.load(SeqCst)).sum();
+            assert_eq!((reserved, operations.alive()), (0, 0), "{stack:?} after {polls} polls");
+            assert!(policies.are_idle(), "{stack:?} after {polls} polls");
+        }
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn g7_pending_readiness_is_waited_for_and_not_spun_on() {
     for stack in stacks() {
-        let (strict, ledger) = Strict::new();
-        ledger.is_closed.store(true, SeqCst);
-        let service = layered(&Policies::new(), &stack, BoxCloneSyncService::new(strict));
-        let call = tokio::spawn(service.oneshot(succeed()));
-        for _ in 0..100 {
-            tokio::task::yield_now().await;
-        }
-        assert!(ledger.polls.load(SeqCst) <= 2, "{} polls: {stack:?}", ledger.polls.load(SeqCst));
-        assert!(!call.is_finished(), "{stack:?}");
-        ledger.is_closed.store(false, SeqCst);
-        for waker in ledger.waiting.lock().expect("no panic").drain(..) {
-            waker.wake();
-        }
-        let woken = tokio::time::timeout(ms(1), call).await.expect("its waker was registered");
-        assert_eq!(woken.expect("no panic"), Ok(1), "{stack:?}");
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn g7_over_towers_own_limits_and_buffer_no_stack_deadlocks() {
-    for stack in stacks() {
-        let boxed = |error: Failure| tower::BoxError::from(error.to_string());
-        let unboxed = |_: tower::BoxError| Error::Inner("bad");
-        let limited = BoxCloneSyncService::new(ConcurrencyLimit::new(Strict::new().0, 1));
-        let buffered = BoxCloneSyncService::new(Buffer::new(Strict::new().0.map_err(boxed), 1).map_err(unboxed));
-        let rated = RateLimit::new(Strict::new().0.map_err(boxed), Rate::new(1, ms(10)));
-        let rated = BoxCloneSyncService::new(Buffer::new(rated, 4).map_err(unboxed));
-        for inner in [limited, buffered, rated] {
-            let policies = Policies::new();
-            let service = layered(&policies, &stack, inner);
-            // No more than the bulkhead lets in, also where it stands around itself.
-            let calls = (0..1).map(|_| service.clone().oneshot(fail_times(1).0));
-            let answers = tokio::time::timeout(secs(30), futures::future::join_all(calls)).await;
-            let answers = answers.unwrap_or_else(|_| panic!("a deadlock: {stack:?}"));
-            assert!(!stack.contains(&Kind::Retry) || answers.iter().all(Result::is_ok), "{stack:?}");
+        for place in 0..stack.len() {
+            let Probed { policies, service, ledgers } = Probed::perform(&stack);
+            let closed = &ledgers[place];
+            closed.is_closed.store(true, SeqCst);
+            let call = tokio::spawn(service.oneshot(succeed()));
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+            assert!(!call.is_finished(), "{stack:?}");
+            let polls: Vec<_> = ledgers.iter().map(|ledger| ledger.polls.load(SeqCst)).collect();
+            assert!(polls.iter().all(|polls| *polls <= 2), "spun on: {stack:?}, {polls:?}");
+            closed.open();
+            let woken = tokio::time::timeout(ms(1), call).await.expect("its waker was registered");
+            assert_eq!(woken.expect("no panic"), Ok(1), "{stack:?}");
             assert!(policies.are_idle(), "{stack:?}");
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn g7_an_inner_readiness_error_passes_through_every_stack() {
-    #[derive(Clone)]
-    struct Dead;
-    impl Service<Op> for Dead {
-        type Response = u32;
-        type Error = Failure;
-        type Future = BoxFuture<'static, Answer>;
-
-        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failure>> {
-            Poll::Ready(Err(Error::Inner("dead")))
+async fn g7_a_retry_waits_for_readiness_and_does_not_spin_on_it() {
+    for stack in stacks().into_iter().filter(|stack| stack.contains(&Kind::Retry)) {
+        let Probed { service, ledgers, .. } = Probed::perform(&stack);
+        let bottom = ledgers.last().expect("the bottom").clone();
+        let closes = bottom.clone();
+        let (flaky, starts) = fail_times(1);
+        let flaky = op(move || {
+            closes.is_closed.store(true, SeqCst);
+            flaky()
+        });
+        let call = tokio::spawn(service.oneshot(flaky));
+        pass(secs(1)).await;
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
         }
+        assert_eq!(starts.load(SeqCst), 1, "the second try waits: {stack:?}");
+        assert!(bottom.polls.load(SeqCst) <= 4, "spun on: {stack:?}, {} polls", bottom.polls.load(SeqCst));
+        bottom.open();
+        let answer = tokio::time::timeout(secs(1), call).await.expect("its waker was registered");
+        assert_eq!(answer.expect("no panic"), Ok(1), "{stack:?}");
+    }
+}
 
-        fn call(&mut self, _: Op) -> Self::Future {
-            panic!("called although it is dead")
+#[tokio::test(start_paused = true)]
+async fn g7_an_inner_readiness_error_passes_through_every_stack() {
+    for stack in stacks() {
+        let dead = Probed::new(&stack, BoxCloneSyncService::new(Perform::when(Readiness::Fails)));
+        let answer = dead.service.clone().oneshot(succeed()).await;
+        assert_eq!(answer, Err(Error::Inner("unready")), "{stack:?}");
+        assert!(dead.is_idle(), "{stack:?}");
+    }
+}
+
+/// tower's own middleware.
+#[derive(Clone, Copy, Debug)]
+enum Towers {
+    ConcurrencyLimit,
+    RateLimit,
+    Buffer,
+    LoadShed,
+    Balance,
+}
+
+const TOWERS: [Towers; 5] =
+    [Towers::ConcurrencyLimit, Towers::RateLimit, Towers::Buffer, Towers::LoadShed, Towers::Balance];
+
+impl Towers {
+    fn over(self, inner: BoxService) -> BoxService {
+        let boxed = |error: Failure| BoxError::from(error.to_string());
+        let unboxed = |_: BoxError| Error::Inner("bad");
+        match self {
+            Self::ConcurrencyLimit => BoxCloneSyncService::new(ConcurrencyLimit::new(inner, 1)),
+            Self::Buffer => BoxCloneSyncService::new(Buffer::new(inner.map_err(boxed), 1).map_err(unboxed)),
+            Self::RateLimit => {
+                let limited = RateLimit::new(inner.map_err(boxed), Rate::new(1, ms(10)));
+                BoxCloneSyncService::new(Buffer::new(limited, 2).map_err(unboxed))
+            }
+            Self::LoadShed => {
+                let limited = ConcurrencyLimit::new(inner.map_err(boxed), 1);
+                BoxCloneSyncService::new(LoadShed::new(limited).map_err(unboxed))
+            }
+            Self::Balance => {
+                let one = || Constant::new(inner.clone().map_err(boxed), 1);
+                let balance = Balance::new(ServiceList::new([one(), one()]));
+                BoxCloneSyncService::new(Buffer::new(balance, 2).map_err(unboxed))
+            }
         }
     }
+}
+
+/// The stack with `towers` beneath its first `place` layers, over one that panics if it was not ready.
+fn with_towers(policies: &Policies, stack: &[Kind], place: usize, towers: Towers, ledger: &Arc<Ledger>) -> BoxService {
+    let over = |inner, kinds: &[Kind]| kinds.iter().rev().fold(inner, |inner, kind| policies.over(*kind, inner));
+    let (outer, inner) = stack.split_at(place);
+    let bottom = BoxCloneSyncService::new(Probe::over(Perform::default(), ledger));
+    over(towers.over(over(bottom, inner)), outer)
+}
+
+#[tokio::test(start_paused = true)]
+async fn g7_towers_own_middleware_works_beneath_above_and_between_all_of_them() {
     for stack in stacks() {
-        let policies = Policies::new();
-        let service = layered(&policies, &stack, BoxCloneSyncService::new(Dead));
-        assert_eq!(service.oneshot(succeed()).await, Err(Error::Inner("dead")), "{stack:?}");
-        assert!(policies.are_idle(), "{stack:?}");
+        for towers in TOWERS {
+            for place in 0..=stack.len() {
+                let what = format!("{towers:?} beneath {place} of {stack:?}");
+                // Around itself it takes two slots a call.
+                let has_two_bulkheads = stack.iter().filter(|kind| **kind == Kind::Bulkhead).count() == 2;
+                let policies = if has_two_bulkheads { Policies::with_slots(12) } else { Policies::new() };
+                let ledger = Arc::<Ledger>::default();
+                let service = with_towers(&policies, &stack, place, towers, &ledger);
+                // Four that go on, and two that are dropped where they are.
+                let given_up = [service.clone().oneshot(hang()), service.clone().oneshot(hang())];
+                let calls = join_all((0..4).map(|_| service.clone().oneshot(fail_times(1).0)));
+                let mut given_up = join_all(given_up);
+                assert!(poll_fn(|cx| Poll::Ready(given_up.poll_unpin(cx).is_pending())).await, "{what}");
+                pass(ms(1)).await;
+                drop(given_up);
+                drop(service);
+                let answers =
+                    tokio::time::timeout(secs(30), calls).await.unwrap_or_else(|_| panic!("a deadlock: {what}"));
+                if stack.contains(&Kind::Retry) && !matches!(towers, Towers::LoadShed) {
+                    assert!(answers.iter().all(Result::is_ok), "{what}: {answers:?}");
+                }
+                settled(&policies, &ledger).await;
+                assert!(policies.are_idle(), "{what}: {policies:?}");
+                assert_eq!(ledger.reserved.load(SeqCst), 0, "no readiness is left over: {what}");
+                let (polls, calls) = (ledger.polls.load(SeqCst), ledger.calls.load(SeqCst));
+                assert!(polls <= 20 + 4 * calls, "spun on: {what}, {polls} polls for {calls} calls");
+            }
+        }
+    }
+}
+
+/// Lets the workers of tower's buffers end.
+async fn settled(policies: &Policies, ledger: &Ledger) {
+    for _ in 0..100 {
+        if policies.are_idle() && ledger.reserved.load(SeqCst) == 0 {
+            return;
+        }
+        tokio::task::yield_now().await;
     }
 }
 

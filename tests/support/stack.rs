@@ -28,7 +28,7 @@ pub fn stacks() -> Vec<Vec<Kind>> {
 pub type BoxService = BoxCloneSyncService<Op, u32, Failure>;
 
 /// One handle of each policy. None of them trips by itself in these scenarios.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Policies {
     pub bulkhead: Bulkhead,
     pub breaker: CircuitBreaker,
@@ -38,11 +38,15 @@ pub struct Policies {
 }
 
 impl Policies {
+    /// Two slots, for a bulkhead may stand around itself.
     pub fn new() -> Self {
+        Self::with_slots(2)
+    }
+
+    pub fn with_slots(slots: usize) -> Self {
         let budget = RetryBudget::new(100);
         Self {
-            // Two slots, for it may stand around itself.
-            bulkhead: Bulkhead::builder("users", 2).queue(2, secs(60)).build().expect("good settings"),
+            bulkhead: Bulkhead::builder("users", slots).queue(4, secs(60)).build().expect("good settings"),
             breaker: CircuitBreaker::builder("users")
                 .failure_rate(1.0, Window::calls(1000).min_calls(1000))
                 .build()
