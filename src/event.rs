@@ -49,7 +49,8 @@ impl<E> fmt::Debug for Listener<E> {
     }
 }
 
-/// Keeps a listener's panic to itself: listeners may run inside `Drop`, where a second panic ends the process.
+/// Keeps to itself the panic of code that is not the call's own: listeners and wakers may run inside `Drop`, where a second panic
+/// ends the process.
 pub(crate) fn unharmed(hear: impl FnOnce()) {
     // The panic hook has reported it already. What it was thrown with may panic in turn when it is dropped.
     let Err(thrown) = catch_unwind(AssertUnwindSafe(hear)) else { return };

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     error::{BulkheadFull, Name, Rejected},
-    event::Listener,
+    event::{Listener, unharmed},
     sync::{AtomicU64, Lock, Ordering},
 };
 
@@ -113,9 +113,10 @@ impl Slots {
     }
 }
 
-/// A waiter that has not been polled yet has no waker, and finds its slot when it is.
+/// A waiter that has not been polled yet has no waker, and finds its slot when it is. One whose waker panics harms no one
+/// behind it in line, nor the call whose slot it gets: that may be in its `Drop`.
 fn wake(waiter: Option<Option<Waker>>) {
     if let Some(waker) = waiter.flatten() {
-        waker.wake();
+        unharmed(|| waker.wake());
     }
 }
