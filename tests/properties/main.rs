@@ -8,10 +8,14 @@
 mod bulkhead;
 mod circuit_breaker;
 #[cfg(feature = "tower")]
+mod fallback;
+#[cfg(feature = "tower")]
 mod retry;
 #[cfg(feature = "tower")]
 #[path = "../support/mod.rs"]
 mod support;
+#[cfg(feature = "tower")]
+mod timeout;
 
 use std::future::Future;
 
