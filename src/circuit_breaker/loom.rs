@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use ::loom::{model, thread};
+use ::loom::{model, model::Builder, thread};
 
 use super::{CircuitBreaker, CircuitBreakerBuilder, State};
 
@@ -21,6 +21,13 @@ fn half_open(builder: CircuitBreakerBuilder) -> CircuitBreaker {
     let breaker = build(builder.open_for(Duration::from_nanos(1)).no_open_growth());
     breaker.try_acquire().expect("it is closed").failure();
     breaker
+}
+
+/// Three threads cannot be tried exhaustively; three preemptions find what matters.
+fn bounded(check: impl Fn() + Send + Sync + 'static) {
+    let mut builder = Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.check(check);
 }
 
 #[test]
@@ -147,5 +154,55 @@ fn after_two_transitions_gate_and_core_agree() {
         there.join().expect("no panic");
         let is_closed = breaker.state() == State::Closed;
         assert_eq!(breaker.try_acquire().is_ok(), is_closed);
+    });
+}
+
+#[test]
+fn three_callers_share_two_probe_slots() {
+    bounded(|| {
+        let breaker = half_open(opens_on(1).probes(2));
+        let others = [breaker.clone(), breaker.clone()].map(|other| thread::spawn(move || other.try_acquire()));
+        let here = breaker.try_acquire();
+        let calls = others.map(|other| other.join().expect("no panic"));
+        let admitted = calls.iter().chain([&here]).filter(|call| call.is_ok()).count();
+        assert_eq!((admitted, breaker.snapshot().probes_in_flight, breaker.snapshot().refused), (2, 2, 1));
+        drop((calls, here));
+        assert_eq!(breaker.snapshot().probes_in_flight, 0);
+    });
+}
+
+#[test]
+fn a_probe_that_fails_one_that_succeeds_and_a_newcomer_leave_no_slot_behind() {
+    bounded(|| {
+        let breaker = half_open(opens_on(1).probes(2).required_successes(1));
+        let (good, bad) = (breaker.try_acquire().expect("a probe"), breaker.try_acquire().expect("a probe"));
+        let there = [thread::spawn(move || good.success()), thread::spawn(move || bad.failure())];
+        let newcomer = breaker.try_acquire();
+        there.into_iter().for_each(|thread| thread.join().expect("no panic"));
+        drop(newcomer);
+        let snapshot = breaker.snapshot();
+        assert_eq!(snapshot.probes_in_flight, 0);
+        // Closed by the good one, and the bad one is stale; or reopened by the bad one, and so half-open again by now.
+        assert!(matches!(snapshot.state, State::Closed | State::HalfOpen), "{snapshot:?}");
+        assert!(breaker.try_acquire().is_ok());
+    });
+}
+
+#[test]
+fn a_failure_a_success_and_a_reset_leave_gate_and_core_agreed() {
+    bounded(|| {
+        let breaker = build(opens_on(2).open_for(Duration::from_secs(1_000_000)));
+        breaker.try_acquire().expect("closed").failure();
+        let (good, bad) = (breaker.try_acquire().expect("closed"), breaker.try_acquire().expect("closed"));
+        let there = [thread::spawn(move || good.success()), thread::spawn(move || bad.failure())];
+        breaker.reset();
+        there.into_iter().for_each(|thread| thread.join().expect("no panic"));
+        // It opened before the reset, or not at all.
+        assert_eq!(breaker.state(), State::Closed);
+        let run = breaker.snapshot().counts.failure_run;
+        breaker.try_acquire().expect("closed").failure();
+        assert_eq!(breaker.snapshot().counts.failure_run, run + 1, "the failure belongs to this era");
+        breaker.try_acquire().expect("closed").success();
+        assert_eq!(breaker.snapshot().counts.failure_run, 0, "the gate does not call it calm when it is not");
     });
 }
