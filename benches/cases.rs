@@ -1,0 +1,247 @@
+//! What is measured: a call through each policy, by each door, with each outcome. The operation is ready at once.
+
+use std::{
+    fmt,
+    future::{Future, Ready, ready},
+    hint::black_box,
+    pin::pin,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use tower::{Service, ServiceBuilder};
+use withstand::{
+    Bulkhead, CircuitBreaker, CircuitBreakerBuilder, Error, Fallback, RetryWithBackoff, Timeout, circuit_breaker::Window,
+};
+
+pub type Failure = Error<&'static str>;
+pub type Answer = Result<u64, Failure>;
+
+/// Makes so many calls.
+pub type Run = Box<dyn FnMut(u64)>;
+
+#[derive(Clone, Copy)]
+pub struct Case {
+    pub name: &'static str,
+    pub prepare: fn() -> Run,
+}
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+macro_rules! cases {
+    ($($name:literal: $prepare:expr,)*) => {
+        pub const CASES: &[Case] = &[$(Case { name: $name, prepare: || $prepare },)*];
+    };
+}
+
+cases! {
+    "nothing, plain": plain((), |(), value| succeed(value), true),
+    "nothing, tower": tower(Backend(succeed), true),
+    "breaker, calm, plain": breaker_plain(calm(), succeed),
+    "breaker, calm, tower": breaker_tower(calm(), succeed),
+    "breaker, failures in the count window, plain": breaker_plain(with_failures(Window::calls(100)), succeed),
+    "breaker, failures in the count window, tower": breaker_tower(with_failures(Window::calls(100)), succeed),
+    "breaker, time window, plain": breaker_plain(with_failures(time_window()), succeed),
+    "breaker, time window, tower": breaker_tower(with_failures(time_window()), succeed),
+    "breaker, failing, plain": breaker_plain(failing(), fail),
+    "breaker, failing, tower": breaker_tower(failing(), fail),
+    "breaker, open, plain": breaker_plain(open(), fail),
+    "breaker, open, tower": breaker_tower(open(), fail),
+    "retry, first try, plain": plain(RetryWithBackoff::new("users"), |retry, value| retry.call(move || succeed(value)), true),
+    "retry, first try, tower": tower(layered(RetryWithBackoff::new("users").layer(), succeed), true),
+    "retry, two failures without delay, plain": plain(at_once(), |retry, value| {
+        let mut tries = 0;
+        retry.call(move || third(&mut tries, value))
+    }, true),
+    "timeout, plain": plain(minute(), |timeout, value| timeout.call(|| succeed(value)), true),
+    "timeout, tower": tower(layered(minute().layer(), succeed), true),
+    "bulkhead, free, plain": plain(Bulkhead::new("users", 16), |bulkhead, value| bulkhead.call(move || succeed(value)), true),
+    "bulkhead, free, tower": tower(layered(Bulkhead::new("users", 16).layer(), succeed), true),
+    "bulkhead, full, plain": plain(Bulkhead::new("users", 0), |bulkhead, value| bulkhead.call(move || succeed(value)), false),
+    "bulkhead, full, tower": tower(layered(Bulkhead::new("users", 0).layer(), succeed), false),
+    "fallback, success, plain": plain(Fallback::value(7), |fallback, value| fallback.call(|| succeed(value)), true),
+    "fallback, success, tower": tower(layered(Fallback::value(7).layer(), succeed), true),
+    "fallback, steps in, plain": plain(Fallback::value(7), |fallback, value| fallback.call(|| fail(value)), true),
+    "all five, plain": all_five_plain(),
+    "all five, tower": all_five_tower(),
+}
+
+pub fn succeed(value: u64) -> Ready<Answer> {
+    ready(Ok(black_box(value)))
+}
+
+pub fn fail(value: u64) -> Ready<Answer> {
+    black_box(value);
+    ready(Err(Error::Inner("bad")))
+}
+
+/// Fails twice.
+fn third(tries: &mut u32, value: u64) -> Ready<Answer> {
+    *tries += 1;
+    if *tries < 3 { fail(value) } else { succeed(value) }
+}
+
+/// The answer of a call that is ready at once.
+#[inline]
+pub fn once(call: impl Future<Output = Answer>) -> Answer {
+    match pin!(call).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(answer) => answer,
+        Poll::Pending => panic!("it is not ready at once"),
+    }
+}
+
+/// Calls through `policy`, and checks how they end before it measures.
+fn plain<P, F>(policy: P, call: impl Fn(&'static P, u64) -> F + 'static, succeeds: bool) -> Run
+where
+    P: 'static,
+    F: Future<Output = Answer>,
+{
+    // It lives as long as the process, so that its futures may borrow it.
+    let policy: &'static P = Box::leak(Box::new(policy));
+    assert_eq!(once(call(policy, 1)).is_ok(), succeeds);
+    Box::new(move |calls| {
+        for number in 0..calls {
+            let _ = black_box(once(call(policy, black_box(number))));
+        }
+    })
+}
+
+/// Calls this service, and checks how they end before it measures.
+fn tower<S>(mut service: S, succeeds: bool) -> Run
+where
+    S: Service<u64, Response = u64, Error = Failure> + 'static,
+{
+    let mut call = move |number| {
+        let ready = service.poll_ready(&mut Context::from_waker(Waker::noop()));
+        assert!(ready.is_ready());
+        once(service.call(number))
+    };
+    assert_eq!(call(1).is_ok(), succeeds);
+    Box::new(move |calls| {
+        for number in 0..calls {
+            let _ = black_box(call(black_box(number)));
+        }
+    })
+}
+
+/// The service at the bottom.
+#[derive(Clone, Copy)]
+pub struct Backend(pub fn(u64) -> Ready<Answer>);
+
+impl Service<u64> for Backend {
+    type Response = u64;
+    type Error = Failure;
+    type Future = Ready<Answer>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, value: u64) -> Ready<Answer> {
+        (self.0)(value)
+    }
+}
+
+fn layered<L: tower::Layer<Backend>>(layer: L, answer: fn(u64) -> Ready<Answer>) -> L::Service {
+    layer.layer(Backend(answer))
+}
+
+fn breaker_plain(breaker: CircuitBreaker, answer: fn(u64) -> Ready<Answer>) -> Run {
+    let succeeds = breaker.try_acquire().is_ok() && once(answer(1)).is_ok();
+    // A pair, so that the operation is as unknown to the compiler here as by the other door.
+    plain((breaker, answer), |(breaker, answer), value| breaker.call(|| answer(value)), succeeds)
+}
+
+fn breaker_tower(breaker: CircuitBreaker, answer: fn(u64) -> Ready<Answer>) -> Run {
+    let succeeds = breaker.try_acquire().is_ok() && once(answer(1)).is_ok();
+    tower(layered(breaker.layer(), answer), succeeds)
+}
+
+fn build(builder: CircuitBreakerBuilder) -> CircuitBreaker {
+    builder.build().expect("good settings")
+}
+
+/// The default: what a success changes nothing of.
+pub fn calm() -> CircuitBreaker {
+    CircuitBreaker::new("users")
+}
+
+pub fn time_window() -> Window {
+    Window::time(Duration::from_secs(10))
+}
+
+/// Rate rules that are far from tripping, with failures in the window.
+pub fn with_failures(window: Window) -> CircuitBreaker {
+    let breaker = build(CircuitBreaker::builder("users").failure_rate(0.9, window));
+    for number in 0..200 {
+        let permit = breaker.try_acquire().expect("it is closed");
+        if number % 2 == 0 { permit.failure() } else { permit.success() }
+    }
+    breaker
+}
+
+/// A rate rule that never trips: it is not judged before more calls than are made.
+fn failing() -> CircuitBreaker {
+    let window = Window::time(Duration::from_secs(1)).min_calls(u32::MAX);
+    build(CircuitBreaker::builder("users").no_failure_runs().failure_rate(1.0, window))
+}
+
+fn open() -> CircuitBreaker {
+    let day = Duration::from_secs(86_400);
+    let builder = CircuitBreaker::builder("users").open_for(day).max_open_for(day);
+    let breaker = build(builder.failure_run(1, Duration::ZERO));
+    breaker.try_acquire().expect("it is closed").failure();
+    breaker
+}
+
+fn at_once() -> RetryWithBackoff<withstand::ByError, withstand::retry::Constant> {
+    RetryWithBackoff::builder("users").no_backoff().build().expect("good settings")
+}
+
+fn minute() -> Timeout {
+    Timeout::new(Duration::from_secs(60))
+}
+
+struct AllFive {
+    fallback: Fallback<withstand::fallback::Value<u64>>,
+    bulkhead: Bulkhead,
+    retry: RetryWithBackoff,
+    breaker: CircuitBreaker,
+    timeout: Timeout,
+}
+
+impl AllFive {
+    fn new() -> Self {
+        Self {
+            fallback: Fallback::value(7),
+            bulkhead: Bulkhead::new("users", 16),
+            retry: RetryWithBackoff::new("users"),
+            breaker: calm(),
+            timeout: minute(),
+        }
+    }
+}
+
+fn all_five_plain() -> Run {
+    plain(AllFive::new(), |five, value| {
+        let AllFive { fallback, bulkhead, retry, breaker, timeout } = five;
+        let one = move || breaker.call(|| timeout.call(|| succeed(value)));
+        fallback.call(|| bulkhead.call(move || retry.call(one)))
+    }, true)
+}
+
+fn all_five_tower() -> Run {
+    let AllFive { fallback, bulkhead, retry, breaker, timeout } = AllFive::new();
+    let service = ServiceBuilder::new()
+        .layer(fallback.layer())
+        .layer(bulkhead.layer())
+        .layer(retry.layer())
+        .layer(breaker.layer())
+        .layer(timeout.layer())
+        .service(Backend(succeed));
+    tower(service, true)
+}
