@@ -2,16 +2,17 @@
 
 use std::{
     fmt,
-    future::{Future, Ready, ready},
+    future::Future,
     hint::black_box,
-    pin::pin,
+    pin::{Pin, pin},
     task::{Context, Poll, Waker},
     time::Duration,
 };
 
 use tower::{Service, ServiceBuilder};
 use withstand::{
-    Bulkhead, CircuitBreaker, CircuitBreakerBuilder, Error, Fallback, RetryWithBackoff, Timeout, circuit_breaker::Window,
+    Bulkhead, CircuitBreaker, CircuitBreakerBuilder, Error, Fallback, RetryWithBackoff, Timeout,
+    circuit_breaker::Window,
 };
 
 pub type Failure = Error<&'static str>;
@@ -39,54 +40,73 @@ macro_rules! cases {
 }
 
 cases! {
-    "nothing, plain": plain((), |(), value| succeed(value), true),
+    "nothing, plain": plain((), |(), value| once(succeed(value)), true),
     "nothing, tower": tower(Backend(succeed), true),
     "breaker, calm, plain": breaker_plain(calm(), succeed),
     "breaker, calm, tower": breaker_tower(calm(), succeed),
-    "breaker, failures in the count window, plain": breaker_plain(with_failures(Window::calls(100)), succeed),
-    "breaker, failures in the count window, tower": breaker_tower(with_failures(Window::calls(100)), succeed),
-    "breaker, time window, plain": breaker_plain(with_failures(time_window()), succeed),
-    "breaker, time window, tower": breaker_tower(with_failures(time_window()), succeed),
+    "breaker, failures in the count window, plain": breaker_plain(rate_over(Window::calls(100)), seldom_fail),
+    "breaker, failures in the count window, tower": breaker_tower(rate_over(Window::calls(100)), seldom_fail),
+    "breaker, failures in the time window, plain": breaker_plain(rate_over(time_window()), seldom_fail),
+    "breaker, failures in the time window, tower": breaker_tower(rate_over(time_window()), seldom_fail),
     "breaker, failing, plain": breaker_plain(failing(), fail),
     "breaker, failing, tower": breaker_tower(failing(), fail),
     "breaker, open, plain": breaker_plain(open(), fail),
     "breaker, open, tower": breaker_tower(open(), fail),
-    "retry, first try, plain": plain(RetryWithBackoff::new("users"), |retry, value| retry.call(move || succeed(value)), true),
+    "retry, first try, plain": plain(RetryWithBackoff::new("users"), |retry, value| once(retry.call(|| succeed(value))), true),
     "retry, first try, tower": tower(layered(RetryWithBackoff::new("users").layer(), succeed), true),
     "retry, two failures without delay, plain": plain(at_once(), |retry, value| {
         let mut tries = 0;
-        retry.call(move || third(&mut tries, value))
+        once(retry.call(|| third(&mut tries, value)))
     }, true),
-    "timeout, plain": plain(minute(), |timeout, value| timeout.call(|| succeed(value)), true),
+    "timeout, plain": plain(minute(), |timeout, value| once(timeout.call(|| succeed(value))), true),
     "timeout, tower": tower(layered(minute().layer(), succeed), true),
-    "bulkhead, free, plain": plain(Bulkhead::new("users", 16), |bulkhead, value| bulkhead.call(move || succeed(value)), true),
+    "bulkhead, free, plain": plain(Bulkhead::new("users", 16), |bulkhead, value| once(bulkhead.call(|| succeed(value))), true),
     "bulkhead, free, tower": tower(layered(Bulkhead::new("users", 16).layer(), succeed), true),
-    "bulkhead, full, plain": plain(Bulkhead::new("users", 0), |bulkhead, value| bulkhead.call(move || succeed(value)), false),
+    "bulkhead, full, plain": plain(Bulkhead::new("users", 0), |bulkhead, value| once(bulkhead.call(|| succeed(value))), false),
     "bulkhead, full, tower": tower(layered(Bulkhead::new("users", 0).layer(), succeed), false),
-    "fallback, success, plain": plain(Fallback::value(7), |fallback, value| fallback.call(|| succeed(value)), true),
+    "fallback, success, plain": plain(Fallback::value(7), |fallback, value| once(fallback.call(|| succeed(value))), true),
     "fallback, success, tower": tower(layered(Fallback::value(7).layer(), succeed), true),
-    "fallback, steps in, plain": plain(Fallback::value(7), |fallback, value| fallback.call(|| fail(value)), true),
+    "fallback, steps in, plain": plain(Fallback::value(7), |fallback, value| once(fallback.call(|| fail(value))), true),
     "all five, plain": all_five_plain(),
     "all five, tower": all_five_tower(),
 }
 
-pub fn succeed(value: u64) -> Ready<Answer> {
-    ready(Ok(black_box(value)))
+/// An operation that is ready at once, and has nothing to drop.
+pub struct Now {
+    value: u64,
+    fails: bool,
 }
 
-pub fn fail(value: u64) -> Ready<Answer> {
-    black_box(value);
-    ready(Err(Error::Inner("bad")))
+impl Future for Now {
+    type Output = Answer;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Answer> {
+        Poll::Ready(if self.fails { Err(Error::Inner("bad")) } else { Ok(black_box(self.value)) })
+    }
+}
+
+pub fn succeed(value: u64) -> Now {
+    Now { value, fails: false }
+}
+
+pub fn fail(value: u64) -> Now {
+    Now { value, fails: true }
+}
+
+/// Fails once in fifty calls.
+pub fn seldom_fail(value: u64) -> Now {
+    Now { value, fails: value.is_multiple_of(50) }
 }
 
 /// Fails twice.
-fn third(tries: &mut u32, value: u64) -> Ready<Answer> {
+fn third(tries: &mut u32, value: u64) -> Now {
     *tries += 1;
-    if *tries < 3 { fail(value) } else { succeed(value) }
+    Now { value, fails: *tries < 3 }
 }
 
-/// The answer of a call that is ready at once.
-#[inline]
+/// The answer of a call that is ready at once. As inlined as an `await` is.
+#[inline(always)]
 pub fn once(call: impl Future<Output = Answer>) -> Answer {
     match pin!(call).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(answer) => answer,
@@ -95,17 +115,11 @@ pub fn once(call: impl Future<Output = Answer>) -> Answer {
 }
 
 /// Calls through `policy`, and checks how they end before it measures.
-fn plain<P, F>(policy: P, call: impl Fn(&'static P, u64) -> F + 'static, succeeds: bool) -> Run
-where
-    P: 'static,
-    F: Future<Output = Answer>,
-{
-    // It lives as long as the process, so that its futures may borrow it.
-    let policy: &'static P = Box::leak(Box::new(policy));
-    assert_eq!(once(call(policy, 1)).is_ok(), succeeds);
+fn plain<P: 'static>(policy: P, call: impl Fn(&P, u64) -> Answer + 'static, succeeds: bool) -> Run {
+    assert_eq!(call(&policy, 1).is_ok(), succeeds);
     Box::new(move |calls| {
         for number in 0..calls {
-            let _ = black_box(once(call(policy, black_box(number))));
+            let _ = black_box(call(&policy, black_box(number)));
         }
     })
 }
@@ -130,33 +144,33 @@ where
 
 /// The service at the bottom.
 #[derive(Clone, Copy)]
-pub struct Backend(pub fn(u64) -> Ready<Answer>);
+pub struct Backend(pub fn(u64) -> Now);
 
 impl Service<u64> for Backend {
     type Response = u64;
     type Error = Failure;
-    type Future = Ready<Answer>;
+    type Future = Now;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, value: u64) -> Ready<Answer> {
+    fn call(&mut self, value: u64) -> Now {
         (self.0)(value)
     }
 }
 
-fn layered<L: tower::Layer<Backend>>(layer: L, answer: fn(u64) -> Ready<Answer>) -> L::Service {
+fn layered<L: tower::Layer<Backend>>(layer: L, answer: fn(u64) -> Now) -> L::Service {
     layer.layer(Backend(answer))
 }
 
-fn breaker_plain(breaker: CircuitBreaker, answer: fn(u64) -> Ready<Answer>) -> Run {
+fn breaker_plain(breaker: CircuitBreaker, answer: fn(u64) -> Now) -> Run {
     let succeeds = breaker.try_acquire().is_ok() && once(answer(1)).is_ok();
     // A pair, so that the operation is as unknown to the compiler here as by the other door.
-    plain((breaker, answer), |(breaker, answer), value| breaker.call(|| answer(value)), succeeds)
+    plain((breaker, answer), |(breaker, answer), value| once(breaker.call(|| answer(value))), succeeds)
 }
 
-fn breaker_tower(breaker: CircuitBreaker, answer: fn(u64) -> Ready<Answer>) -> Run {
+fn breaker_tower(breaker: CircuitBreaker, answer: fn(u64) -> Now) -> Run {
     let succeeds = breaker.try_acquire().is_ok() && once(answer(1)).is_ok();
     tower(layered(breaker.layer(), answer), succeeds)
 }
@@ -174,19 +188,14 @@ pub fn time_window() -> Window {
     Window::time(Duration::from_secs(10))
 }
 
-/// Rate rules that are far from tripping, with failures in the window.
-pub fn with_failures(window: Window) -> CircuitBreaker {
-    let breaker = build(CircuitBreaker::builder("users").failure_rate(0.9, window));
-    for number in 0..200 {
-        let permit = breaker.try_acquire().expect("it is closed");
-        if number % 2 == 0 { permit.failure() } else { permit.success() }
-    }
-    breaker
+/// A rate rule that is far from tripping.
+pub fn rate_over(window: Window) -> CircuitBreaker {
+    build(CircuitBreaker::builder("users").no_failure_runs().failure_rate(0.9, window))
 }
 
 /// A rate rule that never trips: it is not judged before more calls than are made.
 fn failing() -> CircuitBreaker {
-    let window = Window::time(Duration::from_secs(1)).min_calls(u32::MAX);
+    let window = Window::calls(10_000_000).min_calls(10_000_000);
     build(CircuitBreaker::builder("users").no_failure_runs().failure_rate(1.0, window))
 }
 
@@ -227,11 +236,15 @@ impl AllFive {
 }
 
 fn all_five_plain() -> Run {
-    plain(AllFive::new(), |five, value| {
-        let AllFive { fallback, bulkhead, retry, breaker, timeout } = five;
-        let one = move || breaker.call(|| timeout.call(|| succeed(value)));
-        fallback.call(|| bulkhead.call(move || retry.call(one)))
-    }, true)
+    plain(
+        AllFive::new(),
+        |five, value| {
+            let AllFive { fallback, bulkhead, retry, breaker, timeout } = five;
+            let one = || breaker.call(|| timeout.call(|| succeed(value)));
+            once(fallback.call(|| bulkhead.call(|| retry.call(one))))
+        },
+        true,
+    )
 }
 
 fn all_five_tower() -> Run {

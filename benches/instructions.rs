@@ -1,7 +1,8 @@
 //! How many instructions a call takes, counted by valgrind: what a clock says differs from run to run, this does not.
 //!
 //! `cargo bench --manifest-path benches/Cargo.toml --bench instructions` prints the table beside the committed one,
-//! `instructions.md`, and `-- --write` writes it anew. Without valgrind it says so, and is content.
+//! `instructions.md`; `-- --write` writes it anew, and `-- breaker` counts only what has that in its name. Without valgrind it says
+//! so, and is content.
 
 use std::{
     collections::HashMap,
@@ -28,8 +29,14 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         args => {
-            let counted: Vec<_> = CASES.iter().enumerate().map(|(number, case)| (*case, per_call(number))).collect();
-            if args.iter().any(|arg| arg == "--write") { write(&counted) } else { compare(&counted) }
+            let filter = args.iter().find(|arg| !arg.starts_with("--")).map_or("", String::as_str);
+            let chosen = CASES.iter().enumerate().filter(|(_, case)| case.name.contains(filter));
+            let counted: Vec<_> = chosen.map(|(number, case)| (*case, per_call(number))).collect();
+            if args.iter().any(|arg| arg == "--write") {
+                write(&counted)
+            } else {
+                compare(&counted)
+            }
             ExitCode::SUCCESS
         }
     }

@@ -18,10 +18,14 @@ use tokio::time::{Sleep, sleep_until};
 pub(crate) const FOREVER: u64 = (1 << 62) - 1;
 
 /// A span in nanoseconds; what is longer counts as [`FOREVER`].
+#[inline]
 pub(crate) fn nanos(span: Duration) -> u64 {
-    u64::try_from(span.as_nanos()).map_or(FOREVER, |nanos| nanos.min(FOREVER))
+    const SECOND: u64 = 1_000_000_000;
+    // So many seconds fit in any case, whatever is added below a second: no wide arithmetic, no branch that is ever taken.
+    if span.as_secs() < FOREVER / SECOND { span.as_secs() * SECOND + u64::from(span.subsec_nanos()) } else { FOREVER }
 }
 
+#[inline]
 pub(crate) fn now() -> Instant {
     #![expect(clippy::disallowed_methods, reason = "the one place")]
     Instant::now()
@@ -49,6 +53,7 @@ impl Clock {
         Self { origin: now() }
     }
 
+    #[inline]
     pub(crate) fn now(&self) -> u64 {
         nanos(now().saturating_duration_since(self.origin))
     }
@@ -67,14 +72,24 @@ pin_project! {
 }
 
 impl Alarm {
+    #[inline]
     pub(crate) fn at(at: Option<Instant>) -> Self {
         Self { at, timer: None }
+    }
+
+    /// It never comes, and no timer is left.
+    #[inline]
+    pub(crate) fn disarm(self: Pin<&mut Self>) {
+        let mut this = self.project();
+        *this.at = None;
+        this.timer.set(None);
     }
 }
 
 impl Future for Alarm {
     type Output = ();
 
+    #[inline(never)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         #![expect(clippy::disallowed_methods, reason = "the one place")]
         let mut this = self.project();

@@ -1,21 +1,21 @@
 //! What threads share: one room, so that a model checker can stand in for it (`--cfg withstand_loom`).
 
-use std::sync::PoisonError;
+use std::{ops::Deref, sync::PoisonError};
 
 #[cfg(withstand_loom)]
+use loom::sync::Mutex;
+#[cfg(withstand_loom)]
 pub(crate) use loom::sync::{
-    Arc,
+    Arc, MutexGuard as LockGuard,
     atomic::{AtomicU64, Ordering},
 };
-#[cfg(withstand_loom)]
-use loom::sync::{Mutex, MutexGuard};
+#[cfg(not(withstand_loom))]
+use std::sync::Mutex;
 #[cfg(not(withstand_loom))]
 pub(crate) use std::sync::{
-    Arc,
+    Arc, MutexGuard as LockGuard,
     atomic::{AtomicU64, Ordering},
 };
-#[cfg(not(withstand_loom))]
-use std::sync::{Mutex, MutexGuard};
 
 /// A mutex that no panic poisons: no user code runs under it, and a core is whole between any two of its calls.
 #[derive(Debug)]
@@ -26,7 +26,22 @@ impl<T> Lock<T> {
         Self(Mutex::new(value))
     }
 
-    pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+    #[inline]
+    pub(crate) fn lock(&self) -> LockGuard<'_, T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Keeps what one thread writes off the cache lines of what others read. (128 bytes: processors fetch lines in pairs.)
+#[derive(Debug)]
+#[repr(align(128))]
+pub(crate) struct Apart<T>(pub(crate) T);
+
+impl<T> Deref for Apart<T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        &self.0
     }
 }

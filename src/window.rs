@@ -45,7 +45,7 @@ impl CountWindow {
         }
         self.tally.add(hit);
         *word = if hit { *word | bit } else { *word & !bit };
-        self.next = (self.next + 1) % self.size;
+        self.next = if self.next + 1 == self.size { 0 } else { self.next + 1 };
     }
 
     pub(crate) fn tally(&self) -> Tally {
@@ -74,6 +74,8 @@ pub(crate) struct TimeWindow {
     origin: u64,
     /// The number of the slice that outcomes go into now.
     head: u64,
+    /// When that slice ends: until then nothing is too old.
+    ends: u64,
     tally: Tally,
 }
 
@@ -81,7 +83,8 @@ impl TimeWindow {
     /// `span` is at least one nanosecond for each slice.
     pub(crate) fn new(span: u64, now: u64) -> Self {
         let slice = (span / SLICES as u64).max(1);
-        Self { slices: Default::default(), slice, origin: now, head: 0, tally: Tally::default() }
+        let ends = now.saturating_add(slice);
+        Self { slices: Default::default(), slice, origin: now, head: 0, ends, tally: Tally::default() }
     }
 
     pub(crate) fn push(&mut self, hit: bool, now: u64) {
@@ -95,8 +98,15 @@ impl TimeWindow {
         self.tally
     }
 
-    /// Lets go of what is too old. A time before the last one, from a thread that was overtaken, changes nothing.
     fn advance(&mut self, now: u64) {
+        if now >= self.ends {
+            self.turn(now);
+        }
+    }
+
+    /// Lets go of what is too old. A time before the last one, from a thread that was overtaken, never comes here.
+    #[cold]
+    fn turn(&mut self, now: u64) {
         let head = now.saturating_sub(self.origin) / self.slice;
         let ended = head.saturating_sub(self.head).min(SLICES as u64);
         for number in 1..=ended {
@@ -104,6 +114,7 @@ impl TimeWindow {
             self.tally.take_away(old);
         }
         self.head = self.head.max(head);
+        self.ends = head.saturating_add(1).saturating_mul(self.slice).saturating_add(self.origin);
     }
 }
 

@@ -49,6 +49,7 @@ where
     O: Operation,
     A: Deref<Target = Slots>,
 {
+    #[inline]
     pub(super) fn start(slots: A, operation: O) -> Self {
         let call = match slots.enter() {
             Entry::Slot => {
@@ -73,31 +74,45 @@ where
 {
     type Output = Result<T, E>;
 
+    #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut call = self.project().call;
-        loop {
-            let next = match call.as_mut().project() {
-                CallProj::Waiting { operation, acquire } => match ready!(acquire.poll(cx)) {
-                    Ok(permit) => {
-                        let operation = operation.take().expect("started once").start();
-                        Call::Running { operation, permit }
-                    }
-                    Err(rejected) => Call::Refused { rejected: Some(rejected) },
-                },
-                CallProj::Running { operation, .. } => {
+        if let CallProj::Running { operation, .. } = call.as_mut().project() {
+            let result = ready!(operation.poll(cx));
+            call.set(Call::Done);
+            return Poll::Ready(result);
+        }
+        call.poll_start(cx)
+    }
+}
+
+impl<O, A, T, E> Call<O, O::Future, A>
+where
+    O: Operation,
+    O::Future: TryFuture<Ok = T, Err = E>,
+    E: CarriesRejected,
+    A: Deref<Target = Slots> + Clone,
+{
+    /// Waits in line and starts the operation, or says that it is refused.
+    #[inline(never)]
+    fn poll_start(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, E>> {
+        let rejected = match self.as_mut().project() {
+            CallProj::Waiting { operation, acquire } => match ready!(acquire.poll(cx)) {
+                Ok(permit) => {
+                    let operation = operation.take().expect("started once").start();
+                    self.set(Call::Running { operation, permit });
+                    let CallProj::Running { operation, .. } = self.as_mut().project() else { unreachable!() };
                     let result = ready!(operation.poll(cx));
-                    call.set(Call::Done);
+                    self.set(Call::Done);
                     return Poll::Ready(result);
                 }
-                CallProj::Refused { rejected } => {
-                    let rejected = rejected.take().expect("refused once");
-                    call.set(Call::Done);
-                    return Poll::Ready(Err(E::from_rejected(rejected)));
-                }
-                CallProj::Done => panic!("polled after it was done"),
-            };
-            call.set(next);
-        }
+                Err(rejected) => rejected,
+            },
+            CallProj::Refused { rejected } => rejected.take().expect("refused once"),
+            CallProj::Running { .. } | CallProj::Done => panic!("polled after it was done"),
+        };
+        self.set(Call::Done);
+        Poll::Ready(Err(E::from_rejected(rejected)))
     }
 }
 

@@ -62,6 +62,7 @@ impl Bulkhead {
     /// # Panics
     ///
     /// When polled outside a tokio runtime with time enabled, and it has to wait in line.
+    #[inline]
     pub fn call<F, Fut, T, E>(&self, operation: F) -> BulkheadFuture<F, &Slots>
     where
         F: FnOnce() -> Fut,

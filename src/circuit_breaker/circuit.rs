@@ -3,7 +3,7 @@ use std::time::Duration;
 use super::{
     CircuitBreakerEvent,
     config::{Options, Rules},
-    gate::{Gate, View},
+    gate::{Gate, Pass, View},
     state::{Admission, Core, Outcome, Refusal},
     transition::{Counts, State, Transition},
 };
@@ -13,28 +13,47 @@ use crate::{
     error::{CircuitOpen, Name, Rejected},
     event::Listener,
     random::Random,
-    sync::{AtomicU64, Lock, Ordering},
+    sync::{Apart, AtomicU64, Lock, LockGuard, Ordering},
 };
 
 /// The circuit that a breaker's clones, siblings and layers share: the core behind its lock, and the gate in front of it.
 #[derive(Debug)]
 pub struct Circuit {
     gate: Gate,
-    core: Lock<Core>,
     clock: Clock,
-    refused: AtomicU64,
     slow_after: Option<u64>,
     count_dropped_after: Option<u64>,
+    ask: Ask,
     name: Name,
     listener: Listener<CircuitBreakerEvent>,
+    core: Apart<Lock<Core>>,
+    refused: Apart<AtomicU64>,
+}
+
+/// When a rule asks for the time: a look at the clock is the dearest part of a call.
+#[derive(Clone, Copy, Debug)]
+struct Ask {
+    at_start: bool,
+    at_success: bool,
+    at_failure: bool,
 }
 
 /// A call that was let in. It must be settled once.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ticket {
-    admission: Admission,
+    pass: Pass,
     /// When it was let in, if a rule asks.
     since: u64,
+}
+
+impl Ticket {
+    /// No call has it.
+    pub(super) const NONE: Self = Self { pass: Pass::NONE, since: 0 };
+
+    #[inline]
+    pub(super) fn is_none(self) -> bool {
+        self.pass == Pass::NONE
+    }
 }
 
 /// A circuit at one moment: what its rules hold, not how many calls it has ever seen.
@@ -61,16 +80,22 @@ impl Circuit {
     pub(super) fn new(rules: Rules, options: Options) -> Self {
         let random = options.seed.map_or_else(Random::fresh, Random::seeded);
         let slow_after = rules.slow_calls.map(|rule| nanos(rule.after));
+        let ask = Ask {
+            at_start: slow_after.is_some() || options.count_dropped_after.is_some(),
+            at_success: slow_after.is_some() || rules.have_time_windows(),
+            at_failure: slow_after.is_some() || rules.have_time_windows() || rules.have_spans(),
+        };
         let core = Core::new(rules, random);
         Self {
             gate: Gate::new(core.view()),
-            core: Lock::new(core),
             clock: Clock::start(),
-            refused: AtomicU64::new(0),
             slow_after,
             count_dropped_after: options.count_dropped_after.map(nanos),
+            ask,
             name: options.name,
             listener: options.listener,
+            core: Apart(Lock::new(core)),
+            refused: Apart(AtomicU64::new(0)),
         }
     }
 
@@ -78,19 +103,26 @@ impl Circuit {
         &self.name
     }
 
+    /// Lets a call in at the least cost, if that is all there is to it. If not, ask [`admit`](Self::admit).
+    #[inline]
+    pub(super) fn pass(&self) -> Option<Ticket> {
+        let pass = self.gate.pass()?;
+        (!self.ask.at_start).then_some(Ticket { pass, since: 0 })
+    }
+
     pub(super) fn admit(&self) -> Result<Ticket, Refusal> {
-        let now = match self.gate.view() {
-            View::Passing { era, .. } => {
-                return Ok(Ticket { admission: Admission::Call { era }, since: self.start() });
+        if let Some(ticket) = self.pass() {
+            return Ok(ticket);
+        }
+        let now = self.clock.now();
+        match self.gate.view() {
+            View::Passing { era, .. } => Ok(Ticket { pass: Pass::of(Admission::Call { era }), since: now }),
+            View::Open { until } if now < until => Err(Refusal::until(until, now)),
+            View::Open { .. } | View::HalfOpen => {
+                let admission = self.change(|core| core.admit(now))?;
+                Ok(Ticket { pass: Pass::of(admission), since: now })
             }
-            View::Open { until } => match self.clock.now() {
-                now if now < until => return Err(Refusal::until(until, now)),
-                now => now,
-            },
-            View::HalfOpen => self.clock.now(),
-        };
-        let admission = self.change(|core| core.admit(now))?;
-        Ok(Ticket { admission, since: now })
+        }
     }
 
     /// What a call would hear now instead of being let in. It makes no transition, but for a probe that ran too long.
@@ -125,7 +157,7 @@ impl Circuit {
 
     pub(super) fn settle(&self, ticket: Ticket, verdict: Verdict) {
         match verdict {
-            Verdict::Healthy if self.slow_after.is_none() && self.is_calm_for(ticket) => {}
+            Verdict::Healthy if self.is_calm_for(ticket) => {}
             Verdict::Healthy => self.settle_success(ticket),
             Verdict::Transient { retry_after } => self.settle_failure(ticket, retry_after),
             Verdict::Failed => self.settle_failure(ticket, None),
@@ -134,6 +166,7 @@ impl Circuit {
     }
 
     /// A call given up before its end.
+    #[cold]
     pub(super) fn settle_dropped(&self, ticket: Ticket) {
         match self.count_dropped_after {
             Some(after) if self.clock.now().saturating_sub(ticket.since) >= after => {
@@ -144,43 +177,65 @@ impl Circuit {
     }
 
     fn settle_success(&self, ticket: Ticket) {
-        let now = self.clock.now();
+        let now = self.now_if(self.ask.at_success);
         let slow = self.is_slow(ticket, now);
-        if slow || !self.is_calm_for(ticket) {
+        if slow || !self.gate.is_calm_for(ticket.pass) {
             self.record(ticket, Outcome::Success { slow }, now);
         }
     }
 
     fn settle_failure(&self, ticket: Ticket, hint: Option<Duration>) {
-        let now = self.clock.now();
+        let now = self.now_if(self.ask.at_failure);
         self.record(ticket, Outcome::Failure { slow: self.is_slow(ticket, now), hint }, now);
     }
 
     /// An end without an outcome: only a probe has anything to give back.
     fn settle_probe(&self, ticket: Ticket, end: Outcome) {
-        if let Admission::Probe { .. } = ticket.admission {
-            self.record(ticket, end, self.clock.now());
+        if let Admission::Probe { .. } = ticket.pass.admission() {
+            self.record(ticket, end, None);
         }
     }
 
-    fn record(&self, ticket: Ticket, outcome: Outcome, now: u64) {
+    fn record(&self, ticket: Ticket, outcome: Outcome, now: Option<u64>) {
+        match ticket.pass.admission() {
+            Admission::Call { era } => self.record_call(era, outcome, now),
+            Admission::Probe { number } => self.record_probe(number, outcome, now),
+        }
+    }
+
+    /// `now`, if it was asked already.
+    fn record_call(&self, era: u64, outcome: Outcome, now: Option<u64>) {
+        let mut core = self.core.lock();
+        match core.note(era, outcome, now) {
+            None => self.gate.show(core.view()),
+            Some(tripped) => {
+                let now = now.unwrap_or_else(|| self.clock.now());
+                let transition = core.trip(tripped, now, self.refused.load(Ordering::Relaxed));
+                self.release(core, Some(transition));
+            }
+        }
+    }
+
+    #[cold]
+    fn record_probe(&self, number: u64, outcome: Outcome, now: Option<u64>) {
+        let now = now.unwrap_or_else(|| self.clock.now());
         let refused = self.refused.load(Ordering::Relaxed);
-        self.change(|core| ((), core.settle(ticket.admission, outcome, now, refused)));
+        self.change(|core| ((), core.settle_probe(number, outcome, now, refused)));
     }
 
-    /// Whether a success of this call would change nothing.
-    fn is_calm_for(&self, ticket: Ticket) -> bool {
-        let View::Passing { era, calm: true } = self.gate.view() else { return false };
-        ticket.admission == Admission::Call { era }
+    /// Whether a success of this call changes nothing, however long it took.
+    #[inline]
+    pub(super) fn is_calm_for(&self, ticket: Ticket) -> bool {
+        self.gate.is_calm_for(ticket.pass) && self.slow_after.is_none()
     }
 
-    fn is_slow(&self, ticket: Ticket, now: u64) -> bool {
-        self.slow_after.is_some_and(|after| now.saturating_sub(ticket.since) >= after)
+    fn is_slow(&self, ticket: Ticket, now: Option<u64>) -> bool {
+        let took = now.map(|now| now.saturating_sub(ticket.since));
+        self.slow_after.zip(took).is_some_and(|(after, took)| took >= after)
     }
 
-    /// The time a call starts, if a rule asks how long it took.
-    fn start(&self) -> u64 {
-        if self.slow_after.is_some() || self.count_dropped_after.is_some() { self.clock.now() } else { 0 }
+    fn now_if(&self, asked: bool) -> Option<u64> {
+        asked.then(|| self.clock.now())
     }
 
     pub(super) fn force(&self, to: State) {
@@ -208,15 +263,20 @@ impl Circuit {
         }
     }
 
-    /// Lets the core change, shows the gate what has become of it, and reports a transition once the lock is free.
     fn change<R>(&self, act: impl FnOnce(&mut Core) -> (R, Option<Transition>)) -> R {
         let mut core = self.core.lock();
         let (answer, moved) = act(&mut core);
+        self.release(core, moved);
+        answer
+    }
+
+    /// Shows the gate what has become of the core, and reports a transition once the lock is free.
+    #[cold]
+    fn release(&self, core: LockGuard<'_, Core>, moved: Option<Transition>) {
         self.gate.show(core.view());
         drop(core);
         if let Some(transition) = moved {
             self.listener.emit(|| CircuitBreakerEvent::Transition { name: self.name.clone(), transition });
         }
-        answer
     }
 }

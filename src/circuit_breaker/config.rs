@@ -147,6 +147,17 @@ pub(super) struct Rules {
 }
 
 impl Rules {
+    /// Whether a window asks for the time of each outcome.
+    pub(super) fn have_time_windows(&self) -> bool {
+        let slow_calls = self.slow_calls.as_ref().map(|rule| &rule.calls);
+        self.failure_rate.iter().chain(slow_calls).any(|rule| matches!(rule.window.span, Span::Time(_)))
+    }
+
+    /// Whether a run of failures asks for the time of each of them.
+    pub(super) fn have_spans(&self) -> bool {
+        self.failure_runs.iter().any(|run| !run.spanning.is_zero())
+    }
+
     fn check(&self, check: &mut Check) {
         if let Some(rule) = &self.failure_rate {
             rule.check(check, "failure_rate");

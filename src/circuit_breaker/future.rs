@@ -7,8 +7,15 @@ use std::{
 
 use pin_project_lite::pin_project;
 
-use super::{circuit::Circuit, permit::CircuitBreakerPermit, state::Refusal};
-use crate::{carry::CarriesRejected, classify::Classify};
+use super::{
+    circuit::{Circuit, Ticket},
+    permit::CircuitBreakerPermit,
+    state::Refusal,
+};
+use crate::{
+    carry::CarriesRejected,
+    classify::{Classify, Verdict},
+};
 
 pin_project! {
     /// A call through a [`CircuitBreaker`](super::CircuitBreaker).
@@ -20,8 +27,10 @@ pin_project! {
     where
         A: Deref<Target = Circuit>,
     {
+        // In this order: the operation is gone before its slot returns.
         #[pin]
-        call: Call<F, A>,
+        call: Call<F>,
+        permit: CircuitBreakerPermit<A>,
         classifier: C,
     }
 }
@@ -29,14 +38,9 @@ pin_project! {
 pin_project! {
     #[derive(Debug)]
     #[project = CallProj]
-    #[project_replace = Ended]
-    enum Call<F, A>
-    where
-        A: Deref<Target = Circuit>,
-    {
-        // In this order: the operation is gone before its slot returns.
-        Running { #[pin] operation: F, permit: CircuitBreakerPermit<A> },
-        Refused { circuit: A, refusal: Refusal },
+    enum Call<F> {
+        Running { #[pin] operation: F },
+        Refused { refusal: Refusal },
         Done,
     }
 }
@@ -45,19 +49,31 @@ impl<F, A, C> CircuitBreakerFuture<F, A, C>
 where
     A: Deref<Target = Circuit>,
 {
+    #[inline(always)]
     pub(super) fn start(circuit: A, classifier: C, operation: impl FnOnce() -> F) -> Self {
+        match circuit.pass() {
+            Some(ticket) => Self::run(circuit, classifier, ticket, operation),
+            None => Self::ask(circuit, classifier, operation),
+        }
+    }
+
+    #[inline(always)]
+    fn run(circuit: A, classifier: C, ticket: Ticket, operation: impl FnOnce() -> F) -> Self {
+        let permit = CircuitBreakerPermit::new(circuit, ticket);
+        Self { call: Call::Running { operation: operation() }, permit, classifier }
+    }
+
+    #[inline(never)]
+    fn ask(circuit: A, classifier: C, operation: impl FnOnce() -> F) -> Self {
         match circuit.admit() {
-            Ok(ticket) => {
-                let permit = CircuitBreakerPermit::new(circuit, ticket);
-                Self { call: Call::Running { operation: operation(), permit }, classifier }
-            }
+            Ok(ticket) => Self::run(circuit, classifier, ticket, operation),
             Err(refusal) => Self::refuse(circuit, classifier, refusal),
         }
     }
 
     pub(super) fn refuse(circuit: A, classifier: C, refusal: Refusal) -> Self {
         circuit.count(refusal);
-        Self { call: Call::Refused { circuit, refusal }, classifier }
+        Self { call: Call::Refused { refusal }, permit: CircuitBreakerPermit::none(circuit), classifier }
     }
 }
 
@@ -70,21 +86,42 @@ where
 {
     type Output = Result<T, E>;
 
+    #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let result = match this.call.as_mut().project() {
-            CallProj::Running { operation, .. } => ready!(operation.poll(cx)),
-            CallProj::Refused { circuit, refusal } => {
-                let rejected = circuit.rejected(*refusal);
-                this.call.set(Call::Done);
-                return Poll::Ready(Err(E::from_rejected(rejected)));
-            }
-            CallProj::Done => panic!("polled after it was done"),
+        let CallProj::Running { operation } = this.call.as_mut().project() else {
+            return Poll::Ready(Err(refused(this.call, this.permit)));
         };
+        let result = ready!(operation.poll(cx));
         let verdict = this.classifier.classify(&result);
-        if let Ended::Running { permit, .. } = this.call.project_replace(Call::Done) {
-            permit.record(verdict);
+        this.call.set(Call::Done);
+        if this.permit.is_free(verdict) {
+            this.permit.forget();
+            return Poll::Ready(result);
         }
-        Poll::Ready(result)
+        Poll::Ready(settled(this.permit, verdict, result))
     }
+}
+
+#[cold]
+fn refused<F, A, E>(mut call: Pin<&mut Call<F>>, permit: &CircuitBreakerPermit<A>) -> E
+where
+    A: Deref<Target = Circuit>,
+    E: CarriesRejected,
+{
+    let CallProj::Refused { refusal } = call.as_mut().project() else { panic!("polled after it was done") };
+    let rejected = permit.circuit().rejected(*refusal);
+    call.set(Call::Done);
+    E::from_rejected(rejected)
+}
+
+/// The result goes through here by value, though no one looks at it: so a call that need not come here keeps its result in
+/// registers.
+#[inline(never)]
+fn settled<A, T, E>(permit: &mut CircuitBreakerPermit<A>, verdict: Verdict, result: Result<T, E>) -> Result<T, E>
+where
+    A: Deref<Target = Circuit>,
+{
+    permit.settle(verdict);
+    result
 }

@@ -1,4 +1,4 @@
-use std::ops::Deref;
+use std::{mem, ops::Deref};
 
 use super::circuit::{Circuit, Ticket};
 use crate::{classify::Verdict, sync::Arc};
@@ -17,7 +17,8 @@ where
     A: Deref<Target = Circuit>,
 {
     circuit: A,
-    ticket: Option<Ticket>,
+    // None once it is settled.
+    ticket: Ticket,
 }
 
 impl<A> CircuitBreakerPermit<A>
@@ -25,7 +26,33 @@ where
     A: Deref<Target = Circuit>,
 {
     pub(super) fn new(circuit: A, ticket: Ticket) -> Self {
-        Self { circuit, ticket: Some(ticket) }
+        Self { circuit, ticket }
+    }
+
+    /// No permit: the call was refused.
+    pub(super) fn none(circuit: A) -> Self {
+        Self { circuit, ticket: Ticket::NONE }
+    }
+
+    pub(super) fn circuit(&self) -> &Circuit {
+        &self.circuit
+    }
+
+    /// Whether a call that ended like this changes nothing.
+    #[inline]
+    pub(super) fn is_free(&self, verdict: Verdict) -> bool {
+        verdict == Verdict::Healthy && self.circuit.is_calm_for(self.ticket)
+    }
+
+    /// Nothing has to be said of the call.
+    #[inline]
+    pub(super) fn forget(&mut self) {
+        self.ticket = Ticket::NONE;
+    }
+
+    pub(super) fn settle(&mut self, verdict: Verdict) {
+        let ticket = mem::replace(&mut self.ticket, Ticket::NONE);
+        self.circuit.settle(ticket, verdict);
     }
 
     /// The dependency answered.
@@ -40,9 +67,7 @@ where
 
     /// The call ended like this.
     pub fn record(mut self, verdict: Verdict) {
-        if let Some(ticket) = self.ticket.take() {
-            self.circuit.settle(ticket, verdict);
-        }
+        self.settle(verdict);
     }
 }
 
@@ -50,9 +75,10 @@ impl<A> Drop for CircuitBreakerPermit<A>
 where
     A: Deref<Target = Circuit>,
 {
+    #[inline]
     fn drop(&mut self) {
-        if let Some(ticket) = self.ticket.take() {
-            self.circuit.settle_dropped(ticket);
+        if !self.ticket.is_none() {
+            self.circuit.settle_dropped(self.ticket);
         }
     }
 }

@@ -67,6 +67,7 @@ impl<C> CircuitBreaker<C> {
     ///
     /// Dropping the future drops the operation, then gives a probe's slot back. See the
     /// [module](super#cancel-safety) for what a dropped call counts as.
+    #[inline]
     pub fn call<F, Fut, T, E>(&self, operation: F) -> CircuitBreakerFuture<Fut, &Circuit, &C>
     where
         F: FnOnce() -> Fut,

@@ -39,15 +39,14 @@ impl Record {
         if let Some(window) = &mut self.slow_calls {
             window.push(slow, now);
         }
-        let counts = self.counts(rules, now);
         if failed && rules.failure_runs.iter().any(|rule| self.run.breaks(rule, now)) {
             return Some(Reason::FailureRun);
         }
-        if failed && is_broken(rules.failure_rate, counts.failures) {
+        if failed && is_broken(self.failures.as_mut(), rules.failure_rate, now) {
             return Some(Reason::FailureRate);
         }
-        let too_slow = slow && is_broken(rules.slow_calls.map(|rule| rule.calls), counts.slow_calls);
-        too_slow.then_some(Reason::SlowCallRate)
+        let slow_calls = rules.slow_calls.map(|rule| rule.calls);
+        (slow && is_broken(self.slow_calls.as_mut(), slow_calls, now)).then_some(Reason::SlowCallRate)
     }
 
     pub(super) fn counts(&mut self, rules: &Rules, now: u64) -> Counts {
@@ -73,8 +72,9 @@ fn counts_of(window: Option<&mut Window>, rule: Option<RateRule>, now: u64) -> W
     WindowCounts { calls: tally.calls, hits: tally.hits, rate }
 }
 
-fn is_broken(rule: Option<RateRule>, counts: WindowCounts) -> bool {
-    rule.is_some_and(|rule| counts.rate.is_some_and(|rate| rate >= rule.rate))
+fn is_broken(window: Option<&mut Window>, rule: Option<RateRule>, now: u64) -> bool {
+    let rate = counts_of(window, rule, now).rate;
+    rule.is_some_and(|rule| rate.is_some_and(|rate| rate >= rule.rate))
 }
 
 impl Run {

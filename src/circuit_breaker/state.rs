@@ -52,6 +52,13 @@ impl Refusal {
     }
 }
 
+/// A rule that an outcome has broken, and how long the dependency wants to be left alone.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tripped {
+    reason: Reason,
+    hint: Option<Duration>,
+}
+
 /// An outage so far: it begins when a closed circuit opens, and ends when it closes again.
 #[derive(Clone, Copy, Debug)]
 struct Outage {
@@ -219,21 +226,9 @@ impl Core {
         Admission::Probe { number }
     }
 
-    /// Counts what became of a call that was let in. `refused` is how many calls were refused so far.
-    pub(super) fn settle(
-        &mut self,
-        admission: Admission,
-        outcome: Outcome,
-        now: u64,
-        refused: u64,
-    ) -> Option<Transition> {
-        match admission {
-            Admission::Call { era } => self.settle_call(era, outcome, now, refused),
-            Admission::Probe { number } => self.settle_probe(number, outcome, now, refused),
-        }
-    }
-
-    fn settle_call(&mut self, era: u64, outcome: Outcome, now: u64, refused: u64) -> Option<Transition> {
+    /// Counts what became of a call that was let in by a passing circuit. If that breaks a rule, the circuit has to
+    /// [`trip`](Self::trip). `None` for the time, if no rule asks for it.
+    pub(super) fn note(&mut self, era: u64, outcome: Outcome, now: Option<u64>) -> Option<Tripped> {
         let (failed, slow, hint) = match outcome {
             Outcome::Success { slow } => (false, slow, None),
             Outcome::Failure { slow, hint } => (true, slow, hint),
@@ -243,12 +238,9 @@ impl Core {
             self.stale += 1;
             return None;
         }
+        let now = now.unwrap_or_default();
         match &mut self.phase {
-            Phase::Closed(record) => {
-                let reason = record.note(&self.rules, failed, slow, now)?;
-                let outage = Outage { since: now, refused_before: refused, reopenings: 0 };
-                Some(self.open(reason, hint, outage, now))
-            }
+            Phase::Closed(record) => record.note(&self.rules, failed, slow, now).map(|reason| Tripped { reason, hint }),
             Phase::MetricsOnly(record) => {
                 record.note(&self.rules, failed, slow, now);
                 None
@@ -257,7 +249,13 @@ impl Core {
         }
     }
 
-    fn settle_probe(&mut self, number: u64, outcome: Outcome, now: u64, refused: u64) -> Option<Transition> {
+    /// Opens a closed circuit. `refused` is how many calls were refused so far.
+    pub(super) fn trip(&mut self, Tripped { reason, hint }: Tripped, now: u64, refused: u64) -> Transition {
+        self.open(reason, hint, Outage { since: now, refused_before: refused, reopenings: 0 }, now)
+    }
+
+    /// Counts what became of a probe.
+    pub(super) fn settle_probe(&mut self, number: u64, outcome: Outcome, now: u64, refused: u64) -> Option<Transition> {
         let Some((deadline, outage)) = self.take_probe(number) else {
             self.stale += u64::from(matches!(outcome, Outcome::Success { .. } | Outcome::Failure { .. }));
             return None;

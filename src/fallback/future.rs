@@ -33,6 +33,7 @@ pin_project! {
 }
 
 impl<F, P, G, K> FallbackFuture<F, P, G, K> {
+    #[inline]
     pub(super) fn start(plan: P, taken: K, operation: impl FnOnce() -> F) -> Self {
         Self { stage: Stage::First { operation: operation(), taken: Some(taken) }, plan }
     }
@@ -48,24 +49,60 @@ where
 {
     type Output = Result<T, E>;
 
+    #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        if let StageProj::First { operation, taken } = this.stage.as_mut().project() {
-            let result = ready!(operation.poll(cx));
-            let taken = taken.take().expect("taken once");
-            // The operation goes before anything stands in for it.
+        let StageProj::First { operation, taken } = this.stage.as_mut().project() else {
+            return poll_second(this.stage, &**this.plan, cx);
+        };
+        let result = ready!(operation.poll(cx));
+        if !this.plan.handles(&result) {
             this.stage.set(Stage::Done);
-            match this.plan.step_in(result, taken) {
-                Ok(stand_in) => this.stage.set(Stage::Second { stand_in }),
-                Err(result) => return Poll::Ready(result),
-            }
+            return Poll::Ready(result);
         }
-        let StageProj::Second { stand_in } = this.stage.as_mut().project() else { panic!("polled after it was done") };
-        let result = ready!(stand_in.poll(cx));
+        let taken = taken.take().expect("taken once");
+        // The operation goes before anything stands in for it.
         this.stage.set(Stage::Done);
-        if let Err(error) = &result {
-            this.plan.tell_failure::<T, E>(error);
-        }
-        Poll::Ready(result)
+        step_in(this.stage, &**this.plan, result, taken, cx)
     }
+}
+
+#[inline(never)]
+fn step_in<F, K, T, E, S, W, L>(
+    mut stage: Pin<&mut Stage<F, S::Future, K>>,
+    plan: &Plan<S, W, L>,
+    result: Result<T, E>,
+    taken: K,
+    cx: &mut Context<'_>,
+) -> Poll<Result<T, E>>
+where
+    S: StandIn<T, E, K>,
+    L: Listen<T, E>,
+{
+    match plan.step_in(result, taken) {
+        Ok(stand_in) => {
+            stage.set(Stage::Second { stand_in });
+            poll_second(stage, plan, cx)
+        }
+        Err(result) => Poll::Ready(result),
+    }
+}
+
+#[inline(never)]
+fn poll_second<F, K, T, E, S, W, L>(
+    mut stage: Pin<&mut Stage<F, S::Future, K>>,
+    plan: &Plan<S, W, L>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<T, E>>
+where
+    S: StandIn<T, E, K>,
+    L: Listen<T, E>,
+{
+    let StageProj::Second { stand_in } = stage.as_mut().project() else { panic!("polled after it was done") };
+    let result = ready!(stand_in.poll(cx));
+    stage.set(Stage::Done);
+    if let Err(error) = &result {
+        plan.tell_failure::<T, E>(error);
+    }
+    Poll::Ready(result)
 }

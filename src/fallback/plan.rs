@@ -18,16 +18,20 @@ pub struct Plan<S, W, L> {
 }
 
 impl<S, W, L> Plan<S, W, L> {
-    /// What stands in for `result`; or `result` itself, if it is left alone.
+    #[inline]
+    pub(super) fn handles<T, E>(&self, result: &Result<T, E>) -> bool
+    where
+        W: Handles<T, E>,
+    {
+        self.handled.handles(result)
+    }
+
+    /// What stands in for `result`; or `result` itself, if there is nothing it could do.
     pub(super) fn step_in<T, E, K>(&self, result: Result<T, E>, taken: K) -> Result<S::Future, Result<T, E>>
     where
         S: StandIn<T, E, K>,
-        W: Handles<T, E>,
         L: Listen<T, E>,
     {
-        if !self.handled.handles(&result) {
-            return Err(result);
-        }
         emit(&self.listener, &FallbackEvent::SteppedIn { name: self.name(), result: &result });
         self.stand_in.step_in(result, taken)
     }

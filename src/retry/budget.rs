@@ -35,8 +35,14 @@ impl RetryBudget {
     }
 
     /// Adds what a first try that succeeded adds.
+    ///
+    /// A full bucket is left alone, so that threads do not contend for it while all is well.
+    #[inline]
     pub(super) fn deposit(&self) {
-        self.add(DEPOSIT);
+        let Bucket { level, capacity } = &*self.0;
+        if level.load(Ordering::Relaxed) < *capacity {
+            self.add(DEPOSIT);
+        }
     }
 
     /// Takes a token, if there is one.
@@ -45,9 +51,9 @@ impl RetryBudget {
         taken.ok().map(|_| Token { budget: self.clone(), comes_back: true })
     }
 
+    #[inline(never)]
     fn add(&self, amount: u64) {
         let Bucket { level, capacity } = &*self.0;
-        // A full bucket is left alone, so that threads do not contend for it while all is well.
         let _ = level.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |level| {
             (level < *capacity).then(|| (level + amount).min(*capacity))
         });

@@ -68,6 +68,7 @@ impl<A, P, C, D> RetryFuture<A, P, C, D>
 where
     A: Attempts,
 {
+    #[inline]
     pub(super) fn new(plan: P, classifier: C, progress: Progress<D>, first: A::Future, attempts: A) -> Self {
         Self { stage: Stage::Trying { attempt: first }, attempts: Some(attempts), progress, plan, classifier }
     }
@@ -83,73 +84,97 @@ where
 {
     type Output = Result<T, E>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+    #[inline(always)]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.as_mut().project();
+        let StageProj::Trying { attempt } = this.stage.as_mut().project() else { return self.go_on(None, cx) };
+        let result = ready!(attempt.poll(cx));
+        let verdict = this.classifier.classify(&result);
+        if verdict != Verdict::Healthy {
+            return self.go_on(Some((result, verdict)), cx);
+        }
+        this.stage.set(Stage::Starting);
+        *this.attempts = None;
+        this.plan.settle_success(this.progress);
+        Poll::Ready(result)
+    }
+}
+
+impl<A, P, C, B, T, E> RetryFuture<A, P, C, B::Delays>
+where
+    A: Attempts,
+    A::Future: TryFuture<Ok = T, Err = E>,
+    P: Deref<Target = Plan<B>>,
+    B: Backoff,
+    C: Classify<T, E>,
+{
+    /// Goes on from a try that did not succeed, from a sleep, or to a try that has to be started.
+    #[inline(never)]
+    fn go_on(
+        self: Pin<&mut Self>,
+        mut ended: Option<(Result<T, E>, Verdict)>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<T, E>> {
         let mut this = self.project();
         let mut tries = 0;
         loop {
             let Some(attempts) = this.attempts else { panic!("polled after it was done") };
-            let next = match this.stage.as_mut().project() {
+            if let Some((result, verdict)) = ended.take() {
+                let Some(delay) = settle(&**this.plan, this.progress, attempts.can_repeat(), verdict) else {
+                    this.stage.set(Stage::Starting);
+                    *this.attempts = None;
+                    return Poll::Ready(result);
+                };
+                // The try's future goes first, then its result, then the sleep begins.
+                this.stage.set(Stage::Starting);
+                attempts.take(result);
+                this.stage.set(Stage::after(delay));
+                tries += 1;
+                // Counted whatever the delay: one that is over before it is slept does not pend.
+                if tries == MOST_TRIES_A_POLL {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+            }
+            match this.stage.as_mut().project() {
                 StageProj::Trying { attempt } => {
                     let result = ready!(attempt.poll(cx));
-                    let Some(delay) = judge(&**this.plan, this.classifier, this.progress, attempts, &result) else {
-                        this.stage.set(Stage::Starting);
-                        *this.attempts = None;
-                        return Poll::Ready(result);
-                    };
-                    // The try's future goes first, then its result, then the sleep begins.
-                    this.stage.set(Stage::Starting);
-                    attempts.take(result);
-                    tries += 1;
-                    this.stage.set(Stage::after(delay));
-                    // Counted whatever the delay: one that is over before it is slept does not pend.
-                    if tries == MOST_TRIES_A_POLL {
-                        cx.waker().wake_by_ref();
-                        return Poll::Pending;
-                    }
-                    continue;
+                    let verdict = this.classifier.classify(&result);
+                    ended = Some((result, verdict));
                 }
                 StageProj::Sleeping { alarm } => {
                     ready!(alarm.poll(cx));
-                    Stage::Starting
+                    this.stage.set(Stage::Starting);
                 }
                 StageProj::Starting => {
                     let number = this.progress.attempt;
                     match ready!(attempts.poll_start(cx, number, this.plan.is_last(number))) {
                         Ok(attempt) => {
                             this.progress.spend();
-                            Stage::Trying { attempt }
+                            this.stage.set(Stage::Trying { attempt });
                         }
                         Err(unready) => {
-                            this.stage.set(Stage::Starting);
                             *this.attempts = None;
                             this.progress.refund();
                             return Poll::Ready(Err(unready));
                         }
                     }
                 }
-            };
-            this.stage.set(next);
+            }
         }
     }
 }
 
 /// How long to sleep before another try; `None` if this result is the last.
-fn judge<A, B, C, T, E>(
+fn settle<B: Backoff>(
     plan: &Plan<B>,
-    classifier: &C,
     progress: &mut Progress<B::Delays>,
-    attempts: &A,
-    result: &Result<T, E>,
-) -> Option<Duration>
-where
-    A: Attempts,
-    B: Backoff,
-    C: Classify<T, E>,
-{
-    match classifier.classify(result) {
+    can_repeat: bool,
+    verdict: Verdict,
+) -> Option<Duration> {
+    match verdict {
         Verdict::Transient { retry_after } => {
-            let setback = Setback { retry_after, can_repeat: attempts.can_repeat() };
-            return plan.settle_setback(progress, setback);
+            return plan.settle_setback(progress, Setback { retry_after, can_repeat });
         }
         Verdict::Healthy => plan.settle_success(progress),
         // Our own refusal: the try never reached the dependency.

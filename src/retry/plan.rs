@@ -60,6 +60,7 @@ pub(super) struct Setback {
 }
 
 impl<B: Backoff> Plan<B> {
+    #[inline]
     pub(super) fn begin(&self) -> Progress<B::Delays> {
         Progress {
             attempt: 1,
@@ -72,6 +73,7 @@ impl<B: Backoff> Plan<B> {
     }
 
     /// The try succeeded.
+    #[inline]
     pub(super) fn settle_success(&self, progress: &mut Progress<B::Delays>) {
         match &self.budget {
             Some(budget) if progress.attempt == 1 => budget.deposit(),

@@ -81,6 +81,7 @@ impl<C, B: Backoff> RetryWithBackoff<C, B> {
     /// # Panics
     ///
     /// When polled outside a tokio runtime with time enabled, and it has to sleep.
+    #[inline]
     pub fn call<F, Fut, T, E>(&self, mut operation: F) -> RetryFuture<Repeat<F>, &Plan<B>, &C, B::Delays>
     where
         F: FnMut() -> Fut,

@@ -11,7 +11,7 @@ use pin_project_lite::pin_project;
 use super::expiry::Expiry;
 use crate::{
     carry::CarriesRejected,
-    clock::{self, Alarm, Instant},
+    clock::{self, Alarm},
 };
 
 pin_project! {
@@ -24,23 +24,19 @@ pin_project! {
         // `None` once it is over: the operation goes before the caller is told.
         #[pin]
         operation: Option<F>,
-        limit: Option<Limit>,
+        limit: Option<Duration>,
+        // Made by the first poll that has to wait.
         #[pin]
-        alarm: Option<Alarm>,
+        alarm: Alarm,
         expiry: X,
     }
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Limit {
-    span: Duration,
-    since: Instant,
-}
-
 impl<F, X> TimeoutFuture<F, X> {
-    pub(super) fn start(expiry: X, span: Option<Duration>, operation: impl FnOnce() -> F) -> Self {
-        let limit = span.map(|span| Limit { span, since: clock::now() });
-        Self { operation: Some(operation()), limit, alarm: None, expiry }
+    #[inline]
+    pub(super) fn start(expiry: X, limit: Option<Duration>, operation: impl FnOnce() -> F) -> Self {
+        let end = limit.and_then(|span| clock::after(clock::now(), span));
+        Self { operation: Some(operation()), limit, alarm: Alarm::at(end), expiry }
     }
 }
 
@@ -52,24 +48,22 @@ where
 {
     type Output = Result<T, E>;
 
+    #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let operation = this.operation.as_mut().as_pin_mut().expect("polled after it was done");
-        if let Poll::Ready(answer) = operation.poll(cx) {
-            // Nothing outlives the call, though its future may be kept.
-            this.operation.set(None);
-            this.alarm.set(None);
-            return Poll::Ready(answer);
-        }
-        let Some(limit) = *this.limit else { return Poll::Pending };
-        if this.alarm.is_none() {
-            this.alarm.set(Some(Alarm::at(clock::after(limit.since, limit.span))));
-        }
-        if let Some(alarm) = this.alarm.as_mut().as_pin_mut() {
-            ready!(alarm.poll(cx));
-        }
+        let answer = match operation.poll(cx) {
+            Poll::Ready(answer) => answer,
+            Poll::Pending => {
+                ready!(this.alarm.as_mut().poll(cx));
+                this.operation.set(None);
+                let limit = this.limit.unwrap_or_default();
+                Err(E::from_rejected((*this.expiry).borrow().tell(limit)))
+            }
+        };
+        // Nothing outlives the call, though its future may be kept.
         this.operation.set(None);
-        this.alarm.set(None);
-        Poll::Ready(Err(E::from_rejected((*this.expiry).borrow().tell(limit.span))))
+        this.alarm.disarm();
+        Poll::Ready(answer)
     }
 }
