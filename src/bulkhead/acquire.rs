@@ -7,7 +7,10 @@ use std::{
 
 use pin_project_lite::pin_project;
 
-use super::{permit::BulkheadPermit, slots::Slots};
+use super::{
+    permit::BulkheadPermit,
+    slots::{Refusal, Slots},
+};
 use crate::{
     clock::{self, Alarm},
     error::Rejected,
@@ -37,7 +40,7 @@ where
 {
     InLine(Ticket<A>),
     Slot(BulkheadPermit<A>),
-    Refused(Rejected),
+    Refused(A, Refusal),
     Done,
 }
 
@@ -91,8 +94,8 @@ where
         Self { place: Place::Slot(permit), alarm: Alarm::at(None) }
     }
 
-    pub(super) fn refused(rejected: Rejected) -> Self {
-        Self { place: Place::Refused(rejected), alarm: Alarm::at(None) }
+    pub(super) fn refused(slots: A, refusal: Refusal) -> Self {
+        Self { place: Place::Refused(slots, refusal), alarm: Alarm::at(None) }
     }
 }
 
@@ -116,10 +119,10 @@ where
             Place::InLine(ticket) => {
                 let slots = ticket.slots.clone();
                 drop(ticket);
-                Poll::Ready(Err(slots.refuse(slots.max_wait)))
+                Poll::Ready(Err(slots.rejected(slots.refuse(slots.max_wait))))
             }
             Place::Slot(permit) => Poll::Ready(Ok(permit)),
-            Place::Refused(rejected) => Poll::Ready(Err(rejected)),
+            Place::Refused(slots, refusal) => Poll::Ready(Err(slots.rejected(refusal))),
             Place::Done => panic!("polled after it was done"),
         }
     }

@@ -8,10 +8,14 @@ use std::{
 
 use pin_project_lite::pin_project;
 
-use super::{acquire::BulkheadAcquire, permit::BulkheadPermit, slots::Slots, state::Entry};
+use super::{
+    acquire::BulkheadAcquire,
+    permit::BulkheadPermit,
+    slots::{Refusal, Slots},
+    state::Entry,
+};
 use crate::{
     carry::CarriesRejected,
-    error::Rejected,
     operation::{Operation, TryFuture},
 };
 
@@ -39,7 +43,7 @@ pin_project! {
         Waiting { operation: Option<O>, #[pin] acquire: BulkheadAcquire<A> },
         // In this order: the operation is gone before its slot is free.
         Running { #[pin] operation: F, permit: BulkheadPermit<A> },
-        Refused { rejected: Option<Rejected> },
+        Refused { slots: A, refusal: Refusal },
         Done,
     }
 }
@@ -49,19 +53,28 @@ where
     O: Operation,
     A: Deref<Target = Slots>,
 {
-    #[inline]
+    #[inline(always)]
     pub(super) fn start(slots: A, operation: O) -> Self {
-        let call = match slots.enter() {
+        match slots.enter() {
             Entry::Slot => {
                 let permit = BulkheadPermit::new(slots);
-                Call::Running { operation: operation.start(), permit }
+                Self { call: Call::Running { operation: operation.start(), permit } }
             }
-            Entry::Queued(ticket) => {
-                Call::Waiting { operation: Some(operation), acquire: BulkheadAcquire::in_line(slots, ticket) }
-            }
-            Entry::Full => Call::Refused { rejected: Some(slots.refuse(None)) },
-        };
-        Self { call }
+            Entry::Queued(ticket) => Self::wait(slots, operation, ticket),
+            Entry::Full => Self::refuse(slots),
+        }
+    }
+
+    #[inline(never)]
+    fn wait(slots: A, operation: O, ticket: u64) -> Self {
+        let acquire = BulkheadAcquire::in_line(slots, ticket);
+        Self { call: Call::Waiting { operation: Some(operation), acquire } }
+    }
+
+    #[inline(never)]
+    fn refuse(slots: A) -> Self {
+        let refusal = slots.refuse(None);
+        Self { call: Call::Refused { slots, refusal } }
     }
 }
 
@@ -100,18 +113,18 @@ where
             CallProj::Waiting { operation, acquire } => match ready!(acquire.poll(cx)) {
                 Ok(permit) => {
                     let operation = operation.take().expect("started once").start();
-                    self.set(Call::Running { operation, permit });
+                    self.set(Self::Running { operation, permit });
                     let CallProj::Running { operation, .. } = self.as_mut().project() else { unreachable!() };
                     let result = ready!(operation.poll(cx));
-                    self.set(Call::Done);
+                    self.set(Self::Done);
                     return Poll::Ready(result);
                 }
                 Err(rejected) => rejected,
             },
-            CallProj::Refused { rejected } => rejected.take().expect("refused once"),
+            CallProj::Refused { slots, refusal } => slots.rejected(*refusal),
             CallProj::Running { .. } | CallProj::Done => panic!("polled after it was done"),
         };
-        self.set(Call::Done);
+        self.set(Self::Done);
         Poll::Ready(Err(E::from_rejected(rejected)))
     }
 }

@@ -106,3 +106,39 @@ fn a_lower_limit_holds_for_slots_that_return() {
         assert!(is_idle(&bulkhead));
     });
 }
+
+#[test]
+fn once_the_limit_is_zero_and_seen_so_no_one_enters() {
+    model(|| {
+        let bulkhead = Bulkhead::new("loom", 1);
+        let other = bulkhead.clone();
+        let there = thread::spawn(move || {
+            let permit = other.try_acquire();
+            drop(permit);
+        });
+        bulkhead.set_max_concurrent(0);
+        let before = bulkhead.snapshot().in_flight;
+        assert!(bulkhead.try_acquire().is_err());
+        there.join().expect("no panic");
+        assert!(before <= 1 && is_idle(&bulkhead));
+        bulkhead.set_max_concurrent(1);
+        assert!(bulkhead.try_acquire().is_ok(), "no slot was lost on the way");
+    });
+}
+
+#[test]
+fn a_newcomer_a_slot_that_returns_and_one_who_waits_lose_no_slot() {
+    bounded(|| {
+        let bulkhead = queueing(1, 1);
+        let permit = bulkhead.try_acquire().expect("free");
+        let there = thread::spawn(move || drop(permit));
+        let other = bulkhead.clone();
+        let newcomer = thread::spawn(move || drop(other.try_acquire()));
+        let permit = block_on(bulkhead.acquire()).expect("it waits without end");
+        there.join().expect("no panic");
+        newcomer.join().expect("no panic");
+        drop(permit);
+        assert!(is_idle(&bulkhead));
+        assert!(bulkhead.try_acquire().is_ok());
+    });
+}

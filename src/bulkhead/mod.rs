@@ -60,6 +60,7 @@
 mod acquire;
 mod config;
 mod event;
+mod free;
 mod future;
 mod permit;
 mod policy;

@@ -29,6 +29,7 @@ impl<A> Drop for BulkheadPermit<A>
 where
     A: Deref<Target = Slots>,
 {
+    #[inline]
     fn drop(&mut self) {
         self.slots.release();
     }

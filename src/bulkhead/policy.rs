@@ -81,7 +81,7 @@ impl Bulkhead {
         if self.slots.try_enter() {
             return Ok(BulkheadPermit::new(self.slots.clone()));
         }
-        Err(self.slots.refuse(None))
+        Err(self.slots.rejected(self.slots.refuse(None)))
     }
 
     /// A slot, waiting in line for it if there is a queue. The slot or the place is taken at once.
@@ -98,7 +98,10 @@ impl Bulkhead {
         match slots.enter() {
             Entry::Slot => BulkheadAcquire::slot(BulkheadPermit::new(slots)),
             Entry::Queued(ticket) => BulkheadAcquire::in_line(slots, ticket),
-            Entry::Full => BulkheadAcquire::refused(slots.refuse(None)),
+            Entry::Full => {
+                let refusal = slots.refuse(None);
+                BulkheadAcquire::refused(slots, refusal)
+            }
         }
     }
 

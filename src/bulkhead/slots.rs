@@ -2,22 +2,34 @@ use std::{task::Waker, time::Duration};
 
 use super::{
     BulkheadEvent,
+    free::{Free, Taken},
     state::{Core, Entry},
 };
 use crate::{
     error::{BulkheadFull, Name, Rejected},
     event::{Listener, unharmed},
-    sync::{AtomicU64, Lock, Ordering},
+    sync::{Apart, AtomicU64, Lock, Ordering},
 };
 
 /// The slots and the queue that a bulkhead's clones and layers share.
 #[derive(Debug)]
 pub struct Slots {
-    core: Lock<Core<Option<Waker>>>,
-    refused: AtomicU64,
+    free: Apart<Free>,
+    core: Apart<Lock<Core<Option<Waker>>>>,
+    refused: Apart<AtomicU64>,
+    /// What the core goes by, for who only wants to say it.
+    limit: AtomicU64,
+    has_places: bool,
     pub(super) max_wait: Option<Duration>,
     name: Name,
     listener: Listener<BulkheadEvent>,
+}
+
+/// A call refused.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Refusal {
+    limit: usize,
+    waited: Option<Duration>,
 }
 
 /// A bulkhead at one moment.
@@ -42,51 +54,95 @@ impl Slots {
         max_wait: Option<Duration>,
         listener: Listener<BulkheadEvent>,
     ) -> Self {
-        Self { core: Lock::new(Core::new(limit, places)), refused: AtomicU64::new(0), max_wait, name, listener }
+        let core = Core::new(limit, places);
+        Self {
+            free: Apart(Free::new(core.free())),
+            core: Apart(Lock::new(core)),
+            refused: Apart(AtomicU64::new(0)),
+            limit: AtomicU64::new(limit as u64),
+            has_places: places > 0,
+            max_wait,
+            name,
+            listener,
+        }
     }
 
     pub(super) fn name(&self) -> &Name {
         &self.name
     }
 
-    pub(super) fn try_enter(&self) -> bool {
-        self.core.lock().try_enter()
+    /// Lets the core act, while no one takes or gives back a slot without it.
+    fn with_core<R>(&self, act: impl FnOnce(&mut Core<Option<Waker>>) -> R) -> R {
+        let mut core = self.core.lock();
+        core.set_free(self.free.hold());
+        let answer = act(&mut core);
+        self.free.show(core.free(), core.waiting() > 0);
+        answer
     }
 
+    pub(super) fn try_enter(&self) -> bool {
+        match self.free.take() {
+            Taken::Slot => true,
+            Taken::Full => false,
+            Taken::Held => self.with_core(Core::try_enter),
+        }
+    }
+
+    #[inline]
     pub(super) fn enter(&self) -> Entry {
-        self.core.lock().enter(None)
+        match self.free.take() {
+            Taken::Slot => Entry::Slot,
+            Taken::Full if !self.has_places => Entry::Full,
+            Taken::Full | Taken::Held => self.queue_up(),
+        }
+    }
+
+    #[inline(never)]
+    fn queue_up(&self) -> Entry {
+        self.with_core(|core| core.enter(None))
     }
 
     /// Whether the slot that this ticket waits for is granted. If not, `waker` is woken when it is.
     pub(super) fn is_granted(&self, ticket: u64, waker: &Waker) -> bool {
         // Cloned before the lock and dropped behind it: a waker is somebody's code.
         let waker = waker.clone();
-        let replaced = self.core.lock().replace(ticket, Some(waker));
+        let replaced = self.with_core(|core| core.replace(ticket, Some(waker)));
         replaced.is_err()
     }
 
     /// Out of the line; or, if the slot was granted meanwhile, gives it to the next.
     pub(super) fn leave(&self, ticket: u64) {
-        let left = self.core.lock().leave(ticket);
+        let left = self.with_core(|core| core.leave(ticket));
         if left.is_none() {
             self.release();
         }
     }
 
+    #[inline]
     pub(super) fn release(&self) {
-        let next = {
-            let mut core = self.core.lock();
+        if !self.free.give_back() {
+            self.hand_over();
+        }
+    }
+
+    /// Gives a slot back through the core, which knows who is next.
+    #[inline(never)]
+    fn hand_over(&self) {
+        let next = self.with_core(|core| {
             core.release();
             core.grant()
-        };
+        });
         wake(next);
     }
 
     pub(super) fn set_limit(&self, limit: usize) {
-        self.core.lock().set_limit(limit);
+        self.with_core(|core| {
+            core.set_limit(limit);
+            self.limit.store(limit as u64, Ordering::Relaxed);
+        });
         loop {
             // Its own statement, so that the lock is free before anyone is woken.
-            let next = self.core.lock().grant();
+            let next = self.with_core(Core::grant);
             if next.is_none() {
                 return;
             }
@@ -94,11 +150,15 @@ impl Slots {
         }
     }
 
-    /// Counts a refusal, reports it, and says it.
-    pub(super) fn refuse(&self, waited: Option<Duration>) -> Rejected {
+    /// Counts a refusal, and reports it.
+    pub(super) fn refuse(&self, waited: Option<Duration>) -> Refusal {
         self.refused.fetch_add(1, Ordering::Relaxed);
-        let limit = self.core.lock().limit();
+        let limit = self.limit.load(Ordering::Relaxed) as usize;
         self.listener.emit(|| BulkheadEvent::Refused { name: self.name.clone(), limit, waited });
+        Refusal { limit, waited }
+    }
+
+    pub(super) fn rejected(&self, Refusal { limit, waited }: Refusal) -> Rejected {
         Rejected::BulkheadFull(BulkheadFull::new(self.name.clone(), limit, waited))
     }
 
@@ -106,7 +166,7 @@ impl Slots {
         let core = self.core.lock();
         Snapshot {
             max_concurrent: core.limit(),
-            in_flight: core.in_flight(),
+            in_flight: core.in_flight(self.free.count()),
             waiting: core.waiting(),
             refused: self.refused.load(Ordering::Relaxed),
         }

@@ -13,7 +13,8 @@ pub(super) enum Entry {
 #[derive(Debug)]
 pub(super) struct Core<W> {
     limit: usize,
-    in_flight: usize,
+    /// Below zero while more calls run than a lowered limit allows.
+    free: i64,
     places: usize,
     /// In the order of their tickets. It is empty whenever a slot is free.
     queue: VecDeque<(u64, W)>,
@@ -22,7 +23,7 @@ pub(super) struct Core<W> {
 
 impl<W> Core<W> {
     pub(super) fn new(limit: usize, places: usize) -> Self {
-        Self { limit, in_flight: 0, places, queue: VecDeque::new(), next_ticket: 0 }
+        Self { limit, free: slots(limit), places, queue: VecDeque::new(), next_ticket: 0 }
     }
 
     pub(super) fn limit(&self) -> usize {
@@ -30,11 +31,22 @@ impl<W> Core<W> {
     }
 
     pub(super) fn set_limit(&mut self, limit: usize) {
+        self.free += slots(limit) - slots(self.limit);
         self.limit = limit;
     }
 
-    pub(super) fn in_flight(&self) -> usize {
-        self.in_flight
+    pub(super) fn free(&self) -> i64 {
+        self.free
+    }
+
+    /// So many are free by now: slots are taken and given back without the core too.
+    pub(super) fn set_free(&mut self, free: i64) {
+        self.free = free;
+    }
+
+    /// How many calls run, if so many slots are free.
+    pub(super) fn in_flight(&self, free: i64) -> usize {
+        usize::try_from(slots(self.limit) - free).unwrap_or_default()
     }
 
     pub(super) fn waiting(&self) -> usize {
@@ -43,9 +55,9 @@ impl<W> Core<W> {
 
     /// A slot, if one is free.
     pub(super) fn try_enter(&mut self) -> bool {
-        let free = self.in_flight < self.limit && self.queue.is_empty();
-        self.in_flight += usize::from(free);
-        free
+        let enters = self.free > 0 && self.queue.is_empty();
+        self.free -= i64::from(enters);
+        enters
     }
 
     /// A slot, or a place in line.
@@ -79,22 +91,28 @@ impl<W> Core<W> {
 
     /// A call is over.
     pub(super) fn release(&mut self) {
-        self.in_flight -= 1;
+        self.free += 1;
     }
 
     /// Who is next, if there is a slot: it is theirs from here on, whether they have noticed or not.
     pub(super) fn grant(&mut self) -> Option<W> {
-        if self.in_flight >= self.limit {
+        if self.free <= 0 {
             return None;
         }
         let (_, waiter) = self.queue.pop_front()?;
-        self.in_flight += 1;
+        self.free -= 1;
         Some(waiter)
     }
 
     fn find(&self, ticket: u64) -> Option<usize> {
         self.queue.binary_search_by_key(&ticket, |(ticket, _)| *ticket).ok()
     }
+}
+
+/// A limit as a count. No machine has room for more calls than this: it leaves two bits of a word free.
+fn slots(limit: usize) -> i64 {
+    const MOST: i64 = i64::MAX >> 2;
+    i64::try_from(limit).map_or(MOST, |limit| limit.min(MOST))
 }
 
 #[cfg(test)]
