@@ -4,6 +4,7 @@ use std::{
     fmt,
     future::Future,
     hint::black_box,
+    marker::PhantomData,
     pin::{Pin, pin},
     task::{Context, Poll, Waker},
     time::Duration,
@@ -11,12 +12,45 @@ use std::{
 
 use tower::{Service, ServiceBuilder};
 use withstand::{
-    Bulkhead, CircuitBreaker, CircuitBreakerBuilder, Error, Fallback, RetryWithBackoff, Timeout,
-    circuit_breaker::Window,
+    Bulkhead, CarriesRejected, CircuitBreaker, CircuitBreakerBuilder, Error, Fallback, Rejected, RetryWithBackoff,
+    Timeout, circuit_breaker::Window,
 };
 
-pub type Failure = Error<&'static str>;
-pub type Answer = Result<u64, Failure>;
+/// A word, as errors mostly are: something boxed. A wide one costs its own moves, whoever moves it.
+#[derive(Debug)]
+pub struct Failure(Option<Box<Rejected>>);
+
+impl CarriesRejected for Failure {
+    fn from_rejected(rejected: Rejected) -> Self {
+        Self(Some(Box::new(rejected)))
+    }
+
+    fn as_rejected(&self) -> Option<&Rejected> {
+        self.0.as_deref()
+    }
+}
+
+/// An operation's own failure.
+pub trait Fails: CarriesRejected + 'static {
+    fn bad() -> Self;
+}
+
+impl Fails for Failure {
+    fn bad() -> Self {
+        Self(None)
+    }
+}
+
+/// For those that are refused: this carries a refusal without a box.
+pub type Wide = Error<&'static str>;
+
+impl Fails for Wide {
+    fn bad() -> Self {
+        Self::Inner("bad")
+    }
+}
+
+pub type Answer<E = Failure> = Result<u64, E>;
 
 /// Makes so many calls.
 pub type Run = Box<dyn FnMut(u64)>;
@@ -50,8 +84,8 @@ cases! {
     "breaker, failures in the time window, tower": breaker_tower(rate_over(time_window()), seldom_fail),
     "breaker, failing, plain": breaker_plain(failing(), fail),
     "breaker, failing, tower": breaker_tower(failing(), fail),
-    "breaker, open, plain": breaker_plain(open(), fail),
-    "breaker, open, tower": breaker_tower(open(), fail),
+    "breaker, open, plain": breaker_plain(open(), refused),
+    "breaker, open, tower": breaker_tower(open(), refused),
     "retry, first try, plain": plain(RetryWithBackoff::new("users"), |retry, value| once(retry.call(|| succeed(value))), true),
     "retry, first try, tower": tower(layered(RetryWithBackoff::new("users").layer(), succeed), true),
     "retry, two failures without delay, plain": plain(at_once(), |retry, value| {
@@ -62,8 +96,8 @@ cases! {
     "timeout, tower": tower(layered(minute().layer(), succeed), true),
     "bulkhead, free, plain": plain(Bulkhead::new("users", 16), |bulkhead, value| once(bulkhead.call(|| succeed(value))), true),
     "bulkhead, free, tower": tower(layered(Bulkhead::new("users", 16).layer(), succeed), true),
-    "bulkhead, full, plain": plain(Bulkhead::new("users", 0), |bulkhead, value| once(bulkhead.call(|| succeed(value))), false),
-    "bulkhead, full, tower": tower(layered(Bulkhead::new("users", 0).layer(), succeed), false),
+    "bulkhead, full, plain": plain(Bulkhead::new("users", 0), |bulkhead, value| once(bulkhead.call(|| refused(value))), false),
+    "bulkhead, full, tower": tower(layered(Bulkhead::new("users", 0).layer(), refused), false),
     "fallback, success, plain": plain(Fallback::value(7), |fallback, value| once(fallback.call(|| succeed(value))), true),
     "fallback, success, tower": tower(layered(Fallback::value(7).layer(), succeed), true),
     "fallback, steps in, plain": plain(Fallback::value(7), |fallback, value| once(fallback.call(|| fail(value))), true),
@@ -72,42 +106,52 @@ cases! {
 }
 
 /// An operation that is ready at once, and has nothing to drop.
-pub struct Now {
+pub struct Now<E = Failure> {
     value: u64,
     fails: bool,
+    error: PhantomData<fn() -> E>,
 }
 
-impl Future for Now {
-    type Output = Answer;
+impl<E: Fails> Future for Now<E> {
+    type Output = Answer<E>;
 
     #[inline]
-    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Answer> {
-        Poll::Ready(if self.fails { Err(Error::Inner("bad")) } else { Ok(black_box(self.value)) })
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Answer<E>> {
+        Poll::Ready(if self.fails { Err(E::bad()) } else { Ok(black_box(self.value)) })
     }
 }
 
+fn now<E>(value: u64, fails: bool) -> Now<E> {
+    Now { value, fails, error: PhantomData }
+}
+
 pub fn succeed(value: u64) -> Now {
-    Now { value, fails: false }
+    now(value, false)
 }
 
 pub fn fail(value: u64) -> Now {
-    Now { value, fails: true }
+    now(value, true)
 }
 
 /// Fails once in fifty calls.
 pub fn seldom_fail(value: u64) -> Now {
-    Now { value, fails: value.is_multiple_of(50) }
+    now(value, value.is_multiple_of(50))
+}
+
+/// It will not be started.
+fn refused(value: u64) -> Now<Wide> {
+    now(value, false)
 }
 
 /// Fails twice.
 fn third(tries: &mut u32, value: u64) -> Now {
     *tries += 1;
-    Now { value, fails: *tries < 3 }
+    now(value, *tries < 3)
 }
 
 /// The answer of a call that is ready at once. As inlined as an `await` is.
 #[inline(always)]
-pub fn once(call: impl Future<Output = Answer>) -> Answer {
+pub fn once<E>(call: impl Future<Output = Answer<E>>) -> Answer<E> {
     match pin!(call).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(answer) => answer,
         Poll::Pending => panic!("it is not ready at once"),
@@ -115,7 +159,7 @@ pub fn once(call: impl Future<Output = Answer>) -> Answer {
 }
 
 /// Calls through `policy`, and checks how they end before it measures.
-fn plain<P: 'static>(policy: P, call: impl Fn(&P, u64) -> Answer + 'static, succeeds: bool) -> Run {
+fn plain<P: 'static, E: 'static>(policy: P, call: impl Fn(&P, u64) -> Answer<E> + 'static, succeeds: bool) -> Run {
     assert_eq!(call(&policy, 1).is_ok(), succeeds);
     Box::new(move |calls| {
         for number in 0..calls {
@@ -127,7 +171,7 @@ fn plain<P: 'static>(policy: P, call: impl Fn(&P, u64) -> Answer + 'static, succ
 /// Calls this service, and checks how they end before it measures.
 fn tower<S>(mut service: S, succeeds: bool) -> Run
 where
-    S: Service<u64, Response = u64, Error = Failure> + 'static,
+    S: Service<u64, Response = u64> + 'static,
 {
     let mut call = move |number| {
         let ready = service.poll_ready(&mut Context::from_waker(Waker::noop()));
@@ -143,34 +187,39 @@ where
 }
 
 /// The service at the bottom.
-#[derive(Clone, Copy)]
-pub struct Backend(pub fn(u64) -> Now);
+pub struct Backend<E = Failure>(pub fn(u64) -> Now<E>);
 
-impl Service<u64> for Backend {
+impl<E> Clone for Backend<E> {
+    fn clone(&self) -> Self {
+        Self(self.0)
+    }
+}
+
+impl<E: Fails> Service<u64> for Backend<E> {
     type Response = u64;
-    type Error = Failure;
-    type Future = Now;
+    type Error = E;
+    type Future = Now<E>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), E>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, value: u64) -> Now {
+    fn call(&mut self, value: u64) -> Now<E> {
         (self.0)(value)
     }
 }
 
-fn layered<L: tower::Layer<Backend>>(layer: L, answer: fn(u64) -> Now) -> L::Service {
+fn layered<E, L: tower::Layer<Backend<E>>>(layer: L, answer: fn(u64) -> Now<E>) -> L::Service {
     layer.layer(Backend(answer))
 }
 
-fn breaker_plain(breaker: CircuitBreaker, answer: fn(u64) -> Now) -> Run {
+fn breaker_plain<E: Fails>(breaker: CircuitBreaker, answer: fn(u64) -> Now<E>) -> Run {
     let succeeds = breaker.try_acquire().is_ok() && once(answer(1)).is_ok();
     // A pair, so that the operation is as unknown to the compiler here as by the other door.
     plain((breaker, answer), |(breaker, answer), value| once(breaker.call(|| answer(value))), succeeds)
 }
 
-fn breaker_tower(breaker: CircuitBreaker, answer: fn(u64) -> Now) -> Run {
+fn breaker_tower<E: Fails>(breaker: CircuitBreaker, answer: fn(u64) -> Now<E>) -> Run {
     let succeeds = breaker.try_acquire().is_ok() && once(answer(1)).is_ok();
     tower(layered(breaker.layer(), answer), succeeds)
 }

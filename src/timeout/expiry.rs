@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::TimeoutEvent;
 use crate::{
@@ -6,18 +6,30 @@ use crate::{
     event::Listener,
 };
 
-/// What is said, and to whom, when a limit has passed.
+/// What is said, and to whom, when a limit has passed. Without a name and a listener a clone of it costs nothing.
 #[derive(Clone, Debug)]
-pub struct Expiry {
+pub struct Expiry(Option<Arc<Voice>>);
+
+#[derive(Clone, Debug)]
+pub(super) struct Voice {
     pub(super) name: Option<Name>,
     pub(super) listener: Listener<TimeoutEvent>,
 }
 
 impl Expiry {
-    pub(super) const SILENT: Self = Self { name: None, listener: Listener::NONE };
+    pub(super) const SILENT: Self = Self(None);
+
+    pub(super) fn change(&mut self, change: impl FnOnce(&mut Voice)) {
+        let silent = || Voice { name: None, listener: Listener::NONE };
+        let mut voice = self.0.take().map_or_else(silent, Arc::unwrap_or_clone);
+        change(&mut voice);
+        self.0 = Some(Arc::new(voice));
+    }
 
     pub(super) fn tell(&self, limit: Duration) -> Rejected {
-        self.listener.emit(|| TimeoutEvent::TimedOut { name: self.name.clone(), limit });
-        Rejected::TimedOut(Elapsed::new(self.name.clone(), limit))
+        let silent = Voice { name: None, listener: Listener::NONE };
+        let Voice { name, listener } = self.0.as_deref().unwrap_or(&silent);
+        listener.emit(|| TimeoutEvent::TimedOut { name: name.clone(), limit });
+        Rejected::TimedOut(Elapsed::new(name.clone(), limit))
     }
 }

@@ -20,12 +20,12 @@ pin_project! {
     /// `X` is how it holds what the timeout says when it is over: borrowed (plain) or owned (tower).
     #[derive(Debug)]
     #[must_use = "futures do nothing unless polled"]
+    #[project = Projection]
     pub struct TimeoutFuture<F, X> {
         // `None` once it is over: the operation goes before the caller is told.
         #[pin]
         operation: Option<F>,
         limit: Option<Duration>,
-        // Made by the first poll that has to wait.
         #[pin]
         alarm: Alarm,
         expiry: X,
@@ -52,18 +52,24 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let operation = this.operation.as_mut().as_pin_mut().expect("polled after it was done");
-        let answer = match operation.poll(cx) {
-            Poll::Ready(answer) => answer,
-            Poll::Pending => {
-                ready!(this.alarm.as_mut().poll(cx));
-                this.operation.set(None);
-                let limit = this.limit.unwrap_or_default();
-                Err(E::from_rejected((*this.expiry).borrow().tell(limit)))
-            }
-        };
+        let Poll::Ready(answer) = operation.poll(cx) else { return wait(this, cx) };
         // Nothing outlives the call, though its future may be kept.
         this.operation.set(None);
         this.alarm.disarm();
         Poll::Ready(answer)
     }
+}
+
+/// The operation is pending: until its limit has passed?
+#[inline(never)]
+fn wait<F, X, T, E>(mut this: Projection<'_, F, X>, cx: &mut Context<'_>) -> Poll<Result<T, E>>
+where
+    E: CarriesRejected,
+    X: Borrow<Expiry>,
+{
+    ready!(this.alarm.as_mut().poll(cx));
+    this.operation.set(None);
+    this.alarm.disarm();
+    let limit = this.limit.unwrap_or_default();
+    Poll::Ready(Err(E::from_rejected((*this.expiry).borrow().tell(limit))))
 }

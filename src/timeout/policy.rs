@@ -25,14 +25,14 @@ impl Timeout {
     /// Gives it a name, for errors and events.
     #[must_use]
     pub fn named(mut self, name: impl Into<Name>) -> Self {
-        self.expiry.name = Some(name.into());
+        self.expiry.change(|voice| voice.name = Some(name.into()));
         self
     }
 
     /// Tells `hear` of every call that takes too long.
     #[must_use]
     pub fn listener_fn(mut self, hear: impl Fn(&TimeoutEvent) + Send + Sync + 'static) -> Self {
-        self.expiry.listener = Listener::new(hear);
+        self.expiry.change(|voice| voice.listener = Listener::new(hear));
         self
     }
 
