@@ -89,6 +89,8 @@ mod operation;
 mod random;
 pub mod retry;
 mod retry_after;
+#[cfg(feature = "tower")]
+mod share;
 mod sync;
 pub mod timeout;
 mod window;

@@ -69,7 +69,8 @@ pub(crate) const SLICES: usize = 10;
 /// moment its first possible outcome has the window's age.
 #[derive(Debug)]
 pub(crate) struct TimeWindow {
-    slices: [Tally; SLICES],
+    // Apart from the rest, which every call needs: so that stays small.
+    slices: Box<[Tally; SLICES]>,
     slice: u64,
     origin: u64,
     /// The number of the slice that outcomes go into now.

@@ -220,7 +220,7 @@ fn defaults_of_the_others_are_those_of_their_tables() {
     assert_defaults(
         include_str!("../src/timeout/mod.rs"),
         &format!("{:?}", Timeout::new(Duration::from_secs(2))),
-        &[("limit", "none: you name it", "limit: 2s"), ("name", "none", "name: None")],
+        &[("limit", "none: you name it", "limit: 2s"), ("name", "none", "expiry: Expiry(None)")],
     );
     assert_defaults(
         include_str!("../src/bulkhead/mod.rs"),

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     carry::CarriesRejected,
     classify::{ByError, Classify},
-    sync::Arc,
+    share::{Lender, Share},
 };
 
 /// A service behind a circuit breaker.
@@ -17,7 +17,8 @@ use crate::{
 #[derive(Debug)]
 pub struct CircuitBreakerService<S, C = ByError> {
     inner: S,
-    breaker: CircuitBreaker<C>,
+    circuit: Lender<Circuit>,
+    classifier: C,
     /// A refusal decided in `poll_ready`, when the inner service was not asked. It holds until `call`, for half-open may
     /// begin in between.
     refusal: Option<Refusal>,
@@ -25,7 +26,7 @@ pub struct CircuitBreakerService<S, C = ByError> {
 
 impl<S, C> CircuitBreakerService<S, C> {
     pub(super) fn new(inner: S, breaker: CircuitBreaker<C>) -> Self {
-        Self { inner, breaker, refusal: None }
+        Self { inner, circuit: Lender::new(breaker.circuit), classifier: breaker.classifier, refusal: None }
     }
 
     /// Counts a service that cannot even be readied as one call.
@@ -33,10 +34,10 @@ impl<S, C> CircuitBreakerService<S, C> {
     where
         C: Classify<T, E>,
     {
-        let circuit = &*self.breaker.circuit;
+        let circuit = &*self.circuit;
         if let Ok(ticket) = circuit.admit() {
             let permit = CircuitBreakerPermit::new(circuit, ticket);
-            permit.record(self.breaker.classifier.classify(unready));
+            permit.record(self.classifier.classify(unready));
         }
     }
 }
@@ -49,10 +50,10 @@ where
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = CircuitBreakerFuture<S::Future, Arc<Circuit>, C>;
+    type Future = CircuitBreakerFuture<S::Future, Share<Circuit>, C>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.refusal = self.breaker.circuit.refusal();
+        self.refusal = self.circuit.refusal();
         if self.refusal.is_some() {
             return Poll::Ready(Ok(()));
         }
@@ -67,7 +68,7 @@ where
     }
 
     fn call(&mut self, request: R) -> Self::Future {
-        let (circuit, classifier) = (self.breaker.circuit.clone(), self.breaker.classifier.clone());
+        let (circuit, classifier) = (self.circuit.lend(), self.classifier.clone());
         match self.refusal.take() {
             Some(refusal) => CircuitBreakerFuture::refuse(circuit, classifier, refusal),
             None => CircuitBreakerFuture::start(circuit, classifier, || self.inner.call(request)),
@@ -77,6 +78,7 @@ where
 
 impl<S: Clone, C: Clone> Clone for CircuitBreakerService<S, C> {
     fn clone(&self) -> Self {
-        Self::new(self.inner.clone(), self.breaker.clone())
+        let (inner, circuit) = (self.inner.clone(), self.circuit.clone());
+        Self { inner, circuit, classifier: self.classifier.clone(), refusal: None }
     }
 }

@@ -94,7 +94,8 @@ enum Phase {
 
 #[derive(Debug)]
 pub(super) struct Core {
-    rules: Rules,
+    // Apart from the rest, which every call changes.
+    rules: Box<Rules>,
     phase: Phase,
     era: u64,
     next_probe: u64,
@@ -134,7 +135,7 @@ impl Phase {
 impl Core {
     pub(super) fn new(rules: Rules, random: Random) -> Self {
         let phase = Phase::closed(&rules, 0);
-        Self { rules, phase, era: 0, next_probe: 0, stale: 0, random }
+        Self { rules: rules.into(), phase, era: 0, next_probe: 0, stale: 0, random }
     }
 
     /// What the gate shows of it.

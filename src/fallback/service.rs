@@ -10,19 +10,22 @@ use super::{
     stand_in::StandIn,
     take::{Take, TakeNothing},
 };
-use crate::sync::Arc;
+use crate::{
+    share::{Lender, Share},
+    sync::Arc,
+};
 
 /// A service in whose place something else answers when it fails.
 #[derive(Debug)]
 pub struct FallbackService<I, S, W = EveryError, L = NoListener, X = TakeNothing> {
     inner: I,
-    plan: Arc<Plan<S, W, L>>,
+    plan: Lender<Plan<S, W, L>>,
     take: X,
 }
 
 impl<I, S, W, L, X> FallbackService<I, S, W, L, X> {
     pub(super) fn new(inner: I, plan: Arc<Plan<S, W, L>>, take: X) -> Self {
-        Self { inner, plan, take }
+        Self { inner, plan: Lender::new(plan), take }
     }
 }
 
@@ -36,7 +39,7 @@ where
 {
     type Response = I::Response;
     type Error = I::Error;
-    type Future = FallbackFuture<I::Future, Arc<Plan<S, W, L>>, S::Future, X::Taken>;
+    type Future = FallbackFuture<I::Future, Share<Plan<S, W, L>>, S::Future, X::Taken>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx)
@@ -44,12 +47,12 @@ where
 
     fn call(&mut self, request: R) -> Self::Future {
         let taken = self.take.take(&request);
-        FallbackFuture::start(self.plan.clone(), taken, || self.inner.call(request))
+        FallbackFuture::start(self.plan.lend(), taken, || self.inner.call(request))
     }
 }
 
 impl<I: Clone, S, W, L, X: Clone> Clone for FallbackService<I, S, W, L, X> {
     fn clone(&self) -> Self {
-        Self::new(self.inner.clone(), self.plan.clone(), self.take.clone())
+        Self { inner: self.inner.clone(), plan: self.plan.clone(), take: self.take.clone() }
     }
 }

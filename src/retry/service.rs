@@ -14,20 +14,21 @@ use super::{
 use crate::{
     classify::{ByError, Classify},
     clone_request::{ByClone, CloneRequest},
-    sync::Arc,
+    share::{Lender, Share},
 };
 
 /// A service whose requests are sent again when that may help.
 #[derive(Debug)]
 pub struct RetryService<S, C = ByError, B = Exponential, K = ByClone> {
     inner: S,
-    retry: RetryWithBackoff<C, B>,
+    plan: Lender<Plan<B>>,
+    classifier: C,
     cloner: K,
 }
 
 impl<S, C, B, K> RetryService<S, C, B, K> {
     pub(super) fn new(inner: S, retry: RetryWithBackoff<C, B>, cloner: K) -> Self {
-        Self { inner, retry, cloner }
+        Self { inner, plan: Lender::new(retry.plan), classifier: retry.classifier, cloner }
     }
 }
 
@@ -40,26 +41,27 @@ where
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = RetryFuture<Resend<S, R, K>, Arc<Plan<B>>, C, B::Delays>;
+    type Future = RetryFuture<Resend<S, R, K>, Share<Plan<B>>, C, B::Delays>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, request: R) -> Self::Future {
-        let plan = self.retry.plan.clone();
+        let plan = self.plan.lend();
         let progress = plan.begin();
         // The clone for further tries starts unready; the instance that returned ready makes the first.
         let service = self.inner.clone();
         let mut attempts = Resend { service, request: Some(request), cloner: self.cloner.clone() };
         let first = self.inner.call(attempts.next_request(plan.is_last(1)));
-        RetryFuture::new(plan, self.retry.classifier.clone(), progress, first, attempts)
+        RetryFuture::new(plan, self.classifier.clone(), progress, first, attempts)
     }
 }
 
 impl<S: Clone, C: Clone, B, K: Clone> Clone for RetryService<S, C, B, K> {
     fn clone(&self) -> Self {
-        Self::new(self.inner.clone(), self.retry.clone(), self.cloner.clone())
+        let (inner, plan) = (self.inner.clone(), self.plan.clone());
+        Self { inner, plan, classifier: self.classifier.clone(), cloner: self.cloner.clone() }
     }
 }
 

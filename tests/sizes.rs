@@ -1,0 +1,69 @@
+//! How many bytes each policy adds to the operation's future: what a program pays for every call in flight.
+#![cfg(feature = "tower")]
+
+use std::{
+    future::{Ready, ready},
+    mem::size_of_val,
+    time::Duration,
+};
+
+use tower::{BoxError, Layer, Service, ServiceBuilder, service_fn};
+use withstand::{Bulkhead, CircuitBreaker, Fallback, RetryWithBackoff, Timeout};
+
+type Operation = Ready<Result<u64, BoxError>>;
+
+fn operation() -> Operation {
+    ready(Ok(1))
+}
+
+fn added<F>(call: &F) -> usize {
+    size_of_val(call) - size_of::<Operation>()
+}
+
+/// By the tower door, where the request goes into the future of what may be started later.
+fn added_by<L>(layer: &L) -> usize
+where
+    L: Layer<tower::util::ServiceFn<fn(u64) -> Operation>>,
+    L::Service: Service<u64>,
+{
+    let start: fn(u64) -> Operation = |_| operation();
+    added(&layer.layer(service_fn(start)).call(1))
+}
+
+fn assert_at_most(most: usize, what: &str, added: [usize; 2]) {
+    println!("{what}: {added:?} bytes");
+    assert!(added.iter().all(|bytes| *bytes <= most), "{what}: {added:?} bytes, more than {most}");
+}
+
+#[test]
+fn each_policy_adds_at_most_so_many_bytes() {
+    let breaker = CircuitBreaker::new("users");
+    let timeout = Timeout::new(Duration::from_secs(1));
+    let retry = RetryWithBackoff::new("users");
+    let bulkhead = Bulkhead::builder("users", 1).queue(1, Duration::from_secs(1)).build().expect("good settings");
+    let fallback = Fallback::value(7);
+    assert_at_most(128, "breaker", [added(&breaker.call(operation)), added_by(&breaker.layer())]);
+    assert_at_most(128, "fallback", [added(&fallback.call(operation)), added_by(&fallback.layer())]);
+    assert_at_most(160, "timeout", [added(&timeout.call(operation)), added_by(&timeout.layer())]);
+    assert_at_most(224, "retry", [added(&retry.call(operation)), added_by(&retry.layer())]);
+    assert_at_most(256, "bulkhead", [added(&bulkhead.call(operation)), added_by(&bulkhead.layer())]);
+}
+
+#[test]
+fn all_five_add_at_most_so_many_bytes() {
+    let breaker = CircuitBreaker::new("users");
+    let (total, each) = (Timeout::new(Duration::from_secs(9)), Timeout::new(Duration::from_secs(1)));
+    let retry = RetryWithBackoff::new("users");
+    let bulkhead = Bulkhead::new("users", 1);
+    let fallback = Fallback::value(7);
+    let one = || breaker.call(|| each.call(operation));
+    let plain = added(&fallback.call(|| bulkhead.call(|| total.call(|| retry.call(one)))));
+    let layers = ServiceBuilder::new()
+        .layer(fallback.layer())
+        .layer(bulkhead.layer())
+        .layer(total.layer())
+        .layer(retry.layer())
+        .layer(breaker.layer())
+        .layer(each.layer());
+    assert_at_most(900, "all five", [plain, added_by(&layers)]);
+}
