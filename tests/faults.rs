@@ -1,0 +1,404 @@
+//! Real faults: all five policies around an HTTP client, a server, and between them a proxy that misbehaves.
+//!
+//! Real sockets run on the real clock: one at a time, waiting for conditions, with slack.
+#![cfg(feature = "tower")]
+#![allow(clippy::disallowed_methods, reason = "real sockets run on the real clock")]
+
+#[path = "support/proxy.rs"]
+mod proxy;
+mod support;
+
+use std::{error::Error as StdError, future::Future, io, iter, net::Ipv4Addr, sync::Arc, time::Duration};
+
+use End::*;
+use io::ErrorKind::{ConnectionRefused, ConnectionReset};
+use proxy::{Fault, Proxy};
+use reqwest::{Client, Method, Request, Response, Url};
+use support::{Door, Log, ms, secs};
+use tokio::{
+    net::TcpListener,
+    runtime::Handle,
+    sync::{Mutex, oneshot},
+    task::JoinHandle,
+    time::{Instant, sleep, timeout},
+};
+use tower::{ServiceBuilder, ServiceExt, service_fn, util::BoxCloneSyncService};
+use withstand::{
+    Bulkhead, CircuitBreaker, Error, Fallback, LiftLayer, Rejected, RetryEvent, RetryWithBackoff, Timeout,
+    circuit_breaker::State,
+    lift,
+    retry::{Constant, GaveUp},
+};
+
+/// Runs each scenario through both doors, under these limits, one at a time.
+macro_rules! on_real_sockets {
+    ($($name:ident: $limits:expr => $scenario:ident($($argument:expr),*),)*) => {
+        on_real_sockets! { plain: Plain, $($name: $limits => $scenario($($argument),*),)* }
+        on_real_sockets! { tower_layer: Tower, $($name: $limits => $scenario($($argument),*),)* }
+    };
+    ($module:ident: $door:ident, $($name:ident: $limits:expr => $scenario:ident($($argument:expr),*),)*) => {
+        mod $module {
+            use super::*;
+
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                alone(Door::$door, $limits, async |world| $scenario(world, $($argument),*).await).await
+            })*
+        }
+    };
+}
+
+on_real_sockets! {
+    a_port_that_refuses: PATIENT => outage(Fault::Refuses, NoAnswer(Some(ConnectionRefused))),
+    a_reset_before_the_answer: PATIENT => outage(Fault::ResetsAfter(0), NoAnswer(Some(ConnectionReset))),
+    a_reset_in_the_body: PATIENT => outage(Fault::ResetsAfter(MID_BODY), BrokenBody(Some(ConnectionReset))),
+    an_answer_that_is_not_http: PATIENT => outage(Fault::Garbage, NoAnswer(None)),
+    a_stall_before_the_answer: IMPATIENT => outage(Fault::StallsAfter(0), TryTimedOut),
+    a_stall_in_the_body: IMPATIENT => outage(Fault::StallsAfter(MID_BODY), TryTimedOut),
+    a_drip_that_does_not_end_within_the_limit: IMPATIENT => outage(Fault::Drips(ms(20)), TryTimedOut),
+    a_drip_that_ends_within_the_limit: PATIENT => slow_answer(ms(1)),
+    a_connection_closed_while_it_is_idle: PATIENT => idle_connection_closed(),
+    a_connection_closed_as_the_next_request_arrives: PATIENT => reused_connection_closed(),
+    b5_a_probe_that_the_total_limit_cuts_off_gives_its_slot_back: CUT_OFF => probe_cut_off(),
+    b6_a_black_hole_behind_the_total_limit_opens_the_circuit: BLACK_HOLE => outage(Fault::StallsAfter(0), CallTimedOut),
+    g1_callers_that_leave_leave_nothing_behind: PATIENT => callers_leave(Fault::StallsAfter(MID_BODY)),
+    r3_the_retrys_deadline_ends_the_tries: STUBBORN => retry_deadline(Fault::StallsAfter(0)),
+}
+
+/// What a busy machine may add to any limit.
+const SLACK: Duration = Duration::from_secs(5);
+
+/// How long an answer's body is. The head before it is 118 bytes long, so the answer's 180th byte is in the body.
+const BODY: usize = 128;
+const MID_BODY: usize = 180;
+
+/// So many at once, of which the bulkhead lets two run.
+const CALLS: usize = 6;
+const MAX_WAIT: Duration = Duration::from_secs(5);
+const DELAY: Duration = Duration::from_millis(10);
+
+#[derive(Clone, Copy)]
+struct Limits {
+    each: Duration,
+    total: Duration,
+    tries: u32,
+    retry_deadline: Duration,
+    count_dropped_after: Duration,
+}
+
+impl Limits {
+    /// When a call must be over, wherever it spends its time.
+    fn deadline(&self) -> Duration {
+        MAX_WAIT + self.total.min((self.each + DELAY) * self.tries)
+    }
+}
+
+/// None of them is near, on any machine: whatever ends a call, it is not the clock.
+const PATIENT: Limits = Limits {
+    each: Duration::from_secs(15),
+    total: Duration::from_secs(20),
+    tries: 3,
+    retry_deadline: Duration::from_secs(20),
+    count_dropped_after: Duration::from_secs(20),
+};
+const IMPATIENT: Limits = Limits { each: Duration::from_millis(200), ..PATIENT };
+const STUBBORN: Limits = Limits { tries: 10, retry_deadline: Duration::from_millis(500), ..IMPATIENT };
+const CUT_OFF: Limits = Limits { total: Duration::from_millis(300), ..PATIENT };
+const BLACK_HOLE: Limits = Limits { count_dropped_after: Duration::from_millis(100), ..CUT_OFF };
+
+/// What a call ends with: the answer, or what the fallback stands in for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Answered,
+    /// With what the socket says, if it was the socket.
+    NoAnswer(Option<io::ErrorKind>),
+    BrokenBody(Option<io::ErrorKind>),
+    TryTimedOut,
+    CallTimedOut,
+    CircuitOpen,
+    OtherRefusal,
+}
+
+/// Calls end like this until the circuit opens, and it closes once all is well again.
+async fn outage(world: &mut World, fault: Fault, end: End) {
+    world.befalls(fault).await;
+    let mut ends = world.stack.calls_until_the_circuit_opens().await;
+    ends.retain(|end| *end != CircuitOpen);
+    assert!(!ends.is_empty() && ends.iter().all(|one| *one == end), "{fault:?} ends in {ends:?}, not in {end:?}");
+    world.recovers().await;
+}
+
+async fn slow_answer(world: &mut World, gap: Duration) {
+    world.befalls(Fault::Drips(gap)).await;
+    let start = Instant::now();
+    assert_eq!(world.stack.call().await, Answered);
+    assert!(start.elapsed() >= gap * BODY as u32);
+    assert_eq!(world.stack.retries.take(), [], "the first try");
+}
+
+async fn idle_connection_closed(world: &mut World) {
+    assert!(world.proxy.connections() > 0, "the client keeps it");
+    world.befalls(Fault::ClosesIdle).await;
+    for _ in 0..3 {
+        until("the idle connection is closed", || world.proxy.connections() == 0).await;
+        assert_eq!(world.stack.call().await, Answered);
+    }
+}
+
+async fn reused_connection_closed(world: &mut World) {
+    world.befalls(Fault::ClosesReused).await;
+    // The first may go by a new connection, if the client has not got the old one back yet.
+    for _ in 0..5 {
+        assert_eq!(world.stack.call().await, Answered);
+    }
+    assert_ne!(world.stack.retries.take(), [], "the fault befell one of them");
+}
+
+async fn probe_cut_off(world: &mut World) {
+    world.befalls(Fault::Refuses).await;
+    world.stack.calls_until_the_circuit_opens().await;
+    world.befalls(Fault::StallsAfter(0)).await;
+    until("it is half-open", || world.stack.breaker.state() == State::HalfOpen).await;
+    assert_eq!(world.stack.call().await, CallTimedOut);
+    let circuit = world.stack.breaker.snapshot();
+    assert_eq!((circuit.state, circuit.probes_in_flight), (State::HalfOpen, 0));
+    world.recovers().await;
+}
+
+async fn callers_leave(world: &mut World, fault: Fault) {
+    world.befalls(fault).await;
+    let calls = world.stack.spawn_calls();
+    let bulkhead = &world.stack.bulkhead;
+    until("all of them are in", || bulkhead.snapshot().in_flight + bulkhead.snapshot().waiting == CALLS).await;
+    until("two have asked", || world.proxy.connections() >= 2).await;
+    for call in calls {
+        call.abort();
+        assert!(call.await.is_err_and(|error| error.is_cancelled()));
+    }
+    world.stack.assert_idle();
+    until("no connection is left", || world.proxy.connections() == 0).await;
+    world.recovers().await;
+}
+
+async fn retry_deadline(world: &mut World, fault: Fault) {
+    world.befalls(fault).await;
+    assert_eq!(world.stack.call().await, TryTimedOut);
+    let last = world.stack.retries.take().pop();
+    // Each try takes 200 ms, so a fourth would begin at 600 ms at the earliest.
+    let in_time = matches!(last, Some(RetryEvent::GaveUp { attempts: 1..=3, reason: GaveUp::DeadlinePassed, .. }));
+    assert!(in_time, "{last:?}");
+}
+
+/// The stack, the server, and the proxy between them.
+struct World {
+    stack: Arc<Stack>,
+    proxy: Proxy,
+    server: Server,
+}
+
+impl World {
+    /// All is well, and an answer has come.
+    async fn start(door: Door, limits: Limits) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+        let proxy = Proxy::start(listener.local_addr().expect("it is bound")).await.expect("a free port");
+        let stack = Arc::new(Stack::new(door, limits, &format!("http://{}", proxy.address())));
+        let world = Self { stack, proxy, server: Server::start(listener) };
+        world.stack.answers().await;
+        world.stack.retries.take();
+        world
+    }
+
+    async fn befalls(&mut self, fault: Fault) {
+        self.proxy.set(fault).await.expect("the port is ours");
+    }
+
+    async fn recovers(&mut self) {
+        self.befalls(Fault::Healthy).await;
+        self.stack.answers().await;
+    }
+
+    /// Nothing is left behind.
+    async fn end(self) {
+        self.stack.assert_idle();
+        // The client goes with it.
+        drop(self.stack);
+        self.proxy.stop().await.expect("the port is ours");
+        self.server.stop().await;
+    }
+}
+
+struct Server {
+    /// Dropping it ends the server.
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<io::Result<()>>,
+}
+
+impl Server {
+    fn start(listener: TcpListener) -> Self {
+        let (stop, stopped) = oneshot::channel::<()>();
+        let app = axum::Router::new().fallback(async || "x".repeat(BODY));
+        let stopped = async { stopped.await.unwrap_or_default() };
+        let server = axum::serve(listener, app).with_graceful_shutdown(stopped);
+        Self { stop, task: tokio::spawn(server.into_future()) }
+    }
+
+    async fn stop(self) {
+        drop(self.stop);
+        let ended = timeout(SLACK, self.task).await.expect("no connection keeps it");
+        ended.expect("it did not panic").expect("it ran");
+    }
+}
+
+type HttpError = Error<reqwest::Error>;
+
+/// The client under all five policies, by one of the doors.
+struct Stack {
+    door: Door,
+    deadline: Duration,
+    bulkhead: Bulkhead,
+    total: Timeout,
+    retry: RetryWithBackoff<withstand::ByError, Constant>,
+    retries: Log<RetryEvent>,
+    breaker: CircuitBreaker,
+    each: Timeout,
+    client: Client,
+    url: Url,
+    tower: BoxCloneSyncService<Request, End, HttpError>,
+}
+
+impl Stack {
+    fn new(door: Door, limits: Limits, url: &str) -> Self {
+        let retries = Log::new();
+        let bulkhead = Bulkhead::builder("users", 2).queue(CALLS, MAX_WAIT).build().expect("good settings");
+        let total = Timeout::new(limits.total).named("total");
+        let retry = RetryWithBackoff::builder("users")
+            .backoff(Constant::new(DELAY))
+            .max_attempts(limits.tries)
+            .deadline(limits.retry_deadline)
+            .no_budget()
+            .listener_fn(retries.listener())
+            .build()
+            .expect("good settings");
+        let breaker = CircuitBreaker::builder("users")
+            .failure_run(5, Duration::ZERO)
+            .open_for(ms(200))
+            .no_open_growth()
+            .probe_timeout(secs(60))
+            .count_dropped_after(limits.count_dropped_after)
+            .build()
+            .expect("good settings");
+        let each = Timeout::new(limits.each).named("each");
+        // No proxy but ours.
+        let client = Client::builder().no_proxy().build().expect("a client");
+        let http = client.clone();
+        let tower = ServiceBuilder::new()
+            .layer(Fallback::from_fn(End::in_place_of).layer())
+            .layer(bulkhead.layer())
+            .layer(total.layer())
+            .layer(retry.layer().clone_request(Request::try_clone))
+            .layer(breaker.layer())
+            .layer(each.layer())
+            .layer(LiftLayer)
+            .service(service_fn(move |request| read(http.execute(request))));
+        let tower = BoxCloneSyncService::new(tower);
+        let (deadline, url) = (limits.deadline(), url.parse().expect("a URL"));
+        Self { door, deadline, bulkhead, total, retry, retries, breaker, each, client, url, tower }
+    }
+
+    /// One call, which ends within its deadline.
+    async fn call(&self) -> End {
+        let end = timeout(self.deadline + SLACK, self.call_by_door()).await;
+        end.expect("a call ends within its deadline").expect("the fallback answers for all others")
+    }
+
+    async fn call_by_door(&self) -> Result<End, HttpError> {
+        let Self { bulkhead, total, retry, breaker, each, client, .. } = self;
+        let request = || Request::new(Method::GET, self.url.clone());
+        match self.door {
+            Door::Plain => {
+                let attempt = || breaker.call(|| each.call(|| lift(read(client.execute(request())))));
+                let fallback = Fallback::from_fn(End::in_place_of);
+                fallback.call(|| bulkhead.call(|| total.call(|| retry.call(attempt)))).await
+            }
+            Door::Tower => self.tower.clone().oneshot(request()).await,
+        }
+    }
+
+    fn spawn_calls(self: &Arc<Self>) -> Vec<JoinHandle<End>> {
+        let call = |stack: Arc<Self>| async move { stack.call().await };
+        iter::repeat_with(|| tokio::spawn(call(self.clone()))).take(CALLS).collect()
+    }
+
+    async fn calls_until_the_circuit_opens(self: &Arc<Self>) -> Vec<End> {
+        let mut ends = Vec::new();
+        while !ends.contains(&CircuitOpen) {
+            assert!(ends.len() < 10 * CALLS, "the circuit should have opened: {ends:?}");
+            for call in self.spawn_calls() {
+                ends.push(call.await.expect("no call panics"));
+            }
+        }
+        ends
+    }
+
+    /// Within a while, with the circuit closed.
+    async fn answers(&self) {
+        let answered = async {
+            while self.call().await != Answered || self.breaker.state() != State::Closed {
+                sleep(ms(5)).await;
+            }
+        };
+        timeout(2 * SLACK, answered).await.expect("it answers, and the circuit is closed");
+    }
+
+    /// No slot is taken.
+    fn assert_idle(&self) {
+        let (bulkhead, circuit) = (self.bulkhead.snapshot(), self.breaker.snapshot());
+        assert_eq!((bulkhead.in_flight, bulkhead.waiting, circuit.probes_in_flight), (0, 0, 0));
+    }
+}
+
+/// All of an answer: the body is read where the limits cover it.
+async fn read(response: impl Future<Output = reqwest::Result<Response>>) -> reqwest::Result<End> {
+    let body = response.await?.text().await?;
+    assert_eq!(body.len(), BODY);
+    Ok(Answered)
+}
+
+impl End {
+    fn in_place_of(error: HttpError) -> Result<Self, HttpError> {
+        Ok(match error {
+            Error::Rejected(Rejected::CircuitOpen(_)) => CircuitOpen,
+            Error::Rejected(Rejected::TimedOut(elapsed)) if elapsed.name() == Some("each") => TryTimedOut,
+            Error::Rejected(Rejected::TimedOut(_)) => CallTimedOut,
+            Error::Rejected(_) => OtherRefusal,
+            Error::Inner(error) if error.is_body() || error.is_decode() => BrokenBody(socket_error(&error)),
+            Error::Inner(error) => NoAnswer(socket_error(&error)),
+        })
+    }
+}
+
+fn socket_error(error: &reqwest::Error) -> Option<io::ErrorKind> {
+    let chain = iter::successors(error.source(), |&error| error.source());
+    chain.filter_map(|error| error.downcast_ref()).map(io::Error::kind).last()
+}
+
+/// Waits for a condition, for a while.
+async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let held = async {
+        while !holds() {
+            sleep(ms(2)).await;
+        }
+    };
+    timeout(2 * SLACK, held).await.unwrap_or_else(|_| panic!("still not: {what}"));
+}
+
+static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
+
+/// Runs a scenario, and waits until no task is left of it: neither a policy's nor a connection's.
+async fn alone(door: Door, limits: Limits, scenario: impl AsyncFnOnce(&mut World)) {
+    let _turn = ONE_AT_A_TIME.lock().await;
+    let mut world = World::start(door, limits).await;
+    scenario(&mut world).await;
+    world.end().await;
+    until("no task is left", || Handle::current().metrics().num_alive_tasks() == 0).await;
+}
