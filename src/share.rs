@@ -1,43 +1,60 @@
 //! How the services of a tower layer hold what they share, so that threads do not contend for one reference count.
 //!
 //! Each call takes a share with it. Were that a clone of the one `Arc` that all services have, threads would pass its count to and fro
-//! between their caches at each call. So a service that is called a second time, and so lives on, makes an `Arc` of its own around the
-//! common one. A clone that is made for a single call allocates nothing.
+//! between their caches at each call. So a service that lives on makes an `Arc` of its own around the common one, and its calls count
+//! there. A clone that is made for a single call counts where the service does that it was cloned from, and allocates nothing.
 
 use std::{fmt, ops::Deref};
 
 use crate::sync::{Apart, Arc};
 
-type Own<T> = Arc<Apart<Arc<T>>>;
-
 /// What a service keeps.
 #[derive(Debug)]
 pub(crate) struct Lender<T> {
     share: Share<T>,
-    has_lent: bool,
+    tenure: Tenure,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tenure {
+    /// It counts where another does, and has not been called.
+    New,
+    /// It counts where another does: a second call shows that it lives on.
+    Called,
+    /// It has a count of its own.
+    LivesOn,
 }
 
 impl<T> Lender<T> {
     pub(crate) fn new(common: Arc<T>) -> Self {
-        Self { share: Share(Held::Common(common)), has_lent: false }
+        Self { share: Share::around(common), tenure: Tenure::LivesOn }
     }
 
     /// A share for one call.
     #[inline]
     pub(crate) fn lend(&mut self) -> Share<T> {
-        if self.has_lent {
-            self.share.set_apart();
+        if self.tenure != Tenure::LivesOn {
+            self.grow_old();
         }
-        self.has_lent = true;
         self.share.clone()
+    }
+
+    #[inline(never)]
+    fn grow_old(&mut self) {
+        if self.tenure == Tenure::New {
+            self.tenure = Tenure::Called;
+        } else {
+            self.share = Share::around(self.share.0.0.clone());
+            self.tenure = Tenure::LivesOn;
+        }
     }
 }
 
-/// The clone has lent nothing yet.
+/// The clone is new.
 impl<T> Clone for Lender<T> {
     #[inline]
     fn clone(&self) -> Self {
-        Self::new(self.share.common().clone())
+        Self { share: self.share.clone(), tenure: Tenure::New }
     }
 }
 
@@ -51,36 +68,18 @@ impl<T> Deref for Lender<T> {
 }
 
 /// What a call of a service holds of what the services share.
-pub struct Share<T>(Held<T>);
-
-enum Held<T> {
-    Common(Arc<T>),
-    Own(Own<T>),
-}
+pub struct Share<T>(Arc<Apart<Arc<T>>>);
 
 impl<T> Share<T> {
-    fn common(&self) -> &Arc<T> {
-        match &self.0 {
-            Held::Common(common) => common,
-            Held::Own(own) => own,
-        }
-    }
-
-    #[inline]
-    fn set_apart(&mut self) {
-        if let Held::Common(common) = &self.0 {
-            self.0 = Held::Own(Arc::new(Apart(common.clone())));
-        }
+    fn around(common: Arc<T>) -> Self {
+        Self(Arc::new(Apart(common)))
     }
 }
 
 impl<T> Clone for Share<T> {
     #[inline]
     fn clone(&self) -> Self {
-        Self(match &self.0 {
-            Held::Common(common) => Held::Common(common.clone()),
-            Held::Own(own) => Held::Own(own.clone()),
-        })
+        Self(self.0.clone())
     }
 }
 
@@ -89,7 +88,7 @@ impl<T> Deref for Share<T> {
 
     #[inline]
     fn deref(&self) -> &T {
-        self.common()
+        &self.0.0
     }
 }
 
@@ -103,28 +102,29 @@ impl<T: fmt::Debug> fmt::Debug for Share<T> {
 mod tests {
     use super::*;
 
-    fn is_own<T>(share: &Share<T>) -> bool {
-        matches!(share.0, Held::Own(_))
+    fn count_together<T>(one: &Share<T>, other: &Share<T>) -> bool {
+        Arc::ptr_eq(&one.0, &other.0)
     }
 
     #[test]
-    fn from_its_second_call_on_a_service_lends_of_its_own() {
-        let common = Arc::new(7);
-        let mut lender = Lender::new(common.clone());
-        let shares = [(); 4].map(|()| lender.lend());
-        assert_eq!(shares.each_ref().map(is_own), [false, true, true, true]);
-        assert!(shares.iter().all(|share| **share == 7));
-        assert_eq!(Arc::strong_count(&common), 3, "itself, one share, and the lender's own");
-    }
-
-    #[test]
-    fn a_clone_begins_anew_and_all_of_it_is_let_go() {
-        let common = Arc::new(7);
-        let mut lender = Lender::new(common.clone());
-        let shares = [(); 4].map(|()| lender.lend());
+    fn from_its_second_call_on_a_clone_counts_on_its_own() {
+        let mut lender = Lender::new(Arc::new(7));
         let mut clone = lender.clone();
-        assert!(!is_own(&clone.lend()));
-        drop((shares, lender, clone));
+        let (first, second, third) = (clone.lend(), clone.lend(), clone.lend());
+        assert!(count_together(&first, &lender.lend()) && count_together(&second, &third));
+        assert!(!count_together(&second, &first) && !count_together(&second, &lender.lend()));
+        assert_eq!((*first, *second), (7, 7));
+    }
+
+    #[test]
+    fn all_of_it_is_let_go() {
+        let common = Arc::new(7);
+        let mut lender = Lender::new(common.clone());
+        let mut clone = lender.clone();
+        let shares = [lender.lend(), clone.lend(), clone.lend(), clone.clone().lend()];
+        drop((lender, clone));
+        assert!(shares.iter().all(|share| **share == 7));
+        drop(shares);
         assert_eq!(Arc::strong_count(&common), 1);
     }
 }
