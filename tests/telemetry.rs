@@ -7,7 +7,7 @@ mod support;
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -84,11 +84,16 @@ impl<S: Subscriber> Layer<S> for Recorder {
     }
 }
 
+/// One test at a time: an event that one thread emits for the first time, just as another sets its subscriber, may be
+/// deemed of no interest to anyone.
+static TURN: Mutex<()> = Mutex::new(());
+
 impl Recorder {
-    fn start() -> (Self, DefaultGuard) {
+    fn start() -> (Self, (DefaultGuard, MutexGuard<'static, ()>)) {
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let recorder = Self::default();
         let guard = tracing::subscriber::set_default(registry().with(recorder.clone()));
-        (recorder, guard)
+        (recorder, (guard, turn))
     }
 
     /// What was told since, all of it under this target and with the policy's name.
@@ -137,10 +142,11 @@ async fn a_circuit_that_opens_warns_and_one_that_closes_sums_the_outage_up(door:
 }
 
 async fn a_refusal_of_an_open_circuit_is_a_debug_event(door: Door) {
+    let (recorder, _guard) = Recorder::start();
     let breaker = CircuitBreaker::builder("users").failure_run(1, Duration::ZERO).no_open_jitter().build();
     let breaker = breaker.expect("good settings");
     let _ = breaker.through(door, &fail()).await;
-    let (recorder, _guard) = Recorder::start();
+    recorder.take("withstand::circuit_breaker");
     let _ = breaker.through(door, &succeed()).await;
     let told = recorder.take("withstand::circuit_breaker");
     assert_eq!(lines(&told, &["retry_after_ms"]), ["DEBUG call refused retry_after_ms=1000.0"]);
