@@ -37,6 +37,7 @@ both_doors! {
     b2_refusals_never_enter_a_window,
     b2_a_success_never_opens,
     b3_an_outcome_of_an_earlier_era_is_stale_and_changes_nothing,
+    b3_a_probe_of_an_earlier_half_open_state_is_stale_too,
     b4_refuses_one_tick_before_and_admits_at_the_instant,
     b4_each_reopening_is_longer_up_to_the_cap,
     b4_without_growth_the_opening_is_fixed,
@@ -295,6 +296,24 @@ async fn b3_an_outcome_of_an_earlier_era_is_stale_and_changes_nothing(door: Door
         assert_eq!(breaker.snapshot().counts.failure_run, 0);
     }
     assert_eq!(breaker.snapshot().stale, 7);
+
+    let before = breaker.through(door, &late(&succeed()));
+    breaker.reset();
+    assert!(before.await.is_ok());
+    assert_eq!(breaker.snapshot().stale, 8, "a success is tallied too, though it would change nothing");
+}
+
+async fn b3_a_probe_of_an_earlier_half_open_state_is_stale_too(door: Door) {
+    let breaker = build(three_in_a_row().probes(2).required_successes(1));
+    half_open(&breaker, door).await;
+    let late = breaker.through(door, &succeed_after(secs(5)));
+    calls(&breaker, door, &fail(), 1).await;
+    pass(secs(2)).await;
+    let hang = hang();
+    let _probe = breaker.through(door, &hang);
+    assert!(late.await.is_ok());
+    let Snapshot { state, probes_in_flight, stale, .. } = breaker.snapshot();
+    assert_eq!((state, probes_in_flight, stale), (State::HalfOpen, 1, 1));
 }
 
 async fn b4_refuses_one_tick_before_and_admits_at_the_instant(door: Door) {
@@ -306,6 +325,10 @@ async fn b4_refuses_one_tick_before_and_admits_at_the_instant(door: Door) {
     assert_eq!(breaker.snapshot().time_left, Some(ms(1)));
     pass(ms(1)).await;
     assert!(breaker.through(door, &succeed()).await.is_ok());
+    let breaker = build(three_in_a_row());
+    open(&breaker, door).await;
+    pass(secs(3600)).await;
+    assert!(breaker.through(door, &succeed()).await.is_ok(), "and long after it");
 }
 
 async fn b4_each_reopening_is_longer_up_to_the_cap(door: Door) {
@@ -569,6 +592,7 @@ async fn b7_each_transition_emits_one_event(door: Door) {
     breaker.force_open();
     breaker.reset();
     breaker.reset();
+    assert_eq!(breaker.snapshot().era, 8);
     let (mut transitions, mut refusals) = (Vec::new(), 0);
     for event in log.take() {
         match event {
@@ -604,6 +628,12 @@ async fn b7_each_transition_emits_one_event(door: Door) {
     let Outage { lasted, refused, .. } = of(4).outage.expect("it closed after an outage");
     assert_eq!((lasted, refused), (secs(3), 4));
     assert_eq!(of(6).outage, None);
+}
+
+#[test]
+fn b7_states_and_reasons_read_as_they_are_traced() {
+    assert_eq!(State::HalfOpen.to_string(), "half-open");
+    assert_eq!(Reason::ProbeTimedOut.to_string(), "probe timed out");
 }
 
 async fn g0_the_call_itself_decides_and_starts(door: Door) {

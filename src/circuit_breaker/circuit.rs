@@ -280,3 +280,64 @@ impl Circuit {
         }
     }
 }
+
+#[cfg(test)]
+#[cfg(not(withstand_loom))]
+mod tests {
+    use std::{sync::mpsc, thread};
+
+    use super::{super::CircuitBreaker, *};
+
+    /// Does this while someone else holds the lock.
+    fn without_the_lock(circuit: &Circuit, act: impl FnOnce() + Send) {
+        let (done, wait) = mpsc::channel();
+        thread::scope(|scope| {
+            let held = circuit.core.lock();
+            scope.spawn(move || {
+                act();
+                done.send(()).expect("someone waits");
+            });
+            let waited = wait.recv_timeout(Duration::from_secs(5));
+            drop(held);
+            waited.expect("it waits for the lock");
+        });
+    }
+
+    #[test]
+    fn a_success_of_a_calm_circuit_takes_no_lock() {
+        let breaker = CircuitBreaker::new("users");
+        let circuit = &*breaker.circuit;
+        without_the_lock(circuit, || {
+            let ticket = circuit.admit().expect("it is closed");
+            circuit.settle(ticket, Verdict::Healthy);
+            let ticket = circuit.admit().expect("it is closed");
+            circuit.settle_dropped(ticket);
+        });
+    }
+
+    #[test]
+    fn nor_does_one_that_is_not_slow_where_slow_calls_are_a_rule() {
+        let window = super::super::Window::calls(1);
+        let builder = CircuitBreaker::builder("users").slow_call_rate(1.0, Duration::from_secs(3600), window);
+        let breaker = builder.build().expect("good settings");
+        breaker.try_acquire().expect("it is closed").success();
+        let circuit = &*breaker.circuit;
+        without_the_lock(circuit, || {
+            let ticket = circuit.admit().expect("it is closed");
+            circuit.settle(ticket, Verdict::Healthy);
+        });
+    }
+
+    #[test]
+    fn nor_does_a_refusal_of_an_open_circuit() {
+        let builder = CircuitBreaker::builder("users").failure_run(1, Duration::ZERO);
+        let breaker = builder.open_for(Duration::from_secs(3600)).build().expect("good settings");
+        breaker.try_acquire().expect("it is closed").failure();
+        let circuit = &*breaker.circuit;
+        without_the_lock(circuit, || {
+            assert!(circuit.admit().is_err());
+            #[cfg(feature = "tower")]
+            assert!(circuit.refusal().is_some());
+        });
+    }
+}

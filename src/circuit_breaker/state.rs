@@ -355,3 +355,31 @@ impl Core {
         Transition { from, to, reason, era: self.era, counts, open_for: None, outage: None }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{super::CircuitBreaker, *};
+
+    /// Opens on the first failure.
+    fn core(open_for: Duration) -> Core {
+        let builder = CircuitBreaker::builder("users").failure_run(1, Duration::ZERO).no_open_jitter();
+        Core::new(builder.open_for(open_for).unchecked().0, Random::seeded(0))
+    }
+
+    #[test]
+    fn b4_no_opening_passes_its_cap_not_even_by_rounding() {
+        assert_eq!(core(Duration::MAX).open_for(0, None), FOREVER, "which is one more as an `f64`");
+    }
+
+    #[test]
+    fn b4_a_call_that_was_overtaken_by_an_opening_is_refused() {
+        let mut core = core(Duration::from_nanos(100));
+        let (admission, _) = core.admit(0);
+        let failure = Outcome::Failure { slow: false, hint: None };
+        assert!(core.settle(admission.expect("it is closed"), failure, 0, 0).is_some());
+        // The gate let it through to here before it showed that opening.
+        let refusal = Refusal { retry_after: Some(Duration::from_nanos(1)) };
+        assert_eq!(core.admit(99), (Err(refusal), None));
+        assert_eq!(core.state(99), State::Open);
+    }
+}
