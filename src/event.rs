@@ -59,12 +59,26 @@ pub(crate) fn unharmed(hear: impl FnOnce()) {
     }
 }
 
-#[cfg(feature = "tracing")]
 pub(crate) fn is_traced() -> bool {
-    tracing::level_filters::LevelFilter::current() >= tracing::Level::ERROR
+    #[cfg(feature = "tracing")]
+    let is_traced = tracing::level_filters::LevelFilter::current() >= tracing::Level::ERROR;
+    #[cfg(not(feature = "tracing"))]
+    let is_traced = false;
+    is_traced
 }
 
-#[cfg(not(feature = "tracing"))]
-pub(crate) fn is_traced() -> bool {
-    false
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Silent;
+
+    impl Event for Silent {
+        fn trace(&self) {}
+    }
+
+    #[test]
+    fn nothing_is_made_when_nobody_listens() {
+        Listener::<Silent>::NONE.emit(|| panic!("made for no one"));
+    }
 }
