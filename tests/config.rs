@@ -88,6 +88,11 @@ fn g4_bad_settings_of_a_retry_are_refused() {
     let zero = Exponential::new(Duration::ZERO, Duration::from_secs(1));
     let error = RetryWithBackoff::builder("users").backoff(zero).build().expect_err("it could not grow");
     assert_eq!(fields(&error), ["backoff"]);
+    for factor in [0.0, 0.999, f64::INFINITY, f64::NEG_INFINITY] {
+        let shrinking = Exponential::new(Duration::from_secs(1), Duration::from_secs(2)).factor(factor);
+        let error = RetryWithBackoff::builder("users").backoff(shrinking).build().expect_err("it must not shrink");
+        assert_eq!(fields(&error), ["backoff"], "{factor}");
+    }
 }
 
 #[test]
@@ -139,6 +144,40 @@ fn g4_the_largest_settings_there_are_work_or_are_refused() {
     let bulkhead = Bulkhead::builder("users", usize::MAX).queue(usize::MAX, Duration::MAX).build();
     assert!(bulkhead.expect("good settings").try_acquire().is_ok());
     drop(Timeout::new(Duration::MAX).call(|| std::future::ready(Ok::<_, std::io::Error>(()))));
+}
+
+#[test]
+fn g4_the_smallest_settings_there_are_work() {
+    const TICK: Duration = Duration::from_nanos(1);
+    let least = CircuitBreaker::builder("users")
+        .failure_rate(f64::MIN_POSITIVE, Window::calls(1))
+        .slow_call_rate(f64::MIN_POSITIVE, TICK, Window::time(10 * TICK).min_calls(1))
+        .failure_run(1, Duration::ZERO)
+        .open_for(TICK)
+        .open_growth(1.0)
+        .max_open_for(TICK)
+        .open_jitter(0.0)
+        .probes(1)
+        .required_successes(1)
+        .probe_timeout(TICK)
+        .count_dropped_after(Duration::ZERO)
+        .seed(0)
+        .build()
+        .expect("good settings");
+    for _ in 0..100 {
+        let _ = least.try_acquire().map(|permit| permit.failure());
+    }
+    let backoff = Exponential::new(TICK, TICK).factor(1.0);
+    let retry = RetryWithBackoff::builder("users").max_attempts(1).backoff(backoff).deadline(TICK).seed(0);
+    assert!(retry.max_retry_after(Duration::ZERO).budget(&RetryBudget::new(0)).build().is_ok());
+    assert!(Bulkhead::builder("users", 0).queue(1, TICK).build().is_ok());
+}
+
+#[test]
+fn a_policy_tells_the_name_it_was_given() {
+    assert_eq!(CircuitBreaker::new("users").name(), "users");
+    assert_eq!(RetryWithBackoff::new("users").name(), "users");
+    assert_eq!(Bulkhead::new("users", 1).name(), "users");
 }
 
 /// The rows of the table under `# Defaults` in a module's docs.
