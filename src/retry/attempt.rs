@@ -40,9 +40,7 @@ pub trait Attempts: sealed::Sealed {
 
     /// Takes the result of a try that will be followed by another.
     #[doc(hidden)]
-    fn take(&mut self, result: Result<<Self::Future as TryFuture>::Ok, <Self::Future as TryFuture>::Err>) {
-        drop(result);
-    }
+    fn take(&mut self, _: Result<<Self::Future as TryFuture>::Ok, <Self::Future as TryFuture>::Err>) {}
 }
 
 /// A try, or why the service that it needs will never be ready.
