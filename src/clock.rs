@@ -108,3 +108,28 @@ impl Future for Alarm {
         Poll::Ready(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_further_off_than_the_clock_can_count_is_never() {
+        let (start, second) = (now(), Duration::from_secs(1));
+        assert_eq!(after(start, second), Some(start + second));
+        assert_eq!(after(start, Duration::MAX), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_alarm_rings_at_its_moment_and_not_a_tick_before() {
+        let tick = Duration::from_millis(1);
+        let mut alarm = pin!(Alarm::at(Some(now() + 2 * tick)));
+        for is_due in [false, false, true] {
+            assert_eq!(futures::poll!(alarm.as_mut()).is_ready(), is_due);
+            tokio::time::advance(tick).await;
+        }
+        assert!(futures::poll!(pin!(Alarm::at(Some(now())))).is_ready(), "without a sleep");
+    }
+}

@@ -88,6 +88,12 @@ fn eager() -> RetryWithBackoff<ByError, withstand::retry::Constant> {
     RetryWithBackoff::builder("users").no_backoff().build().expect("the settings are good")
 }
 
+#[test]
+fn transient_and_failed_are_failures_and_the_others_are_not() {
+    assert!(Verdict::TRANSIENT.is_failure() && transient(secs(7)).is_failure() && Verdict::Failed.is_failure());
+    assert!(!Verdict::Healthy.is_failure() && !Verdict::Unknown.is_failure());
+}
+
 mod by_error {
     use super::*;
 
