@@ -496,12 +496,17 @@ async fn r7_a_request_that_declines_to_be_cloned_is_sent_once() {
         counted.fetch_add(1, SeqCst);
         ready(Err::<(), _>(BoxError::from("bad")))
     });
-    let only_even = retry.layer().clone_request_fn(|request: &u32| (request % 2 == 0).then_some(*request));
-    let service = only_even.layer(inner);
-    assert!(service.clone().oneshot(1).await.is_err());
+    let only_even = |request: &u32| (request % 2 == 0).then_some(*request);
+    let by_closure = retry.layer().clone_request_fn(only_even).layer(inner.clone());
+    assert!(by_closure.clone().oneshot(1).await.is_err());
     assert_eq!(sent.swap(0, SeqCst), 1);
     assert!(matches!(log.take()[..], [RetryEvent::GaveUp { reason: GaveUp::NotRepeatable, .. }]));
-    assert!(service.oneshot(2).await.is_err());
+    assert!(by_closure.oneshot(2).await.is_err());
+    assert_eq!(sent.swap(0, SeqCst), 3);
+    let by_function = retry.layer().clone_request(only_even).layer(inner);
+    assert!(by_function.clone().oneshot(1).await.is_err());
+    assert_eq!(sent.swap(0, SeqCst), 1);
+    assert!(by_function.oneshot(2).await.is_err());
     assert_eq!(sent.load(SeqCst), 3);
 }
 
