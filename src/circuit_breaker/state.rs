@@ -374,9 +374,8 @@ mod tests {
     #[test]
     fn b4_a_call_that_was_overtaken_by_an_opening_is_refused() {
         let mut core = core(Duration::from_nanos(100));
-        let (admission, _) = core.admit(0);
-        let failure = Outcome::Failure { slow: false, hint: None };
-        assert!(core.settle(admission.expect("it is closed"), failure, 0, 0).is_some());
+        let tripped = core.note(0, Outcome::Failure { slow: false, hint: None }, None);
+        core.trip(tripped.expect("a rule is broken"), 0, 0);
         // The gate let it through to here before it showed that opening.
         let refusal = Refusal { retry_after: Some(Duration::from_nanos(1)) };
         assert_eq!(core.admit(99), (Err(refusal), None));
