@@ -11,6 +11,7 @@ use std::{
 };
 
 use tower::Service;
+use withstand::{CarriesRejected, Rejected};
 
 /// The peers' operation fails with this. Those that have no error of their own for a refusal say `Refused`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -38,10 +39,30 @@ impl Fails for Failure {
     }
 }
 
-/// The error of withstand's operation has room for a refusal, as withstand asks.
-pub(crate) type Roomy = withstand::Error<Failure>;
+/// The error of withstand's operation has room for a refusal, as withstand asks: in a box, as errors mostly keep what is seldom.
+#[derive(Debug)]
+pub(crate) struct Roomy(pub(crate) Option<Box<Rejected>>);
+
+impl CarriesRejected for Roomy {
+    fn from_rejected(rejected: Rejected) -> Self {
+        Self(Some(Box::new(rejected)))
+    }
+
+    fn as_rejected(&self) -> Option<&Rejected> {
+        self.0.as_deref()
+    }
+}
 
 impl Fails for Roomy {
+    fn down() -> Self {
+        Self(None)
+    }
+}
+
+/// Where calls are refused, without the box.
+pub(crate) type Wide = withstand::Error<Failure>;
+
+impl Fails for Wide {
     fn down() -> Self {
         Self::Inner(Failure::Down)
     }

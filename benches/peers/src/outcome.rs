@@ -7,7 +7,7 @@ use tower_resilience_circuitbreaker::CircuitBreakerError;
 use tower_resilience_fallback::FallbackError;
 use tower_resilience_timelimiter::TimeLimiterError;
 
-use crate::operation::Failure;
+use crate::operation::{Failure, Roomy};
 
 /// How so many calls ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -47,6 +47,12 @@ pub(crate) trait Refusal {
 impl Refusal for Failure {
     fn is_refusal(&self) -> bool {
         *self == Self::Refused
+    }
+}
+
+impl Refusal for Roomy {
+    fn is_refusal(&self) -> bool {
+        self.0.is_some()
     }
 }
 

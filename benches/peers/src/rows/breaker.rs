@@ -10,7 +10,7 @@ use tower::Layer;
 use tower_resilience_circuitbreaker::{
     CircuitBreakerConfigBuilder, CircuitBreakerLayer, DefaultClassifier, SlidingWindowType,
 };
-use withstand::{CircuitBreaker, circuit_breaker::Window};
+use withstand::{CarriesRejected, CircuitBreaker, circuit_breaker::Window};
 
 use super::LONG;
 use crate::{
@@ -20,7 +20,8 @@ use crate::{
         Expect, RUNTIME, Row, TOWER_RESILIENCE,
         Target::Best,
     },
-    operation::{Failure, Inner, Roomy, Theirs, Traffic, keep, operate, send},
+    operation::{Fails, Failure, Inner, Roomy, Theirs, Traffic, Wide, keep, operate, send},
+    outcome::Refusal,
 };
 
 pub(super) const CALLS: u32 = 100;
@@ -70,7 +71,8 @@ pub(super) fn by_calls<const EVERY: u32>(rate: f64) -> Vec<Contender> {
         .sliding_window_size(CALLS as usize)
         .minimum_number_of_calls(CALLS as usize);
     [
-        us::<EVERY>(breaker),
+        // Those that all fail are refused before they are measured.
+        if EVERY == 1 { us::<EVERY, Wide>(breaker) } else { us::<EVERY, Roomy>(breaker) },
         vec![self::recloser::<EVERY>(recloser), circuitbreaker_rs::<EVERY>(rate).note(NEVER_SLIDES)],
         seatbelt::<EVERY>(rate).map(|seatbelt| seatbelt.note(COUNTS_BY_TIME)).into(),
         vec![tower_resilience::<EVERY>(counted).note(NEVER_SLIDES)],
@@ -85,7 +87,7 @@ pub(super) fn by_run<const EVERY: u32>() -> Vec<Contender> {
     let breaker = CircuitBreaker::builder("users").open_for(LONG).build().expect("good settings");
     let recloser = Recloser::custom().error_rate(0.5).closed_len(CALLS as usize).open_wait(LONG).build();
     let counted = CircuitBreakerLayer::builder().consecutive_failures(RUN as usize);
-    let mut contenders = us::<EVERY>(breaker);
+    let mut contenders = us::<EVERY, Roomy>(breaker);
     contenders.push(failsafe_by_run::<EVERY>());
     contenders.push(circuitbreaker_rs::<EVERY>(0.5));
     contenders.push(self::recloser::<EVERY>(recloser).note(COUNTS_A_RATE));
@@ -102,24 +104,27 @@ fn by_time() -> Vec<Contender> {
         .open_for(LONG)
         .build()
         .expect("good settings");
-    let mut contenders = us::<0>(breaker);
+    let mut contenders = us::<0, Roomy>(breaker);
     contenders.push(failsafe_by_time::<0>());
     contenders.extend(seatbelt::<0>(0.5));
     contenders.push(tower_resilience_by_time());
     contenders
 }
 
-fn us<const EVERY: u32>(breaker: CircuitBreaker) -> Vec<Contender> {
+fn us<const EVERY: u32, E>(breaker: CircuitBreaker) -> Vec<Contender>
+where
+    E: Fails + CarriesRejected + Refusal + 'static,
+{
     let breaker = keep(breaker);
     let plain = move || {
         let mut traffic = Traffic::<EVERY>::new();
         move || {
             let fails = traffic.next();
-            breaker.call(|| operate::<Roomy>(fails))
+            breaker.call(|| operate::<E>(fails))
         }
     };
     let tower = move || {
-        let (mut service, mut traffic) = (breaker.layer().layer(Inner::<Roomy>::new()), Traffic::<EVERY>::new());
+        let (mut service, mut traffic) = (breaker.layer().layer(Inner::<E>::new()), Traffic::<EVERY>::new());
         move || send(&mut service, traffic.next())
     };
     vec![Contender::us(Plain, plain), Contender::us(Tower, tower)]

@@ -14,7 +14,7 @@ use tower::{
     service_fn,
 };
 use tower_resilience_bulkhead::BulkheadLayer;
-use withstand::Bulkhead;
+use withstand::{Bulkhead, CarriesRejected};
 
 use crate::{
     contender::{
@@ -23,7 +23,8 @@ use crate::{
         Expect, Row, TOWER_RESILIENCE,
         Target::{Nanos, Of},
     },
-    operation::{Failure, Inner, Roomy, keep, operate, send},
+    operation::{Fails, Failure, Inner, Roomy, Wide, keep, operate, send},
+    outcome::Refusal,
 };
 
 const MOST: usize = 10;
@@ -49,7 +50,7 @@ fn free() -> Vec<Contender> {
         let mut service = layer.expect("good settings").layer(Inner::<Failure>::new());
         move || send(&mut service, false)
     };
-    let mut contenders = Vec::from(us(Bulkhead::new("users", MOST)));
+    let mut contenders = Vec::from(us::<Roomy>(Bulkhead::new("users", MOST)));
     contenders.extend(semaphore(Semaphore::new(MOST)));
     contenders.push(Contender::peer("tower's limit", Tower, limit).note("would wait for a slot, not refuse"));
     contenders.push(Contender::peer(TOWER_RESILIENCE, Tower, tower_resilience));
@@ -61,19 +62,22 @@ fn full() -> Vec<Contender> {
     keep(bulkhead.try_acquire().expect("the only slot"));
     let taken = Semaphore::new(1);
     taken.try_acquire().expect("the only slot").forget();
-    let mut contenders = Vec::from(us(bulkhead));
+    let mut contenders = Vec::from(us::<Wide>(bulkhead));
     contenders.extend(semaphore(taken));
     contenders.push(tower_resilience_full());
     contenders
 }
 
-fn us(bulkhead: Bulkhead) -> [Contender; 2] {
+fn us<E>(bulkhead: Bulkhead) -> [Contender; 2]
+where
+    E: Fails + CarriesRejected + Refusal + 'static,
+{
     let bulkhead = keep(bulkhead);
     let tower = || {
-        let mut service = bulkhead.layer().layer(Inner::<Roomy>::new());
+        let mut service = bulkhead.layer().layer(Inner::<E>::new());
         move || send(&mut service, false)
     };
-    [Contender::us(Plain, || || bulkhead.call(|| operate::<Roomy>(false))), Contender::us(Tower, tower)]
+    [Contender::us(Plain, || || bulkhead.call(|| operate::<E>(false))), Contender::us(Tower, tower)]
 }
 
 fn semaphore(semaphore: Semaphore) -> [Contender; 2] {
