@@ -25,10 +25,15 @@ impl<E> Listener<E> {
 
 impl<E: Event> Listener<E> {
     /// Makes the event if anyone listens, and tells them.
+    #[inline]
     pub(crate) fn emit(&self, make: impl FnOnce() -> E) {
-        if self.0.is_none() && !is_traced() {
-            return;
+        if self.0.is_some() || is_traced() {
+            self.tell(make);
         }
+    }
+
+    #[inline(never)]
+    fn tell(&self, make: impl FnOnce() -> E) {
         let event = make();
         unharmed(|| event.trace());
         if let Some(hear) = &self.0 {

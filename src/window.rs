@@ -36,6 +36,7 @@ impl CountWindow {
         Self { hits: vec![0; words].into(), size, next: 0, tally: Tally::default() }
     }
 
+    #[inline]
     pub(crate) fn push(&mut self, hit: bool) {
         let was_full = self.is_full();
         let word = &mut self.hits[(self.next / u64::BITS) as usize];
@@ -88,6 +89,7 @@ impl TimeWindow {
         Self { slices: Default::default(), slice, origin: now, head: 0, ends, tally: Tally::default() }
     }
 
+    #[inline]
     pub(crate) fn push(&mut self, hit: bool, now: u64) {
         self.advance(now);
         self.slices[place(self.head)].add(hit);
@@ -131,6 +133,7 @@ pub(crate) enum Window {
 }
 
 impl Window {
+    #[inline]
     pub(crate) fn push(&mut self, hit: bool, now: u64) {
         match self {
             Self::Count(window) => window.push(hit),

@@ -109,23 +109,21 @@ where
     /// Waits in line and starts the operation, or says that it is refused.
     #[inline(never)]
     fn poll_start(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, E>> {
-        let rejected = match self.as_mut().project() {
+        let result = match self.as_mut().project() {
             CallProj::Waiting { operation, acquire } => match ready!(acquire.poll(cx)) {
                 Ok(permit) => {
                     let operation = operation.take().expect("started once").start();
                     self.set(Self::Running { operation, permit });
                     let CallProj::Running { operation, .. } = self.as_mut().project() else { unreachable!() };
-                    let result = ready!(operation.poll(cx));
-                    self.set(Self::Done);
-                    return Poll::Ready(result);
+                    ready!(operation.poll(cx))
                 }
-                Err(rejected) => rejected,
+                Err(rejected) => Err(E::from_rejected(rejected)),
             },
-            CallProj::Refused { slots, refusal } => slots.rejected(*refusal),
+            CallProj::Refused { slots, refusal } => Err(E::from_rejected(slots.rejected(*refusal))),
             CallProj::Running { .. } | CallProj::Done => panic!("polled after it was done"),
         };
         self.set(Self::Done);
-        Poll::Ready(Err(E::from_rejected(rejected)))
+        Poll::Ready(result)
     }
 }
 

@@ -151,6 +151,7 @@ impl Slots {
     }
 
     /// Counts a refusal, and reports it.
+    #[inline]
     pub(super) fn refuse(&self, waited: Option<Duration>) -> Refusal {
         self.refused.fetch_add(1, Ordering::Relaxed);
         let limit = self.limit.load(Ordering::Relaxed) as usize;

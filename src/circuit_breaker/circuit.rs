@@ -4,8 +4,8 @@ use super::{
     CircuitBreakerEvent,
     config::{Options, Rules},
     gate::{Gate, Pass, View},
-    state::{Admission, Core, Outcome, Refusal},
-    transition::{Counts, State, Transition},
+    state::{Admission, Core, Ended, Outcome, Refusal},
+    transition::{Counts, Reason, State, Transition},
 };
 use crate::{
     classify::Verdict,
@@ -158,9 +158,9 @@ impl Circuit {
     pub(super) fn settle(&self, ticket: Ticket, verdict: Verdict) {
         match verdict {
             Verdict::Healthy if self.is_calm_for(ticket) => {}
-            Verdict::Healthy => self.settle_success(ticket),
-            Verdict::Transient { retry_after } => self.settle_failure(ticket, retry_after),
-            Verdict::Failed => self.settle_failure(ticket, None),
+            Verdict::Healthy => self.settle_ended(ticket, false, None),
+            Verdict::Transient { retry_after } => self.settle_ended(ticket, true, retry_after),
+            Verdict::Failed => self.settle_ended(ticket, true, None),
             Verdict::Unknown => self.settle_probe(ticket, Outcome::Nothing),
         }
     }
@@ -170,56 +170,50 @@ impl Circuit {
     pub(super) fn settle_dropped(&self, ticket: Ticket) {
         match self.count_dropped_after {
             Some(after) if self.clock.now().saturating_sub(ticket.since) >= after => {
-                self.settle_failure(ticket, None);
+                self.settle_ended(ticket, true, None);
             }
             _ => self.settle_probe(ticket, Outcome::Dropped),
         }
     }
 
-    fn settle_success(&self, ticket: Ticket) {
-        let now = self.now_if(self.ask.at_success);
-        let slow = self.is_slow(ticket, now);
-        if slow || !self.gate.is_calm_for(ticket.pass) {
-            self.record(ticket, Outcome::Success { slow }, now);
+    fn settle_ended(&self, ticket: Ticket, failed: bool, hint: Option<Duration>) {
+        let asked = if failed { self.ask.at_failure } else { self.ask.at_success };
+        let now = asked.then(|| self.clock.now());
+        let slow = now.is_some_and(|now| self.is_slow(ticket, now));
+        match ticket.pass.admission() {
+            _ if !failed && !slow && self.gate.is_calm_for(ticket.pass) => {}
+            Admission::Call { era } => self.record(Ended { era, failed, slow }, hint, now),
+            Admission::Probe { number } if failed => self.record_probe(number, Outcome::Failure { hint }),
+            Admission::Probe { number } => self.record_probe(number, Outcome::Success),
         }
-    }
-
-    fn settle_failure(&self, ticket: Ticket, hint: Option<Duration>) {
-        let now = self.now_if(self.ask.at_failure);
-        self.record(ticket, Outcome::Failure { slow: self.is_slow(ticket, now), hint }, now);
     }
 
     /// An end without an outcome: only a probe has anything to give back.
     fn settle_probe(&self, ticket: Ticket, end: Outcome) {
-        if let Admission::Probe { .. } = ticket.pass.admission() {
-            self.record(ticket, end, None);
-        }
-    }
-
-    fn record(&self, ticket: Ticket, outcome: Outcome, now: Option<u64>) {
-        match ticket.pass.admission() {
-            Admission::Call { era } => self.record_call(era, outcome, now),
-            Admission::Probe { number } => self.record_probe(number, outcome, now),
+        if let Admission::Probe { number } = ticket.pass.admission() {
+            self.record_probe(number, end);
         }
     }
 
     /// `now`, if it was asked already.
-    fn record_call(&self, era: u64, outcome: Outcome, now: Option<u64>) {
+    fn record(&self, ended: Ended, hint: Option<Duration>, now: Option<u64>) {
         let mut core = self.core.lock();
-        match core.note(era, outcome, now) {
+        match core.note(ended, now.unwrap_or_default()) {
             None => self.gate.show(core.view()),
-            Some(tripped) => {
-                let now = now.unwrap_or_else(|| self.clock.now());
-                let transition = core.trip(tripped, now, self.refused.load(Ordering::Relaxed));
-                self.release(core, Some(transition));
-            }
+            Some(reason) => self.trip(core, reason, hint, now),
         }
     }
 
     #[cold]
-    fn record_probe(&self, number: u64, outcome: Outcome, now: Option<u64>) {
+    fn trip(&self, mut core: LockGuard<'_, Core>, reason: Reason, hint: Option<Duration>, now: Option<u64>) {
         let now = now.unwrap_or_else(|| self.clock.now());
-        let refused = self.refused.load(Ordering::Relaxed);
+        let transition = core.trip(reason, hint, now, self.refused.load(Ordering::Relaxed));
+        self.release(core, Some(transition));
+    }
+
+    #[cold]
+    fn record_probe(&self, number: u64, outcome: Outcome) {
+        let (now, refused) = (self.clock.now(), self.refused.load(Ordering::Relaxed));
         self.change(|core| ((), core.settle_probe(number, outcome, now, refused)));
     }
 
@@ -229,13 +223,8 @@ impl Circuit {
         self.gate.is_calm_for(ticket.pass) && self.slow_after.is_none()
     }
 
-    fn is_slow(&self, ticket: Ticket, now: Option<u64>) -> bool {
-        let took = now.map(|now| now.saturating_sub(ticket.since));
-        self.slow_after.zip(took).is_some_and(|(after, took)| took >= after)
-    }
-
-    fn now_if(&self, asked: bool) -> Option<u64> {
-        asked.then(|| self.clock.now())
+    fn is_slow(&self, ticket: Ticket, now: u64) -> bool {
+        self.slow_after.is_some_and(|after| now.saturating_sub(ticket.since) >= after)
     }
 
     pub(super) fn force(&self, to: State) {

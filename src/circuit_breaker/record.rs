@@ -31,6 +31,7 @@ impl Record {
     }
 
     /// Takes an outcome in, and tells which rule it breaks.
+    #[inline]
     pub(super) fn note(&mut self, rules: &Rules, failed: bool, slow: bool, now: u64) -> Option<Reason> {
         self.run = if failed { self.run.longer(now) } else { Run::default() };
         if let Some(window) = &mut self.failures {

@@ -13,14 +13,19 @@ use crate::{
     random::Random,
 };
 
-/// What a finished call means to the circuit.
+/// How a call ended that was let in by a passing circuit.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ended {
+    pub(super) era: u64,
+    pub(super) failed: bool,
+    pub(super) slow: bool,
+}
+
+/// What a probe's end means to the circuit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    Success {
-        slow: bool,
-    },
+    Success,
     Failure {
-        slow: bool,
         hint: Option<Duration>,
     },
     /// It was given up before its end.
@@ -50,13 +55,6 @@ impl Refusal {
         let left = Duration::from_nanos(until.saturating_sub(now));
         Self { retry_after: (until != FOREVER).then_some(left) }
     }
-}
-
-/// A rule that an outcome has broken, and how long the dependency wants to be left alone.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Tripped {
-    reason: Reason,
-    hint: Option<Duration>,
 }
 
 /// An outage so far: it begins when a closed circuit opens, and ends when it closes again.
@@ -227,21 +225,16 @@ impl Core {
         Admission::Probe { number }
     }
 
-    /// Counts what became of a call that was let in by a passing circuit. If that breaks a rule, the circuit has to
-    /// [`trip`](Self::trip). `None` for the time, if no rule asks for it.
-    pub(super) fn note(&mut self, era: u64, outcome: Outcome, now: Option<u64>) -> Option<Tripped> {
-        let (failed, slow, hint) = match outcome {
-            Outcome::Success { slow } => (false, slow, None),
-            Outcome::Failure { slow, hint } => (true, slow, hint),
-            Outcome::Dropped | Outcome::Nothing => return None,
-        };
+    /// Counts what became of a call. If that breaks a rule, the circuit has to [`trip`](Self::trip). The time may be anything if no
+    /// rule asks for it.
+    #[inline]
+    pub(super) fn note(&mut self, Ended { era, failed, slow }: Ended, now: u64) -> Option<Reason> {
         if era != self.era {
             self.stale += 1;
             return None;
         }
-        let now = now.unwrap_or_default();
         match &mut self.phase {
-            Phase::Closed(record) => record.note(&self.rules, failed, slow, now).map(|reason| Tripped { reason, hint }),
+            Phase::Closed(record) => record.note(&self.rules, failed, slow, now),
             Phase::MetricsOnly(record) => {
                 record.note(&self.rules, failed, slow, now);
                 None
@@ -251,20 +244,20 @@ impl Core {
     }
 
     /// Opens a closed circuit. `refused` is how many calls were refused so far.
-    pub(super) fn trip(&mut self, Tripped { reason, hint }: Tripped, now: u64, refused: u64) -> Transition {
+    pub(super) fn trip(&mut self, reason: Reason, hint: Option<Duration>, now: u64, refused: u64) -> Transition {
         self.open(reason, hint, Outage { since: now, refused_before: refused, reopenings: 0 }, now)
     }
 
     /// Counts what became of a probe.
     pub(super) fn settle_probe(&mut self, number: u64, outcome: Outcome, now: u64, refused: u64) -> Option<Transition> {
         let Some((deadline, outage)) = self.take_probe(number) else {
-            self.stale += u64::from(matches!(outcome, Outcome::Success { .. } | Outcome::Failure { .. }));
+            self.stale += u64::from(matches!(outcome, Outcome::Success | Outcome::Failure { .. }));
             return None;
         };
         match outcome {
             _ if deadline <= now => Some(self.reopen(Reason::ProbeTimedOut, None, outage, now)),
-            Outcome::Failure { hint, .. } => Some(self.reopen(Reason::ProbeFailed, hint, outage, now)),
-            Outcome::Success { .. } => self.expire(now).or_else(|| self.probe_succeeded(now, refused)),
+            Outcome::Failure { hint } => Some(self.reopen(Reason::ProbeFailed, hint, outage, now)),
+            Outcome::Success => self.expire(now).or_else(|| self.probe_succeeded(now, refused)),
             Outcome::Dropped => self.expire(now).or_else(|| self.probe_given_up(deadline, now)),
             Outcome::Nothing => self.expire(now),
         }
@@ -374,8 +367,8 @@ mod tests {
     #[test]
     fn b4_a_call_that_was_overtaken_by_an_opening_is_refused() {
         let mut core = core(Duration::from_nanos(100));
-        let tripped = core.note(0, Outcome::Failure { slow: false, hint: None }, None);
-        core.trip(tripped.expect("a rule is broken"), 0, 0);
+        let reason = core.note(Ended { era: 0, failed: true, slow: false }, 0);
+        core.trip(reason.expect("a rule is broken"), None, 0, 0);
         // The gate let it through to here before it showed that opening.
         let refusal = Refusal { retry_after: Some(Duration::from_nanos(1)) };
         assert_eq!(core.admit(99), (Err(refusal), None));
