@@ -81,12 +81,13 @@ mod a_refusal_tells {
 
     #[test]
     fn of_a_full_bulkhead_its_name_and_limit_and_that_nothing_was_started() {
-        let bulkhead = Bulkhead::new("api", 1);
-        let _slot = bulkhead.try_acquire().unwrap();
+        let bulkhead = Bulkhead::new("api", 2);
+        let _slots = [bulkhead.try_acquire().unwrap(), bulkhead.try_acquire().unwrap()];
         let rejected = bulkhead.try_acquire().unwrap_err();
         assert_eq!((rejected.name(), rejected.retry_after()), (Some("api"), None));
         assert!(!rejected.was_started());
-        assert!(matches!(&rejected, Rejected::BulkheadFull(full) if full.limit() == 1 && full.waited().is_none()));
+        assert!(matches!(&rejected, Rejected::BulkheadFull(full) if full.limit() == 2 && full.waited().is_none()));
+        assert_eq!(rejected.to_string(), "bulkhead `api` is full (2 at once)");
     }
 
     #[tokio::test(start_paused = true)]
@@ -95,6 +96,7 @@ mod a_refusal_tells {
         let bulkhead = Bulkhead::builder("api", 0).queue(1, wait).build().unwrap();
         let rejected = bulkhead.acquire().await.unwrap_err();
         assert!(matches!(&rejected, Rejected::BulkheadFull(full) if full.waited() == Some(wait)));
+        assert_eq!(rejected.to_string(), "bulkhead `api` is full (0 at once), and stayed full for 30ms");
     }
 
     #[tokio::test(start_paused = true)]
@@ -103,12 +105,15 @@ mod a_refusal_tells {
         assert_eq!((rejected.name(), rejected.retry_after()), (Some("per try"), None));
         assert!(rejected.was_started());
         assert!(matches!(&rejected, Rejected::TimedOut(elapsed) if elapsed.limit() == Duration::from_millis(20)));
+        assert_eq!(rejected.to_string(), "`per try` took longer than 20ms");
     }
 
     #[tokio::test]
     async fn of_a_timeout_without_a_name_none() {
         let answer = Timeout::new(Duration::ZERO).call(pending::<Result<(), ApiError>>).await;
-        assert_eq!(answer.unwrap_err().as_rejected().unwrap().name(), None);
+        let error = answer.unwrap_err();
+        let rejected = error.as_rejected().unwrap();
+        assert_eq!((rejected.name(), rejected.to_string()), (None, "took longer than 0ns".to_owned()));
     }
 }
 
