@@ -71,6 +71,7 @@ fn g4_contradictions_are_refused() {
         shorter.to_string(),
         "bad settings for the circuit breaker `users`: max_open_for must be at least open_for, 60s, not 59s"
     );
+    assert_eq!(shorter.settings()[0].why(), "must be at least open_for, 60s, not 59s");
     let never_full = CircuitBreaker::builder("users").failure_rate(0.5, Window::calls(10).min_calls(11));
     assert_eq!(fields(&refused(never_full)), ["failure_rate"]);
     assert_eq!(fields(&refused(CircuitBreaker::builder("users").no_failure_runs())), ["failure_runs"]);
