@@ -80,6 +80,8 @@ mod tests {
         let mut random = Random::seeded(1);
         assert_eq!(random.up_to(0), 0);
         assert!((0..1000).all(|_| random.up_to(3) <= 3));
-        assert!((0..1000).map(|_| random.fraction()).all(|share| (0.0..1.0).contains(&share)));
+        let shares: Vec<_> = (0..1000).map(|_| random.fraction()).collect();
+        assert!(shares.iter().all(|share| (0.0..1.0).contains(share)));
+        assert!(shares.iter().any(|share| *share < 0.1) && shares.iter().any(|share| *share > 0.9));
     }
 }
