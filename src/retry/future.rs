@@ -183,3 +183,19 @@ fn settle<B: Backoff>(
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{future::ready, io, pin::pin, task::Waker};
+
+    use super::{super::RetryWithBackoff, *};
+
+    #[test]
+    fn r1_a_success_and_the_last_failure_end_it() {
+        let retry = RetryWithBackoff::builder("users").no_backoff().build().expect("good settings");
+        for result in [Ok(()), Err(io::ErrorKind::Other)] {
+            let mut call = pin!(retry.call(|| ready(result.map_err(io::Error::from))));
+            assert!(call.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready());
+        }
+    }
+}
