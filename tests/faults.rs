@@ -167,17 +167,30 @@ async fn probe_cut_off(world: &mut World) {
 
 async fn callers_leave(world: &mut World, fault: Fault) {
     world.befalls(fault).await;
-    let calls = world.stack.spawn_calls();
-    let bulkhead = &world.stack.bulkhead;
-    until("all of them are in", || bulkhead.snapshot().in_flight + bulkhead.snapshot().waiting == CALLS).await;
-    until("two have asked", || world.proxy.connections() >= 2).await;
-    for call in calls {
-        call.abort();
-        assert!(call.await.is_err_and(|error| error.is_cancelled()));
+    for waiting_first in [false, true] {
+        let mut calls = running_and_waiting(world).await;
+        if waiting_first {
+            calls.reverse();
+        }
+        for call in calls {
+            call.abort();
+            assert!(call.await.is_err_and(|error| error.is_cancelled()));
+        }
+        world.stack.assert_idle();
+        until("no connection is left", || world.proxy.connections() == 0).await;
     }
-    world.stack.assert_idle();
-    until("no connection is left", || world.proxy.connections() == 0).await;
     world.recovers().await;
+}
+
+/// The bulkhead's slots are taken by the first two of them.
+async fn running_and_waiting(world: &World) -> Vec<JoinHandle<End>> {
+    let bulkhead = &world.stack.bulkhead;
+    let mut calls = world.stack.spawn_calls(2);
+    until("two run", || bulkhead.snapshot().in_flight == 2).await;
+    calls.extend(world.stack.spawn_calls(CALLS - 2));
+    until("the others wait", || bulkhead.snapshot().waiting == CALLS - 2).await;
+    until("the two are connected", || world.proxy.connections() >= 2).await;
+    calls
 }
 
 async fn retry_deadline(world: &mut World, fault: Fault) {
@@ -324,16 +337,16 @@ impl Stack {
         }
     }
 
-    fn spawn_calls(self: &Arc<Self>) -> Vec<JoinHandle<End>> {
+    fn spawn_calls(self: &Arc<Self>, count: usize) -> Vec<JoinHandle<End>> {
         let call = |stack: Arc<Self>| async move { stack.call().await };
-        iter::repeat_with(|| tokio::spawn(call(self.clone()))).take(CALLS).collect()
+        iter::repeat_with(|| tokio::spawn(call(self.clone()))).take(count).collect()
     }
 
     async fn calls_until_the_circuit_opens(self: &Arc<Self>) -> Vec<End> {
         let mut ends = Vec::new();
         while !ends.contains(&CircuitOpen) {
             assert!(ends.len() < 10 * CALLS, "the circuit should have opened: {ends:?}");
-            for call in self.spawn_calls() {
+            for call in self.spawn_calls(CALLS) {
                 ends.push(call.await.expect("no call panics"));
             }
         }
@@ -353,7 +366,8 @@ impl Stack {
     /// No slot is taken.
     fn assert_idle(&self) {
         let (bulkhead, circuit) = (self.bulkhead.snapshot(), self.breaker.snapshot());
-        assert_eq!((bulkhead.in_flight, bulkhead.waiting, circuit.probes_in_flight), (0, 0, 0));
+        let taken = (bulkhead.in_flight, bulkhead.waiting, circuit.probes_in_flight);
+        assert_eq!(taken, (0, 0, 0), "running, waiting, probing");
     }
 }
 
