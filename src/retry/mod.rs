@@ -1,8 +1,9 @@
 //! A [`RetryWithBackoff`] tries an operation again that failed but may succeed next time.
 //!
 //! Many failures are over a moment later: a leader election, a deployment, an idle connection that is closed just as the next
-//! request is sent on it (HTTP clients pass that error up). Trying again hides them from the caller. Trying again at once, together with everyone else, and without an end turns them into an outage; so
-//! it waits longer each time, by chance, and pays from a budget.
+//! request is sent on it (HTTP clients pass that error up). Trying again hides them from the caller. Trying again at once,
+//! together with everyone else, and without an end turns them into an outage; so it waits longer each time, by chance, and
+//! pays from a budget.
 //!
 //! ```text
 //! call ─ try 1 ✗ ── sleep ── try 2 ✗ ─── sleep ─── try 3 ✓ ─ answer
