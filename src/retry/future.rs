@@ -19,6 +19,9 @@ use crate::{
     operation::TryFuture,
 };
 
+/// A try's result, and what it was judged.
+type Ended<T, E> = (Result<T, E>, Verdict);
+
 /// So many tries may follow each other in one poll. Then others get a turn.
 const MOST_TRIES_A_POLL: u32 = 32;
 
@@ -110,25 +113,13 @@ where
 {
     /// Goes on from a try that did not succeed, from a sleep, or to a try that has to be started.
     #[inline(never)]
-    fn go_on(
-        self: Pin<&mut Self>,
-        mut ended: Option<(Result<T, E>, Verdict)>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<T, E>> {
-        let mut this = self.project();
+    fn go_on(mut self: Pin<&mut Self>, mut ended: Option<Ended<T, E>>, cx: &mut Context<'_>) -> Poll<Result<T, E>> {
         let mut tries = 0;
         loop {
-            let Some(attempts) = this.attempts else { panic!("polled after it was done") };
-            if let Some((result, verdict)) = ended.take() {
-                let Some(delay) = settle(&**this.plan, this.progress, attempts.can_repeat(), verdict) else {
-                    this.stage.set(Stage::Starting);
-                    *this.attempts = None;
-                    return Poll::Ready(result);
-                };
-                // The try's future goes first, then its result, then the sleep begins.
-                this.stage.set(Stage::Starting);
-                attempts.take(result);
-                this.stage.set(Stage::after(delay));
+            if let Some(ended) = ended.take() {
+                if let Some(last) = self.as_mut().set_back(ended) {
+                    return Poll::Ready(last);
+                }
                 tries += 1;
                 // Counted whatever the delay: one that is over before it is slept does not pend.
                 if tries == MOST_TRIES_A_POLL {
@@ -136,32 +127,59 @@ where
                     return Poll::Pending;
                 }
             }
-            match this.stage.as_mut().project() {
-                StageProj::Trying { attempt } => {
-                    let result = ready!(attempt.poll(cx));
-                    let verdict = this.classifier.classify(&result);
-                    ended = Some((result, verdict));
-                }
-                StageProj::Sleeping { alarm } => {
-                    ready!(alarm.poll(cx));
-                    this.stage.set(Stage::Starting);
-                }
-                StageProj::Starting => {
-                    let number = this.progress.attempt;
-                    match ready!(attempts.poll_start(cx, number, this.plan.is_last(number))) {
-                        Ok(attempt) => {
-                            this.progress.spend();
-                            this.stage.set(Stage::Trying { attempt });
-                        }
-                        Err(unready) => {
-                            *this.attempts = None;
-                            this.progress.refund();
-                            return Poll::Ready(Err(unready));
-                        }
+            ended = match ready!(self.as_mut().step(cx)) {
+                Ok(ended) => ended,
+                Err(unready) => return Poll::Ready(Err(unready)),
+            };
+        }
+    }
+
+    /// Gives the result back if it is the last. If not, what comes next is a sleep or another try.
+    fn set_back(self: Pin<&mut Self>, (result, verdict): Ended<T, E>) -> Option<Result<T, E>> {
+        let mut this = self.project();
+        let attempts = this.attempts.as_mut().expect("a try has just ended");
+        let delay = settle(&**this.plan, this.progress, attempts.can_repeat(), verdict);
+        // The try's future goes first, then its result, then the sleep begins.
+        this.stage.set(Stage::Starting);
+        let Some(delay) = delay else {
+            *this.attempts = None;
+            return Some(result);
+        };
+        attempts.take(result);
+        this.stage.set(Stage::after(delay));
+        None
+    }
+
+    /// Waits for the stage to be over, and enters the next. `Err`: the next try's service will never be ready.
+    fn step(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Option<Ended<T, E>>, E>> {
+        let mut this = self.project();
+        match this.stage.as_mut().project() {
+            StageProj::Trying { attempt } => {
+                let result = ready!(attempt.poll(cx));
+                let verdict = this.classifier.classify(&result);
+                return Poll::Ready(Ok(Some((result, verdict))));
+            }
+            StageProj::Sleeping { alarm } => {
+                ready!(alarm.poll(cx));
+                this.stage.set(Stage::Starting);
+            }
+            StageProj::Starting => {
+                let number = this.progress.attempt;
+                let attempts = this.attempts.as_mut().expect("polled after it was done");
+                match ready!(attempts.poll_start(cx, number, this.plan.is_last(number))) {
+                    Ok(attempt) => {
+                        this.progress.spend();
+                        this.stage.set(Stage::Trying { attempt });
+                    }
+                    Err(unready) => {
+                        *this.attempts = None;
+                        this.progress.refund();
+                        return Poll::Ready(Err(unready));
                     }
                 }
             }
         }
+        Poll::Ready(Ok(None))
     }
 }
 
