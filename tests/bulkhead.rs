@@ -423,3 +423,27 @@ fn k1_threads_never_exceed_the_limit_and_lose_no_slot() {
     assert!(most.load(SeqCst) <= 3);
     assert_eq!(running_and_waiting(&bulkhead), (0, 0));
 }
+
+#[derive(Default)]
+struct Wakes(AtomicUsize);
+
+impl std::task::Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, SeqCst);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn g3_no_timer_outlives_the_wait_for_a_slot() {
+    let bulkhead = queueing(1, 1);
+    let permit = bulkhead.try_acquire().expect("it is free");
+    let wakes = Arc::<Wakes>::default();
+    let waker = std::task::Waker::from(wakes.clone());
+    let mut acquire = Box::pin(bulkhead.acquire());
+    assert!(acquire.as_mut().poll(&mut std::task::Context::from_waker(&waker)).is_pending());
+    drop(permit);
+    assert!(acquire.as_mut().poll(&mut std::task::Context::from_waker(&waker)).is_ready());
+    let told = wakes.0.load(SeqCst);
+    tokio::time::sleep(secs(20)).await;
+    assert_eq!(wakes.0.load(SeqCst), told, "its future is kept, and so is its timer");
+}

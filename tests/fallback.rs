@@ -27,6 +27,7 @@ both_doors! {
     f2_runs_at_most_once_and_its_own_failure_is_what_the_caller_gets,
     f2_the_event_has_the_first_error_and_then_its_own,
     f2_a_function_of_the_error_leaves_an_answer_alone,
+    f2_nothing_is_told_when_nothing_steps_in,
     g0_the_operation_starts_in_the_call_and_what_stands_in_does_not,
     g1_the_operation_is_gone_before_anything_stands_in,
     g1_a_dropped_call_drops_what_stands_in,
@@ -200,6 +201,31 @@ async fn g2_a_panic_propagates_and_the_fallback_works_on(door: Door) {
 async fn g2_a_panicking_listener_is_caught(door: Door) {
     let fallback = Fallback::value(7).listener_fn(|_: &FallbackEvent<'_, u32, Failure>| panic!("listener"));
     assert_eq!(fallback.through(door, &fail()).await, Ok(7));
+}
+
+async fn f2_nothing_is_told_when_nothing_steps_in(door: Door) {
+    let told = Arc::new(AtomicUsize::new(0));
+    let tells = told.clone();
+    let fallback =
+        Fallback::from_fn(Answer::Err).classify(by_number()).listener_fn(move |_: &FallbackEvent<'_, u32, Failure>| {
+            tells.fetch_add(1, SeqCst);
+        });
+    assert_eq!(fallback.through(door, &unavailable()).await, Ok(503), "it has no error to go by");
+    assert_eq!(told.load(SeqCst), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn f2_nothing_is_told_when_the_second_service_has_no_copy_of_the_request() {
+    let told = Arc::new(AtomicUsize::new(0));
+    let tells = told.clone();
+    let second = service_fn(|request: u32| ready(Answer::Ok(request + 100)));
+    let fallback = Fallback::service(second).listener_fn(move |_: &FallbackEvent<'_, u32, Failure>| {
+        tells.fetch_add(1, SeqCst);
+    });
+    let layer = fallback.layer().clone_request(|_: &u32| None);
+    let service = layer.layer(service_fn(|_: u32| ready(Answer::Err(Error::Inner("bad")))));
+    assert_eq!(service.oneshot(3).await, Err(Error::Inner("bad")));
+    assert_eq!(told.load(SeqCst), 0);
 }
 
 #[tokio::test(start_paused = true)]

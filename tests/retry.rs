@@ -14,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use futures::FutureExt;
 use support::*;
 use tokio::time::Instant;
 use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt, service_fn};
@@ -33,6 +34,7 @@ both_doors! {
     r3_waits_the_longer_of_hint_and_backoff,
     r3_a_hint_above_its_cap_ends_the_retry,
     r3_a_sleep_that_would_pass_the_deadline_is_not_begun,
+    r3_no_sleep_passes_the_deadline_though_a_listener_takes_its_time,
     r3_the_deadline_cuts_no_try_short,
     r4_zero_delay_means_no_sleep_at_all,
     r4_after_32_tries_without_a_pending_poll_it_yields_once,
@@ -178,6 +180,20 @@ async fn r3_a_sleep_that_would_pass_the_deadline_is_not_begun(door: Door) {
         assert_eq!(starts_of(&retry, door).await.len(), tries, "{deadline:?}");
         assert_eq!(start.elapsed(), secs(tries as u64 - 1), "no sleep was begun in vain");
     }
+}
+
+async fn r3_no_sleep_passes_the_deadline_though_a_listener_takes_its_time(door: Door) {
+    let slow = |_: &RetryEvent| {
+        let _ = pass(ms(500)).now_or_never();
+    };
+    let retry = each_second().max_attempts(2).deadline(secs(1)).listener_fn(slow).build().expect("good settings");
+    let start = Instant::now();
+    assert_eq!(starts_of(&retry, door).await.len(), 2);
+    assert!(
+        start.elapsed() < secs(2),
+        "the second try began at the deadline, not {:?} after the call",
+        start.elapsed()
+    );
 }
 
 async fn r3_the_deadline_cuts_no_try_short(door: Door) {

@@ -85,8 +85,9 @@ where
     A: Deref<Target = Slots>,
 {
     pub(super) fn in_line(slots: A, ticket: u64) -> Self {
-        let end = slots.max_wait.and_then(|span| clock::after(clock::now(), span));
+        // First of all, so that the place is left whatever happens.
         let ticket = Ticket { slots, number: ticket, is_used: false };
+        let end = ticket.slots.max_wait.and_then(|span| clock::after(clock::now(), span));
         Self { place: Place::InLine(ticket), alarm: Alarm::at(end) }
     }
 
@@ -106,14 +107,16 @@ where
     type Output = Result<BulkheadPermit<A>, Rejected>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
+        let mut this = self.project();
         if let Place::InLine(ticket) = this.place {
             // A slot that is there wins over the end of the wait.
             if let Poll::Ready(permit) = ticket.poll(cx) {
                 *this.place = Place::Done;
+                this.alarm.disarm();
                 return Poll::Ready(Ok(permit));
             }
-            ready!(this.alarm.poll(cx));
+            ready!(this.alarm.as_mut().poll(cx));
+            this.alarm.disarm();
         }
         match std::mem::replace(this.place, Place::Done) {
             Place::InLine(ticket) => {

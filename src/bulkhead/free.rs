@@ -41,7 +41,7 @@ impl Free {
 
     #[inline]
     pub(super) fn take(&self) -> Taken {
-        let mut seen = self.0.load(Ordering::Relaxed);
+        let mut seen = self.0.load(Ordering::Acquire);
         loop {
             if seen & HELD != 0 {
                 return Taken::Held;
@@ -49,7 +49,7 @@ impl Free {
             if count(seen) <= 0 {
                 return Taken::Full;
             }
-            match self.0.compare_exchange_weak(seen, seen - word(1, false), Ordering::AcqRel, Ordering::Relaxed) {
+            match self.0.compare_exchange_weak(seen, seen - word(1, false), Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return Taken::Slot,
                 Err(now) => seen = now,
             }

@@ -5,7 +5,7 @@ use crate::sync::Arc;
 
 /// A slot of a [`Bulkhead`](super::Bulkhead). Dropping it gives it back, and lets the next in line run.
 ///
-/// `A` is how it holds the bulkhead: shared, or, inside a call, borrowed.
+/// `A` is how it holds the bulkhead: shared, or, inside a plain call, borrowed.
 #[derive(Debug)]
 #[must_use = "a permit that is dropped at once holds no slot"]
 pub struct BulkheadPermit<A = Arc<Slots>>

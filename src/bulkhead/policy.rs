@@ -93,6 +93,10 @@ impl Bulkhead {
     /// # Cancel safety
     ///
     /// Dropping the future leaves the line.
+    ///
+    /// # Panics
+    ///
+    /// When polled outside a tokio runtime with time enabled, and it has to wait in line.
     pub fn acquire(&self) -> BulkheadAcquire {
         let slots = self.slots.clone();
         match slots.enter() {

@@ -1,4 +1,4 @@
-//! The core: how many calls run, and who waits in line. `W` is whatever wakes a waiter.
+//! The core: how many slots are free, and who waits in line. `W` is whatever wakes a waiter.
 
 use std::{collections::VecDeque, mem};
 
@@ -13,10 +13,11 @@ pub(super) enum Entry {
 #[derive(Debug)]
 pub(super) struct Core<W> {
     limit: usize,
-    /// Below zero while more calls run than a lowered limit allows.
+    /// Below zero while more calls run than a lowered limit allows. It holds while the core acts; in between, the word in front of
+    /// the lock counts.
     free: i64,
     places: usize,
-    /// In the order of their tickets. It is empty whenever a slot is free.
+    /// In the order of their tickets. Empty whenever a slot is free, but between a higher limit and the grants that follow.
     queue: VecDeque<(u64, W)>,
     next_ticket: u64,
 }

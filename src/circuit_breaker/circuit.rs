@@ -157,7 +157,7 @@ impl Circuit {
 
     pub(super) fn settle(&self, ticket: Ticket, verdict: Verdict) {
         match verdict {
-            Verdict::Healthy if self.is_calm_for(ticket) => {}
+            Verdict::Healthy if self.ignores_success_of(ticket) => {}
             Verdict::Healthy => self.settle_ended(ticket, false, None),
             Verdict::Transient { retry_after } => self.settle_ended(ticket, true, retry_after),
             Verdict::Failed => self.settle_ended(ticket, true, None),
@@ -195,20 +195,21 @@ impl Circuit {
         }
     }
 
-    /// `now`, if it was asked already.
+    /// `now`, if a rule asks for it.
     fn record(&self, ended: Ended, hint: Option<Duration>, now: Option<u64>) {
         let mut core = self.core.lock();
         match core.note(ended, now.unwrap_or_default()) {
             None => self.gate.show(core.view()),
-            Some(reason) => self.trip(core, reason, hint, now),
+            Some(reason) => self.trip(core, reason, hint),
         }
     }
 
+    /// The time is asked again: a rule may not have needed it, or this thread may have been overtaken on its way to the lock.
     #[cold]
-    fn trip(&self, mut core: LockGuard<'_, Core>, reason: Reason, hint: Option<Duration>, now: Option<u64>) {
-        let now = now.unwrap_or_else(|| self.clock.now());
+    fn trip(&self, mut core: LockGuard<'_, Core>, reason: Reason, hint: Option<Duration>) {
+        let now = self.clock.now();
         let transition = core.trip(reason, hint, now, self.refused.load(Ordering::Relaxed));
-        self.release(core, Some(transition));
+        self.publish(core, Some(transition));
     }
 
     #[cold]
@@ -219,7 +220,7 @@ impl Circuit {
 
     /// Whether a success of this call changes nothing, however long it took.
     #[inline]
-    pub(super) fn is_calm_for(&self, ticket: Ticket) -> bool {
+    pub(super) fn ignores_success_of(&self, ticket: Ticket) -> bool {
         self.gate.is_calm_for(ticket.pass) && self.slow_after.is_none()
     }
 
@@ -255,13 +256,13 @@ impl Circuit {
     fn change<R>(&self, act: impl FnOnce(&mut Core) -> (R, Option<Transition>)) -> R {
         let mut core = self.core.lock();
         let (answer, moved) = act(&mut core);
-        self.release(core, moved);
+        self.publish(core, moved);
         answer
     }
 
     /// Shows the gate what has become of the core, and reports a transition once the lock is free.
     #[cold]
-    fn release(&self, core: LockGuard<'_, Core>, moved: Option<Transition>) {
+    fn publish(&self, core: LockGuard<'_, Core>, moved: Option<Transition>) {
         self.gate.show(core.view());
         drop(core);
         if let Some(transition) = moved {

@@ -95,8 +95,7 @@ where
         let result = ready!(operation.poll(cx));
         let verdict = this.classifier.classify(&result);
         this.call.set(Call::Done);
-        if this.permit.is_free(verdict) {
-            this.permit.forget();
+        if this.permit.settle_at_no_cost(verdict) {
             return Poll::Ready(result);
         }
         Poll::Ready(settled(this.permit, verdict, result))

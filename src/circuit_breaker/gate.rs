@@ -3,8 +3,8 @@
 //! ```text
 //! bits 63..2     bit 1      bit 0
 //! era            0          calm        passing
-//! until (ns)     1          1           open
-//! 0              1          0           half-open: ask the core
+//! until (ns)     1          0           open
+//! 0              1          1           half-open: ask the core
 //! ```
 //!
 //! Only who holds the core's lock writes it, so the two never disagree for longer than the lock is held.

@@ -9,7 +9,7 @@ use crate::{classify::Verdict, sync::Arc};
 /// own. Say how the call ended; a permit that is dropped unsaid counts as a dropped call, and gives a
 /// probe's slot back.
 ///
-/// `A` is how it holds the circuit: shared, or, inside a call, borrowed.
+/// `A` is how it holds the circuit: shared, or, inside a plain call, borrowed.
 #[derive(Debug)]
 #[must_use = "a permit that is dropped at once counts as a dropped call"]
 pub struct CircuitBreakerPermit<A = Arc<Circuit>>
@@ -38,16 +38,14 @@ where
         &self.circuit
     }
 
-    /// Whether a call that ended like this changes nothing.
+    /// Settles the call, if it ended such that nothing has to be recorded of it.
     #[inline]
-    pub(super) fn is_free(&self, verdict: Verdict) -> bool {
-        verdict == Verdict::Healthy && self.circuit.is_calm_for(self.ticket)
-    }
-
-    /// Nothing has to be said of the call.
-    #[inline]
-    pub(super) fn forget(&mut self) {
-        self.ticket = Ticket::NONE;
+    pub(super) fn settle_at_no_cost(&mut self, verdict: Verdict) -> bool {
+        let ignored = verdict == Verdict::Healthy && self.circuit.ignores_success_of(self.ticket);
+        if ignored {
+            self.ticket = Ticket::NONE;
+        }
+        ignored
     }
 
     pub(super) fn settle(&mut self, verdict: Verdict) {

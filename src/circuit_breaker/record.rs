@@ -19,6 +19,7 @@ pub(super) struct Record {
 struct Run {
     length: u32,
     first: u64,
+    latest: u64,
 }
 
 impl Record {
@@ -40,7 +41,7 @@ impl Record {
         if let Some(window) = &mut self.slow_calls {
             window.push(slow, now);
         }
-        if failed && rules.failure_runs.iter().any(|rule| self.run.breaks(rule, now)) {
+        if failed && rules.failure_runs.iter().any(|rule| self.run.breaks(rule)) {
             return Some(Reason::FailureRun);
         }
         if failed && is_broken(self.failures.as_mut(), rules.failure_rate, now) {
@@ -79,13 +80,13 @@ fn is_broken(window: Option<&mut Window>, rule: Option<RateRule>, now: u64) -> b
 }
 
 impl Run {
+    /// A thread that was overtaken on its way to the lock brings an earlier time.
     fn longer(self, now: u64) -> Self {
-        // A thread that was overtaken on its way to the lock brings an earlier time.
-        let first = if self.length == 0 { now } else { self.first.min(now) };
-        Self { length: self.length.saturating_add(1), first }
+        let (first, latest) = if self.length == 0 { (now, now) } else { (self.first.min(now), self.latest.max(now)) };
+        Self { length: self.length.saturating_add(1), first, latest }
     }
 
-    fn breaks(self, rule: &RunRule, latest: u64) -> bool {
-        self.length >= rule.failures && latest.saturating_sub(self.first) >= nanos(rule.spanning)
+    fn breaks(self, rule: &RunRule) -> bool {
+        self.length >= rule.failures && self.latest.saturating_sub(self.first) >= nanos(rule.spanning)
     }
 }

@@ -374,4 +374,13 @@ mod tests {
         assert_eq!(core.admit(99), (Err(refusal), None));
         assert_eq!(core.state(99), State::Open);
     }
+
+    #[test]
+    fn b1_a_run_spans_to_its_latest_failure_though_an_earlier_one_was_overtaken() {
+        let builder = CircuitBreaker::builder("users").failure_run(2, Duration::from_nanos(200));
+        let mut core = Core::new(builder.unchecked().0, Random::seeded(0));
+        let failed = Ended { era: 0, failed: true, slow: false };
+        assert_eq!(core.note(failed, 300), None);
+        assert_eq!(core.note(failed, 100), Some(Reason::FailureRun));
+    }
 }

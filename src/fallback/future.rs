@@ -56,7 +56,7 @@ where
             return poll_second(this.stage, &**this.plan, cx);
         };
         let result = ready!(operation.poll(cx));
-        if !this.plan.handles(&result) {
+        if !this.plan.handles(&result, taken) {
             this.stage.set(Stage::Done);
             return Poll::Ready(result);
         }

@@ -18,12 +18,14 @@ pub struct Plan<S, W, L> {
 }
 
 impl<S, W, L> Plan<S, W, L> {
+    /// Whether this result is handled, and something can stand in for it.
     #[inline]
-    pub(super) fn handles<T, E>(&self, result: &Result<T, E>) -> bool
+    pub(super) fn handles<T, E, K>(&self, result: &Result<T, E>, taken: &Option<K>) -> bool
     where
+        S: StandIn<T, E, K>,
         W: Handles<T, E>,
     {
-        self.handled.handles(result)
+        self.handled.handles(result) && taken.as_ref().is_some_and(|taken| self.stand_in.can_step_in(result, taken))
     }
 
     /// What stands in for `result`; or `result` itself, if there is nothing it could do.

@@ -18,6 +18,12 @@ pub trait StandIn<T, E, K> {
     /// What yields the other result.
     type Future: Future<Output = Result<T, E>>;
 
+    /// Whether there is anything it could do.
+    #[doc(hidden)]
+    fn can_step_in(&self, _result: &Result<T, E>, _taken: &K) -> bool {
+        true
+    }
+
     /// Steps in for `result`, or gives it back: there is nothing it could do.
     #[doc(hidden)]
     fn step_in(&self, result: Result<T, E>, taken: K) -> Result<Self::Future, Result<T, E>>;
@@ -110,6 +116,10 @@ where
 {
     type Future = Ready<Result<T, E>>;
 
+    fn can_step_in(&self, result: &Result<T, E>, _: &()) -> bool {
+        result.is_err()
+    }
+
     fn step_in(&self, result: Result<T, E>, (): ()) -> Result<Self::Future, Result<T, E>> {
         Ok(ready((self.0)(error(result)?)))
     }
@@ -121,6 +131,10 @@ where
     Fut: Future<Output = Result<T, E>>,
 {
     type Future = Fut;
+
+    fn can_step_in(&self, result: &Result<T, E>, _: &()) -> bool {
+        result.is_err()
+    }
 
     fn step_in(&self, result: Result<T, E>, (): ()) -> Result<Fut, Result<T, E>> {
         Ok((self.0)(error(result)?))
@@ -156,6 +170,10 @@ where
 {
     type Future = Ready<Result<T, E>>;
 
+    fn can_step_in(&self, result: &Result<T, E>, _: &K) -> bool {
+        result.is_err()
+    }
+
     fn step_in(&self, result: Result<T, E>, taken: K) -> Result<Self::Future, Result<T, E>> {
         Ok(ready((self.0)(taken, error(result)?)))
     }
@@ -167,6 +185,10 @@ where
     Fut: Future<Output = Result<T, E>>,
 {
     type Future = Fut;
+
+    fn can_step_in(&self, result: &Result<T, E>, _: &K) -> bool {
+        result.is_err()
+    }
 
     fn step_in(&self, result: Result<T, E>, taken: K) -> Result<Fut, Result<T, E>> {
         Ok((self.0)(taken, error(result)?))
@@ -204,6 +226,10 @@ mod service {
         S: Service<R, Response = T, Error = E>,
     {
         type Future = SendRequestFuture<S, R>;
+
+        fn can_step_in(&self, _: &Result<T, E>, copy: &Option<SendRequest<S, R>>) -> bool {
+            copy.is_some()
+        }
 
         fn step_in(&self, result: Result<T, E>, copy: Option<SendRequest<S, R>>) -> Result<Self::Future, Result<T, E>> {
             copy.map(Operation::start).ok_or(result)

@@ -8,9 +8,9 @@ const DEPOSIT: u64 = 1;
 
 /// Bounds how much retries may add to the load of a dependency that fails: a bucket of tokens that retries pay with.
 ///
-/// A retry takes a token. It comes back if the retry succeeds, is refused by our own breaker, or is dropped while it sleeps. A first try that succeeds adds a tenth
-/// of a token. So a healthy dependency keeps the bucket full, and one that is down is hit by hardly more than the
-/// calls themselves.
+/// A retry takes a token. It comes back if the retry succeeds, is refused by our own breaker, or is dropped while it
+/// sleeps. A first try that succeeds adds a tenth of a token. So a healthy dependency keeps the bucket full, and one that
+/// is down is hit by hardly more than the calls themselves.
 ///
 /// Clones share the bucket. A [`RetryWithBackoff`](super::RetryWithBackoff) has a full one of 10 of its own unless told
 /// otherwise; several policies that call the same dependency may share one.

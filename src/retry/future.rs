@@ -11,11 +11,11 @@ use pin_project_lite::pin_project;
 use super::{
     Backoff,
     attempt::Attempts,
-    plan::{Plan, Progress, Setback},
+    plan::{Pause, Plan, Progress, Setback},
 };
 use crate::{
     classify::{Classify, Verdict},
-    clock::{self, Alarm},
+    clock::Alarm,
     operation::TryFuture,
 };
 
@@ -59,10 +59,10 @@ pin_project! {
 
 impl<F> Stage<F> {
     /// Before another try: zero delay means no sleep at all.
-    fn after(delay: Duration) -> Self {
-        match delay {
+    fn before_next(pause: Pause) -> Self {
+        match pause.delay {
             Duration::ZERO => Self::Starting,
-            _ => Self::Sleeping { alarm: Alarm::at(clock::after(clock::now(), delay)) },
+            _ => Self::Sleeping { alarm: Alarm::at(pause.until) },
         }
     }
 }
@@ -117,7 +117,7 @@ where
         let mut tries = 0;
         loop {
             if let Some(ended) = ended.take() {
-                if let Some(last) = self.as_mut().set_back(ended) {
+                if let Some(last) = self.as_mut().end_try(ended) {
                     return Poll::Ready(last);
                 }
                 tries += 1;
@@ -135,18 +135,18 @@ where
     }
 
     /// Gives the result back if it is the last. If not, what comes next is a sleep or another try.
-    fn set_back(self: Pin<&mut Self>, (result, verdict): Ended<T, E>) -> Option<Result<T, E>> {
+    fn end_try(self: Pin<&mut Self>, (result, verdict): Ended<T, E>) -> Option<Result<T, E>> {
         let mut this = self.project();
         let attempts = this.attempts.as_mut().expect("a try has just ended");
-        let delay = settle(&**this.plan, this.progress, attempts.can_repeat(), verdict);
+        let pause = settle(&**this.plan, this.progress, attempts.can_repeat(), verdict);
         // The try's future goes first, then its result, then the sleep begins.
         this.stage.set(Stage::Starting);
-        let Some(delay) = delay else {
+        let Some(pause) = pause else {
             *this.attempts = None;
             return Some(result);
         };
         attempts.take(result);
-        this.stage.set(Stage::after(delay));
+        this.stage.set(Stage::before_next(pause));
         None
     }
 
@@ -189,7 +189,7 @@ fn settle<B: Backoff>(
     progress: &mut Progress<B::Delays>,
     can_repeat: bool,
     verdict: Verdict,
-) -> Option<Duration> {
+) -> Option<Pause> {
     match verdict {
         Verdict::Transient { retry_after } => {
             return plan.settle_setback(progress, Setback { retry_after, can_repeat });

@@ -59,6 +59,23 @@ pub(super) struct Setback {
     pub(super) can_repeat: bool,
 }
 
+/// The time between two tries.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pause {
+    pub(super) delay: Duration,
+    /// Its end, if there is a sleep at all and the clock can count that far. It was decided by, and is not asked again: listeners and
+    /// drops run in between.
+    pub(super) until: Option<Instant>,
+}
+
+impl Pause {
+    /// From now on. Without a sleep and without a deadline no one needs to know when that is.
+    fn of(delay: Duration, has_deadline: bool) -> Self {
+        let asked = has_deadline || !delay.is_zero();
+        Self { delay, until: asked.then(clock::now).and_then(|now| clock::after(now, delay)) }
+    }
+}
+
 impl<B: Backoff> Plan<B> {
     #[inline]
     pub(super) fn begin(&self) -> Progress<B::Delays> {
@@ -82,14 +99,15 @@ impl<B: Backoff> Plan<B> {
     }
 
     /// Decides whether another try follows, pays for it, and tells how long to sleep before it.
-    pub(super) fn settle_setback(&self, progress: &mut Progress<B::Delays>, setback: Setback) -> Option<Duration> {
+    pub(super) fn settle_setback(&self, progress: &mut Progress<B::Delays>, setback: Setback) -> Option<Pause> {
         progress.token = None;
         let attempt = progress.attempt;
         match self.pay(progress, setback) {
-            Ok(delay) => {
+            Ok(pause) => {
                 progress.attempt = attempt.saturating_add(1);
+                let delay = pause.delay;
                 self.listener.emit(|| RetryEvent::Retrying { name: self.name.clone(), attempt, delay });
-                Some(delay)
+                Some(pause)
             }
             Err(reason) => {
                 self.listener.emit(|| RetryEvent::GaveUp { name: self.name.clone(), attempts: attempt, reason });
@@ -98,7 +116,7 @@ impl<B: Backoff> Plan<B> {
         }
     }
 
-    fn pay(&self, progress: &mut Progress<B::Delays>, setback: Setback) -> Result<Duration, GaveUp> {
+    fn pay(&self, progress: &mut Progress<B::Delays>, setback: Setback) -> Result<Pause, GaveUp> {
         if self.is_last(progress.attempt) {
             return Err(GaveUp::AttemptsSpent);
         }
@@ -111,13 +129,14 @@ impl<B: Backoff> Plan<B> {
         }
         let backoff = self.next_delay(progress).ok_or(GaveUp::BackoffEnded)?;
         let delay = backoff.max(hint);
-        if progress.deadline.is_some_and(|deadline| is_beyond(deadline, delay)) {
+        let pause = Pause::of(delay, progress.deadline.is_some());
+        if progress.deadline.is_some_and(|deadline| pause.until.is_none_or(|until| until > deadline)) {
             return Err(GaveUp::DeadlinePassed);
         }
         if let Some(budget) = &self.budget {
             progress.token = Some(budget.withdraw().ok_or(GaveUp::BudgetSpent)?);
         }
-        Ok(delay)
+        Ok(pause)
     }
 
     fn next_delay(&self, progress: &mut Progress<B::Delays>) -> Option<Duration> {
@@ -131,8 +150,4 @@ impl<B: Backoff> Plan<B> {
     pub(super) fn is_last(&self, attempt: u32) -> bool {
         attempt >= self.max_attempts
     }
-}
-
-fn is_beyond(deadline: Instant, delay: Duration) -> bool {
-    clock::after(clock::now(), delay).is_none_or(|wake| wake > deadline)
 }
