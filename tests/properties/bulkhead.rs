@@ -3,7 +3,7 @@
 use std::{
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering::SeqCst},
     },
     task::{Context, Poll, Wake, Waker},
@@ -11,7 +11,7 @@ use std::{
 };
 
 use proptest::{collection::vec, prelude::*, sample::select};
-use withstand::{Bulkhead, BulkheadAcquire, BulkheadPermit, Rejected};
+use withstand::{Bulkhead, BulkheadAcquire, BulkheadEvent, BulkheadPermit, Rejected};
 
 const MAX_WAIT: Duration = Duration::from_millis(100);
 
@@ -42,7 +42,8 @@ struct Model {
     places: usize,
     now: Duration,
     calls: Vec<Status>,
-    refused: u64,
+    /// For each refusal the limit then, and how long the call had waited.
+    refused: Vec<(usize, Option<Duration>)>,
 }
 
 impl Model {
@@ -74,10 +75,14 @@ impl Model {
         } else if self.waiting() < self.places {
             Status::Waiting { since: self.now, polled: false }
         } else {
-            self.refused += 1;
+            self.refuse(None);
             Status::Refused
         };
         self.calls.push(status);
+    }
+
+    fn refuse(&mut self, waited: Option<Duration>) {
+        self.refused.push((self.limit, waited));
     }
 
     /// What a poll of this call yields; `Err` has how long it waited in vain.
@@ -89,7 +94,7 @@ impl Model {
             }
             Status::Waiting { since, .. } if self.now - *since >= MAX_WAIT => {
                 self.calls.remove(index);
-                self.refused += 1;
+                self.refuse(Some(MAX_WAIT));
                 Poll::Ready(Err(Some(MAX_WAIT)))
             }
             Status::Waiting { polled, .. } => {
@@ -132,8 +137,17 @@ fn waited(rejected: &Rejected) -> Option<Duration> {
 }
 
 async fn agree(limit: usize, places: usize, steps: Vec<Step>) -> Result<(), TestCaseError> {
-    let bulkhead = Bulkhead::builder("model", limit).queue(places, MAX_WAIT).build().expect("good settings");
-    let mut model = Model { limit, places, now: Duration::ZERO, calls: Vec::new(), refused: 0 };
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let hears = heard.clone();
+    let bulkhead = Bulkhead::builder("model", limit)
+        .queue(places, MAX_WAIT)
+        .listener_fn(move |event| match event {
+            BulkheadEvent::Refused { limit, waited, .. } => hears.lock().expect("no panic").push((*limit, *waited)),
+            other => panic!("{other:?}"),
+        })
+        .build()
+        .expect("good settings");
+    let mut model = Model { limit, places, now: Duration::ZERO, calls: Vec::new(), refused: Vec::new() };
     let mut calls: Vec<Call> = Vec::new();
     for (number, step) in steps.into_iter().enumerate() {
         match step {
@@ -150,7 +164,7 @@ async fn agree(limit: usize, places: usize, steps: Vec<Step>) -> Result<(), Test
                         prop_assert!(has_free_slot, "step {}", number);
                     }
                     Err(rejected) => {
-                        model.refused += 1;
+                        model.refuse(None);
                         prop_assert!(!has_free_slot && waited(&rejected).is_none(), "step {}", number);
                     }
                 }
@@ -191,11 +205,12 @@ async fn agree(limit: usize, places: usize, steps: Vec<Step>) -> Result<(), Test
         let seen = bulkhead.snapshot();
         prop_assert_eq!(
             (seen.max_concurrent, seen.in_flight, seen.waiting, seen.refused),
-            (model.limit, model.in_flight(), model.waiting(), model.refused),
+            (model.limit, model.in_flight(), model.waiting(), model.refused.len() as u64),
             "after step {} ({:?})",
             number,
             step
         );
+        prop_assert_eq!(&*heard.lock().expect("no panic"), &model.refused, "after step {} ({:?})", number, step);
         for (call, status) in calls.iter().zip(&model.calls) {
             if let (Call::Acquiring(_, woken), Status::Granted { woken: true }) = (call, status) {
                 prop_assert!(woken.0.load(SeqCst), "a wake-up was lost at step {} ({:?})", number, step);

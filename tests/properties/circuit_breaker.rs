@@ -135,12 +135,24 @@ struct Model {
     refused: u64,
     stale: u64,
     told: Vec<Told>,
+    /// For each refusal how long the circuit would stay open.
+    refusals: Vec<Option<Duration>>,
 }
 
 impl Model {
     fn new(settings: Settings) -> Self {
         let phase = Phase::Counting { state: State::Closed, since: Duration::ZERO, outcomes: Vec::new() };
-        Self { settings, now: Duration::ZERO, phase, era: 0, calls: 0, refused: 0, stale: 0, told: Vec::new() }
+        Self {
+            settings,
+            now: Duration::ZERO,
+            phase,
+            era: 0,
+            calls: 0,
+            refused: 0,
+            stale: 0,
+            told: Vec::new(),
+            refusals: Vec::new(),
+        }
     }
 
     fn state(&self) -> State {
@@ -201,7 +213,8 @@ impl Model {
             Phase::HalfOpen { .. } => Err(None),
         };
         self.calls += 1;
-        self.refused += u64::from(answer.is_err());
+        self.refusals.extend(answer.err());
+        self.refused = self.refusals.len() as u64;
         answer
     }
 
@@ -342,7 +355,7 @@ fn is_over(rule: Option<Rate>, (_, _, rate): (u64, u64, Option<f64>)) -> bool {
 }
 
 impl Settings {
-    fn build(&self, told: Arc<Mutex<Vec<Told>>>) -> CircuitBreaker {
+    fn build(&self, told: Arc<Mutex<Vec<Told>>>, refusals: Arc<Mutex<Vec<Option<Duration>>>>) -> CircuitBreaker {
         let window = |rate: Rate| match rate.over {
             Over::Calls(calls) => Window::calls(calls).min_calls(rate.min_calls),
             Over::Time(span) => Window::time(span).min_calls(rate.min_calls),
@@ -356,7 +369,13 @@ impl Settings {
             .required_successes(self.required_successes)
             .probe_timeout(PROBE_TIMEOUT)
             .listener_fn(move |event| {
-                let CircuitBreakerEvent::Transition { transition, .. } = event else { return };
+                let transition = match event {
+                    CircuitBreakerEvent::Transition { transition, .. } => transition,
+                    CircuitBreakerEvent::Refused { retry_after, .. } => {
+                        return refusals.lock().expect("no panic").push(*retry_after);
+                    }
+                    other => panic!("{other:?}"),
+                };
                 told.lock().expect("no panic").push(Told {
                     from: transition.from,
                     to: transition.to,
@@ -408,7 +427,8 @@ fn finish(permit: CircuitBreakerPermit, end: End) {
 
 async fn agree(settings: Settings, steps: Vec<Step>) -> Result<(), TestCaseError> {
     let told = Arc::new(Mutex::new(Vec::new()));
-    let breaker = settings.build(told.clone());
+    let refusals = Arc::new(Mutex::new(Vec::new()));
+    let breaker = settings.build(told.clone(), refusals.clone());
     let mut model = Model::new(settings);
     let mut in_flight: Vec<(CircuitBreakerPermit, Call)> = Vec::new();
     for (number, step) in steps.into_iter().enumerate() {
@@ -439,6 +459,7 @@ async fn agree(settings: Settings, steps: Vec<Step>) -> Result<(), TestCaseError
             }
         }
         prop_assert_eq!(seen(&breaker), model.seen(), "after step {} ({:?})", number, step);
+        prop_assert_eq!(&*refusals.lock().expect("no panic"), &model.refusals, "after step {} ({:?})", number, step);
         prop_assert_eq!(&*told.lock().expect("no panic"), &model.told, "after step {} ({:?})", number, step);
     }
     Ok(())
