@@ -3,8 +3,8 @@ use std::time::Duration;
 use super::{
     CircuitBreakerEvent,
     config::{Options, Rules},
-    gate::{Gate, Pass, View},
-    state::{Admission, Core, Ended, Outcome, Refusal},
+    gate::{Admission, Gate, Pass, View},
+    state::{Core, Ended, Outcome, Refusal},
     transition::{Counts, Reason, State, Transition},
 };
 use crate::{

@@ -9,7 +9,6 @@
 //!
 //! Only who holds the core's lock writes it, so the two never disagree for longer than the lock is held.
 
-use super::state::Admission;
 use crate::sync::{AtomicU64, Ordering};
 
 /// What the word says.
@@ -44,6 +43,13 @@ impl View {
             calm => Self::Passing { era: word >> 2, calm: calm == CALM },
         }
     }
+}
+
+/// In what role a call was let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Admission {
+    Call { era: u64 },
+    Probe { number: u64 },
 }
 
 /// How a call was let in: in the word's own form, so that one comparison tells whether the circuit is calm for it.

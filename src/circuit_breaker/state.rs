@@ -4,7 +4,7 @@ use std::{mem, time::Duration};
 
 use super::{
     config::Rules,
-    gate::View,
+    gate::{Admission, View},
     record::Record,
     transition::{self, Counts, Reason, State, Transition},
 };
@@ -32,13 +32,6 @@ pub(super) enum Outcome {
     Dropped,
     /// Our own refusal: it never reached the dependency.
     Nothing,
-}
-
-/// In what role a call was let in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Admission {
-    Call { era: u64 },
-    Probe { number: u64 },
 }
 
 /// A call refused: how long the circuit stays open, if anyone can tell.
