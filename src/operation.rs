@@ -121,6 +121,7 @@ mod request {
     {
         type Output = Result<S::Response, S::Error>;
 
+        #[inline]
         fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
             let mut state = self.project().state;
             loop {

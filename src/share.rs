@@ -33,20 +33,18 @@ impl<T> Lender<T> {
     /// A share for one call.
     #[inline]
     pub(crate) fn lend(&mut self) -> Share<T> {
-        if self.tenure != Tenure::LivesOn {
-            self.grow_old();
+        match self.tenure {
+            Tenure::New => self.tenure = Tenure::Called,
+            Tenure::Called => self.live_on(),
+            Tenure::LivesOn => {}
         }
         self.share.clone()
     }
 
     #[inline(never)]
-    fn grow_old(&mut self) {
-        if self.tenure == Tenure::New {
-            self.tenure = Tenure::Called;
-        } else {
-            self.share = Share::around(self.share.0.0.clone());
-            self.tenure = Tenure::LivesOn;
-        }
+    fn live_on(&mut self) {
+        self.share = Share::around(self.share.0.0.clone());
+        self.tenure = Tenure::LivesOn;
     }
 }
 

@@ -127,7 +127,13 @@ impl Circuit {
 
     /// What a call would hear now instead of being let in. It makes no transition, but for a probe that ran too long.
     #[cfg(feature = "tower")]
+    #[inline]
     pub(super) fn refusal(&self) -> Option<Refusal> {
+        if self.gate.pass().is_some() { None } else { self.ask_refusal() }
+    }
+
+    #[cfg(feature = "tower")]
+    fn ask_refusal(&self) -> Option<Refusal> {
         match self.gate.view() {
             View::Passing { .. } => None,
             View::Open { until } => {
