@@ -82,6 +82,7 @@ async fn t1_an_operation_that_spends_the_cooperative_budget_times_out(door: Door
 
 async fn t2_ends_at_the_limit_and_not_before(door: Door) {
     let timeout = Timeout::new(ms(100));
+    assert_eq!(timeout.limit(), ms(100));
     assert!(timeout.through(door, &succeed_after(ms(99))).await.is_ok());
     let start = Instant::now();
     assert_eq!(timed_out(timeout.through(door, &hang()).await), Some(ms(100)));

@@ -34,3 +34,16 @@ impl<F> fmt::Debug for PerRequest<F> {
         f.debug_struct("PerRequest").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn t2_a_request_has_the_policys_own_limit_unless_a_closure_chooses() {
+        let usual = Duration::from_secs(1);
+        assert_eq!(Fixed.limit(&7_u64, usual), Some(usual));
+        assert_eq!(PerRequest(|seconds: &u64| Some(Duration::from_secs(*seconds))).limit(&7, usual), Some(7 * usual));
+        assert_eq!(PerRequest(|_: &u64| None).limit(&7, usual), None);
+    }
+}
