@@ -203,25 +203,47 @@ async fn g2_a_panicking_listener_is_caught(door: Door) {
     assert_eq!(fallback.through(door, &fail()).await, Ok(7));
 }
 
-async fn f2_nothing_is_told_when_nothing_steps_in(door: Door) {
+/// Counts what a fallback tells.
+fn counting() -> (Arc<AtomicUsize>, impl Fn(&FallbackEvent<'_, u32, Failure>) + Send + Sync) {
     let told = Arc::new(AtomicUsize::new(0));
     let tells = told.clone();
-    let fallback =
-        Fallback::from_fn(Answer::Err).classify(by_number()).listener_fn(move |_: &FallbackEvent<'_, u32, Failure>| {
-            tells.fetch_add(1, SeqCst);
-        });
-    assert_eq!(fallback.through(door, &unavailable()).await, Ok(503), "it has no error to go by");
+    let count = move |_: &FallbackEvent<'_, u32, Failure>| {
+        tells.fetch_add(1, SeqCst);
+    };
+    (told, count)
+}
+
+async fn f2_nothing_is_told_when_nothing_steps_in(door: Door) {
+    let (told, count) = counting();
+    let at_once = Fallback::from_fn(Answer::Err).classify(by_number()).listener_fn(count);
+    assert_eq!(at_once.through(door, &unavailable()).await, Ok(503), "it has no error to go by");
+    assert_eq!(told.load(SeqCst), 0);
+    let (told, count) = counting();
+    let later = Fallback::from_async_fn(|error| ready(Answer::Err(error))).classify(by_number()).listener_fn(count);
+    assert_eq!(later.through(door, &unavailable()).await, Ok(503), "it has no error to go by");
+    assert_eq!(told.load(SeqCst), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn f2_nothing_is_told_when_what_was_taken_meets_no_error() {
+    let unavailable = service_fn(|_: u32| ready(Answer::Ok(503)));
+    let (told, count) = counting();
+    let at_once = Fallback::from_taken_fn(|_: u32, error| Answer::Err(error)).classify(by_number()).listener_fn(count);
+    let service = at_once.layer().take_fn(|request: &u32| *request).layer(unavailable);
+    assert_eq!(service.oneshot(3).await, Ok(503));
+    assert_eq!(told.load(SeqCst), 0);
+    let (told, count) = counting();
+    let later = Fallback::from_async_taken_fn(|_: u32, error| ready(Answer::Err(error)));
+    let service = later.classify(by_number()).listener_fn(count).layer().take_fn(|request: &u32| *request);
+    assert_eq!(service.layer(unavailable).oneshot(3).await, Ok(503));
     assert_eq!(told.load(SeqCst), 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn f2_nothing_is_told_when_the_second_service_has_no_copy_of_the_request() {
-    let told = Arc::new(AtomicUsize::new(0));
-    let tells = told.clone();
+    let (told, count) = counting();
     let second = service_fn(|request: u32| ready(Answer::Ok(request + 100)));
-    let fallback = Fallback::service(second).listener_fn(move |_: &FallbackEvent<'_, u32, Failure>| {
-        tells.fetch_add(1, SeqCst);
-    });
+    let fallback = Fallback::service(second).listener_fn(count);
     let layer = fallback.layer().clone_request(|_: &u32| None);
     let service = layer.layer(service_fn(|_: u32| ready(Answer::Err(Error::Inner("bad")))));
     assert_eq!(service.oneshot(3).await, Err(Error::Inner("bad")));
