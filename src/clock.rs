@@ -38,6 +38,7 @@ pub(crate) fn wall() -> SystemTime {
 }
 
 /// `None` is further off than the clock can count: never.
+#[inline]
 pub(crate) fn after(start: Instant, span: Duration) -> Option<Instant> {
     start.checked_add(span)
 }

@@ -1,10 +1,8 @@
 //! Who hears of a policy's events: a listener, and `tracing`. Nothing is made when nobody listens.
 
-use std::{
-    fmt, mem,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
-};
+use std::{fmt, sync::Arc};
+
+use crate::panics::unharmed;
 
 /// What a policy reports.
 pub(crate) trait Event {
@@ -51,16 +49,6 @@ impl<E> Clone for Listener<E> {
 impl<E> fmt::Debug for Listener<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.0.is_some() { "Listener" } else { "none" })
-    }
-}
-
-/// Keeps to itself the panic of code that is not the call's own: listeners and wakers may run inside `Drop`, where a second panic
-/// ends the process.
-pub(crate) fn unharmed(hear: impl FnOnce()) {
-    // The panic hook has reported it already. What it was thrown with may panic in turn when it is dropped.
-    let Err(thrown) = catch_unwind(AssertUnwindSafe(hear)) else { return };
-    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(thrown))) {
-        mem::forget(again);
     }
 }
 

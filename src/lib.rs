@@ -86,6 +86,7 @@ mod error;
 mod event;
 pub mod fallback;
 mod operation;
+mod panics;
 mod random;
 pub mod retry;
 mod retry_after;

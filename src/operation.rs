@@ -41,6 +41,7 @@ where
 {
     type Future = Fut;
 
+    #[inline(always)]
     fn start(self) -> Fut {
         self()
     }
@@ -90,6 +91,7 @@ mod request {
     impl<S: Service<R>, R> Operation for SendRequest<S, R> {
         type Future = SendRequestFuture<S, R>;
 
+        #[inline(always)]
         fn start(self) -> Self::Future {
             SendRequestFuture { state: State::Readying { service: self.service, request: Some(self.request) } }
         }

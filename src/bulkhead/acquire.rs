@@ -12,7 +12,7 @@ use super::{
     slots::{Refusal, Slots},
 };
 use crate::{
-    clock::{self, Alarm},
+    clock::{Alarm, Instant},
     error::Rejected,
     sync::Arc,
 };
@@ -84,10 +84,9 @@ impl<A> BulkheadAcquire<A>
 where
     A: Deref<Target = Slots>,
 {
-    pub(super) fn in_line(slots: A, ticket: u64) -> Self {
-        // First of all, so that the place is left whatever happens.
+    #[inline]
+    pub(super) fn in_line(slots: A, ticket: u64, end: Option<Instant>) -> Self {
         let ticket = Ticket { slots, number: ticket, is_used: false };
-        let end = ticket.slots.max_wait.and_then(|span| clock::after(clock::now(), span));
         Self { place: Place::InLine(ticket), alarm: Alarm::at(end) }
     }
 

@@ -17,6 +17,7 @@ use super::{
 use crate::{
     carry::CarriesRejected,
     operation::{Operation, TryFuture},
+    panics::or_undo,
 };
 
 pin_project! {
@@ -54,27 +55,22 @@ where
     A: Deref<Target = Slots>,
 {
     #[inline(always)]
-    pub(super) fn start(slots: A, operation: O) -> Self {
-        match slots.enter() {
+    pub(super) fn start(slots: A, operation: impl FnOnce() -> O) -> Self {
+        let call = match slots.enter() {
             Entry::Slot => {
                 let permit = BulkheadPermit::new(slots);
-                Self { call: Call::Running { operation: operation.start(), permit } }
+                Call::Running { operation: operation().start(), permit }
             }
-            Entry::Queued(ticket) => Self::wait(slots, operation, ticket),
-            Entry::Full => Self::refuse(slots),
-        }
-    }
-
-    #[inline(never)]
-    fn wait(slots: A, operation: O, ticket: u64) -> Self {
-        let acquire = BulkheadAcquire::in_line(slots, ticket);
-        Self { call: Call::Waiting { operation: Some(operation), acquire } }
-    }
-
-    #[inline(never)]
-    fn refuse(slots: A) -> Self {
-        let refusal = slots.refuse(None);
-        Self { call: Call::Refused { slots, refusal } }
+            Entry::Queued(ticket) => {
+                let (operation, end) = or_undo(|| (operation(), slots.end_of_wait()), || slots.leave(ticket));
+                Call::Waiting { operation: Some(operation), acquire: BulkheadAcquire::in_line(slots, ticket, end) }
+            }
+            Entry::Full => {
+                let refusal = slots.refuse(None);
+                Call::Refused { slots, refusal }
+            }
+        };
+        Self { call }
     }
 }
 

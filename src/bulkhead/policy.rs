@@ -11,6 +11,7 @@ use super::{
 use crate::{
     carry::CarriesRejected,
     error::{ConfigError, Name, Rejected},
+    panics::or_undo,
     sync::Arc,
 };
 
@@ -62,14 +63,14 @@ impl Bulkhead {
     /// # Panics
     ///
     /// When polled outside a tokio runtime with time enabled, and it has to wait in line.
-    #[inline]
+    #[inline(always)]
     pub fn call<F, Fut, T, E>(&self, operation: F) -> BulkheadFuture<F, &Slots>
     where
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<T, E>>,
         E: CarriesRejected,
     {
-        BulkheadFuture::start(&*self.slots, operation)
+        BulkheadFuture::start(&*self.slots, || operation)
     }
 
     /// A slot, if one is free now.
@@ -101,7 +102,10 @@ impl Bulkhead {
         let slots = self.slots.clone();
         match slots.enter() {
             Entry::Slot => BulkheadAcquire::slot(BulkheadPermit::new(slots)),
-            Entry::Queued(ticket) => BulkheadAcquire::in_line(slots, ticket),
+            Entry::Queued(ticket) => {
+                let end = or_undo(|| slots.end_of_wait(), || slots.leave(ticket));
+                BulkheadAcquire::in_line(slots, ticket, end)
+            }
             Entry::Full => {
                 let refusal = slots.refuse(None);
                 BulkheadAcquire::refused(slots, refusal)

@@ -33,8 +33,9 @@ where
         Poll::Ready(Ok(()))
     }
 
+    #[inline(always)]
     fn call(&mut self, request: R) -> Self::Future {
-        let operation = SendRequest { service: self.inner.clone(), request };
+        let operation = || SendRequest { service: self.inner.clone(), request };
         BulkheadFuture::start(self.bulkhead.slots.clone(), operation)
     }
 }

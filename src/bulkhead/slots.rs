@@ -6,8 +6,10 @@ use super::{
     state::{Core, Entry},
 };
 use crate::{
+    clock::{self, Instant},
     error::{BulkheadFull, Name, Rejected},
-    event::{Listener, unharmed},
+    event::Listener,
+    panics::unharmed,
     sync::{Apart, AtomicU64, Lock, Ordering},
 };
 
@@ -100,6 +102,12 @@ impl Slots {
     #[inline(never)]
     fn queue_up(&self) -> Entry {
         self.with_core(|core| core.enter(None))
+    }
+
+    /// When who begins to wait now gives up.
+    #[inline(never)]
+    pub(super) fn end_of_wait(&self) -> Option<Instant> {
+        self.max_wait.and_then(|span| clock::after(clock::now(), span))
     }
 
     /// Whether the slot that this ticket waits for is granted. If not, `waker` is woken when it is.

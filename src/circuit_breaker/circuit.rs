@@ -56,6 +56,21 @@ impl Ticket {
     }
 }
 
+/// A ticket or a refusal, in two words: so small that a function returns it in registers.
+#[derive(Clone, Copy)]
+struct Answer(Ticket);
+
+impl Answer {
+    fn of(admitted: Result<Ticket, Refusal>) -> Self {
+        Self(admitted.unwrap_or_else(|refusal| Ticket { since: refusal.left(), ..Ticket::NONE }))
+    }
+
+    #[inline]
+    fn read(self) -> Result<Ticket, Refusal> {
+        if self.0.is_none() { Err(Refusal::of(self.0.since)) } else { Ok(self.0) }
+    }
+}
+
 /// A circuit at one moment: what its rules hold, not how many calls it has ever seen.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
@@ -103,18 +118,22 @@ impl Circuit {
         &self.name
     }
 
-    /// Lets a call in at the least cost, if that is all there is to it. If not, ask [`admit`](Self::admit).
+    /// Lets a call in, or not.
     #[inline]
-    pub(super) fn pass(&self) -> Option<Ticket> {
-        let pass = self.gate.pass()?;
-        (!self.ask.at_start).then_some(Ticket { pass, since: 0 })
+    pub(super) fn admit(&self) -> Result<Ticket, Refusal> {
+        let answer = match self.gate.pass() {
+            Some(pass) if !self.ask.at_start => Answer(Ticket { pass, since: 0 }),
+            _ => self.ask(),
+        };
+        answer.read()
     }
 
-    pub(super) fn admit(&self) -> Result<Ticket, Refusal> {
-        if let Some(ticket) = self.pass() {
-            return Ok(ticket);
-        }
-        let now = self.clock.now();
+    #[inline(never)]
+    fn ask(&self) -> Answer {
+        Answer::of(self.admit_at(self.clock.now()))
+    }
+
+    fn admit_at(&self, now: u64) -> Result<Ticket, Refusal> {
         match self.gate.view() {
             View::Passing { era, .. } => Ok(Ticket { pass: Pass::of(Admission::Call { era }), since: now }),
             View::Open { until } if now < until => Err(Refusal::until(until, now)),
@@ -153,12 +172,12 @@ impl Circuit {
     /// Counts a refusal that a caller is about to hear, and reports it.
     pub(super) fn count(&self, refusal: Refusal) {
         self.refused.fetch_add(1, Ordering::Relaxed);
-        let retry_after = refusal.retry_after;
+        let retry_after = refusal.retry_after();
         self.listener.emit(|| CircuitBreakerEvent::Refused { name: self.name.clone(), retry_after });
     }
 
     pub(super) fn rejected(&self, refusal: Refusal) -> Rejected {
-        Rejected::CircuitOpen(CircuitOpen::new(self.name.clone(), refusal.retry_after))
+        Rejected::CircuitOpen(CircuitOpen::new(self.name.clone(), refusal.retry_after()))
     }
 
     pub(super) fn settle(&self, ticket: Ticket, verdict: Verdict) {
@@ -252,7 +271,7 @@ impl Circuit {
             state: core.state(now),
             era: core.era(),
             counts: core.counts(now),
-            time_left: core.refusal(now).and_then(|refusal| refusal.retry_after),
+            time_left: core.refusal(now).and_then(Refusal::retry_after),
             probes_in_flight: core.probes_in_flight(),
             refused: self.refused.load(Ordering::Relaxed),
             stale: core.stale(),

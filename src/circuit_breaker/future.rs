@@ -15,6 +15,7 @@ use super::{
 use crate::{
     carry::CarriesRejected,
     classify::{Classify, Verdict},
+    panics::or_undo,
 };
 
 pin_project! {
@@ -49,31 +50,26 @@ impl<F, A, C> CircuitBreakerFuture<F, A, C>
 where
     A: Deref<Target = Circuit>,
 {
+    /// Every call is built in here, in one place: handed through other functions, or built in two, it would be copied from
+    /// where it is built to where it is polled.
     #[inline(always)]
-    pub(super) fn start(circuit: A, classifier: C, operation: impl FnOnce() -> F) -> Self {
-        match circuit.pass() {
-            Some(ticket) => Self::run(circuit, classifier, ticket, operation),
-            None => Self::ask(circuit, classifier, operation),
-        }
-    }
-
-    #[inline(always)]
-    fn run(circuit: A, classifier: C, ticket: Ticket, operation: impl FnOnce() -> F) -> Self {
-        let permit = CircuitBreakerPermit::new(circuit, ticket);
-        Self { call: Call::Running { operation: operation() }, permit, classifier }
-    }
-
-    #[inline(never)]
-    fn ask(circuit: A, classifier: C, operation: impl FnOnce() -> F) -> Self {
-        match circuit.admit() {
-            Ok(ticket) => Self::run(circuit, classifier, ticket, operation),
-            Err(refusal) => Self::refuse(circuit, classifier, refusal),
-        }
-    }
-
-    pub(super) fn refuse(circuit: A, classifier: C, refusal: Refusal) -> Self {
-        circuit.count(refusal);
-        Self { call: Call::Refused { refusal }, permit: CircuitBreakerPermit::none(circuit), classifier }
+    pub(super) fn start(
+        circuit: A,
+        classifier: C,
+        admitted: Result<Ticket, Refusal>,
+        operation: impl FnOnce() -> F,
+    ) -> Self {
+        let (call, ticket) = match admitted {
+            Ok(ticket) => {
+                let operation = or_undo(operation, || circuit.settle_dropped(ticket));
+                (Call::Running { operation }, ticket)
+            }
+            Err(refusal) => {
+                circuit.count(refusal);
+                (Call::Refused { refusal }, Ticket::NONE)
+            }
+        };
+        Self { call, permit: CircuitBreakerPermit::new(circuit, ticket), classifier }
     }
 }
 

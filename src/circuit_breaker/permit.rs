@@ -29,11 +29,6 @@ where
         Self { circuit, ticket }
     }
 
-    /// No permit: the call was refused.
-    pub(super) fn none(circuit: A) -> Self {
-        Self { circuit, ticket: Ticket::NONE }
-    }
-
     pub(super) fn circuit(&self) -> &Circuit {
         &self.circuit
     }

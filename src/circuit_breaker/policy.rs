@@ -67,7 +67,7 @@ impl<C> CircuitBreaker<C> {
     ///
     /// Dropping the future drops the operation, then gives a probe's slot back. See the
     /// [module](super#cancel-safety) for what a dropped call counts as.
-    #[inline]
+    #[inline(always)]
     pub fn call<F, Fut, T, E>(&self, operation: F) -> CircuitBreakerFuture<Fut, &Circuit, &C>
     where
         F: FnOnce() -> Fut,
@@ -75,7 +75,7 @@ impl<C> CircuitBreaker<C> {
         E: CarriesRejected,
         C: Classify<T, E>,
     {
-        CircuitBreakerFuture::start(&*self.circuit, &self.classifier, operation)
+        CircuitBreakerFuture::start(&*self.circuit, &self.classifier, self.circuit.admit(), operation)
     }
 
     /// Leave to make one call, without a closure.

@@ -67,12 +67,11 @@ where
         }
     }
 
+    #[inline(always)]
     fn call(&mut self, request: R) -> Self::Future {
         let (circuit, classifier) = (self.circuit.lend(), self.classifier.clone());
-        match self.refusal.take() {
-            Some(refusal) => CircuitBreakerFuture::refuse(circuit, classifier, refusal),
-            None => CircuitBreakerFuture::start(circuit, classifier, || self.inner.call(request)),
-        }
+        let admitted = self.refusal.take().map_or_else(|| circuit.admit(), Err);
+        CircuitBreakerFuture::start(circuit, classifier, admitted, || self.inner.call(request))
     }
 }
 

@@ -37,16 +37,28 @@ pub(super) enum Outcome {
 /// A call refused: how long the circuit stays open, if anyone can tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
-    pub(super) retry_after: Option<Duration>,
+    /// [`FOREVER`]: no one can tell.
+    left: u64,
 }
 
 impl Refusal {
-    const NO_TELLING: Self = Self { retry_after: None };
+    const NO_TELLING: Self = Self { left: FOREVER };
+
+    pub(super) fn of(left: u64) -> Self {
+        Self { left }
+    }
 
     /// At `now`, with the circuit open until `until`.
     pub(super) fn until(until: u64, now: u64) -> Self {
-        let left = Duration::from_nanos(until.saturating_sub(now));
-        Self { retry_after: (until != FOREVER).then_some(left) }
+        if until == FOREVER { Self::NO_TELLING } else { Self::of(until.saturating_sub(now)) }
+    }
+
+    pub(super) fn left(self) -> u64 {
+        self.left
+    }
+
+    pub(super) fn retry_after(self) -> Option<Duration> {
+        (self.left != FOREVER).then(|| Duration::from_nanos(self.left))
     }
 }
 
@@ -363,7 +375,7 @@ mod tests {
         let reason = core.note(Ended { era: 0, failed: true, slow: false }, 0);
         core.trip(reason.expect("a rule is broken"), None, 0, 0);
         // The gate let it through to here before it showed that opening.
-        let refusal = Refusal { retry_after: Some(Duration::from_nanos(1)) };
+        let refusal = Refusal::of(1);
         assert_eq!(core.admit(99), (Err(refusal), None));
         assert_eq!(core.state(99), State::Open);
     }

@@ -1,6 +1,6 @@
 use std::{fmt, sync::Arc};
 
-use crate::event::unharmed;
+use crate::panics::unharmed;
 
 /// What a fallback reports.
 #[derive(Debug)]

@@ -33,7 +33,7 @@ pin_project! {
 }
 
 impl<F, P, G, K> FallbackFuture<F, P, G, K> {
-    #[inline]
+    #[inline(always)]
     pub(super) fn start(plan: P, taken: K, operation: impl FnOnce() -> F) -> Self {
         Self { stage: Stage::First { operation: operation(), taken: Some(taken) }, plan }
     }

@@ -160,7 +160,7 @@ impl<S, W, L> Fallback<S, W, L> {
     /// # Cancel safety
     ///
     /// Dropping the future drops the operation, or what stands in for it.
-    #[inline]
+    #[inline(always)]
     pub fn call<F, Fut, T, E>(&self, operation: F) -> FallbackFuture<Fut, &Plan<S, W, L>, S::Future>
     where
         F: FnOnce() -> Fut,

@@ -45,6 +45,7 @@ where
         self.inner.poll_ready(cx)
     }
 
+    #[inline(always)]
     fn call(&mut self, request: R) -> Self::Future {
         let taken = self.take.take(&request);
         FallbackFuture::start(self.plan.lend(), taken, || self.inner.call(request))

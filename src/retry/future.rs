@@ -11,7 +11,7 @@ use pin_project_lite::pin_project;
 use super::{
     Backoff,
     attempt::Attempts,
-    plan::{Pause, Plan, Progress, Setback},
+    plan::{Pause, Plan, Progress, Setback, Start},
 };
 use crate::{
     classify::{Classify, Verdict},
@@ -71,8 +71,9 @@ impl<A, P, C, D> RetryFuture<A, P, C, D>
 where
     A: Attempts,
 {
-    #[inline]
-    pub(super) fn new(plan: P, classifier: C, progress: Progress<D>, first: A::Future, attempts: A) -> Self {
+    #[inline(always)]
+    pub(super) fn new(plan: P, classifier: C, start: Start, first: A::Future, attempts: A) -> Self {
+        let progress = Progress::new(start);
         Self { stage: Stage::Trying { attempt: first }, attempts: Some(attempts), progress, plan, classifier }
     }
 }

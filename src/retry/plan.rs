@@ -36,7 +36,20 @@ pub(super) struct Progress<D> {
     delays: Option<D>,
 }
 
+/// What a call knows of itself when it begins.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Start {
+    deadline: Option<Instant>,
+    seed: u64,
+}
+
 impl<D> Progress<D> {
+    /// Before the first try.
+    #[inline(always)]
+    pub(super) fn new(Start { deadline, seed }: Start) -> Self {
+        Self { attempt: 1, token: None, deadline, seed, delays: None }
+    }
+
     /// The try is sent: what it has paid is spent, unless it succeeds.
     pub(super) fn spend(&mut self) {
         if let Some(token) = &mut self.token {
@@ -78,14 +91,11 @@ impl Pause {
 
 impl<B: Backoff> Plan<B> {
     #[inline]
-    pub(super) fn begin(&self) -> Progress<B::Delays> {
-        Progress {
-            attempt: 1,
-            token: None,
+    pub(super) fn begin(&self) -> Start {
+        Start {
             deadline: self.deadline.and_then(|span| clock::after(clock::now(), span)),
             // The number is drawn in the call, so that the n-th call is the n-th whether or not it fails.
             seed: self.seed.map_or(0, |seed| random::nth_seed(seed, self.calls.fetch_add(1, Ordering::Relaxed))),
-            delays: None,
         }
     }
 

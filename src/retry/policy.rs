@@ -81,16 +81,16 @@ impl<C, B: Backoff> RetryWithBackoff<C, B> {
     /// # Panics
     ///
     /// When polled outside a tokio runtime with time enabled, and it has to sleep.
-    #[inline]
+    #[inline(always)]
     pub fn call<F, Fut, T, E>(&self, mut operation: F) -> RetryFuture<Repeat<F>, &Plan<B>, &C, B::Delays>
     where
         F: FnMut() -> Fut,
         Fut: Future<Output = Result<T, E>>,
         C: Classify<T, E>,
     {
-        let progress = self.plan.begin();
+        let start = self.plan.begin();
         let first = operation();
-        RetryFuture::new(&*self.plan, &self.classifier, progress, first, Repeat { operation })
+        RetryFuture::new(&*self.plan, &self.classifier, start, first, Repeat { operation })
     }
 
     /// [`call`](Self::call), for an operation that wants to know which try it is, what the last one's error was, and
@@ -119,10 +119,10 @@ impl<C, B: Backoff> RetryWithBackoff<C, B> {
         Fut: Future<Output = Result<T, E>>,
         C: Classify<T, E>,
     {
-        let progress = self.plan.begin();
+        let start = self.plan.begin();
         let mut attempts = RepeatWith::new(operation);
         let first = attempts.start(1);
-        RetryFuture::new(&*self.plan, &self.classifier, progress, first, attempts)
+        RetryFuture::new(&*self.plan, &self.classifier, start, first, attempts)
     }
 }
 

@@ -47,14 +47,15 @@ where
         self.inner.poll_ready(cx)
     }
 
+    #[inline(always)]
     fn call(&mut self, request: R) -> Self::Future {
         let plan = self.plan.lend();
-        let progress = plan.begin();
-        // The clone for further tries starts unready; the instance that returned ready makes the first.
-        let service = self.inner.clone();
-        let mut attempts = Resend { service, request: Some(request), cloner: self.cloner.clone() };
-        let first = self.inner.call(attempts.next_request(plan.is_last(1)));
-        RetryFuture::new(plan, self.classifier.clone(), progress, first, attempts)
+        let start = plan.begin();
+        let (now, request) = split(request, &self.cloner, plan.is_last(1));
+        // The instance that returned ready makes the first try; the clone for further ones starts unready.
+        let first = self.inner.call(now);
+        let attempts = Resend { service: self.inner.clone(), request, cloner: self.cloner.clone() };
+        RetryFuture::new(plan, self.classifier.clone(), start, first, attempts)
     }
 }
 
@@ -77,17 +78,20 @@ impl<S, R, K> Resend<S, R, K>
 where
     K: CloneRequest<R>,
 {
-    /// A copy; or the original, if no other try may follow or it declines to be copied.
     fn next_request(&mut self, last: bool) -> R {
         let original = self.request.take().expect("asked only while it can repeat");
-        let copy = if last { None } else { self.cloner.clone_request(&original) };
-        match copy {
-            Some(copy) => {
-                self.request = Some(original);
-                copy
-            }
-            None => original,
-        }
+        let (now, later) = split(original, &self.cloner, last);
+        self.request = later;
+        now
+    }
+}
+
+/// A copy to send now, and the original for later; or the original, if no other try may follow or it declines to be copied.
+#[inline]
+fn split<R, K: CloneRequest<R>>(original: R, cloner: &K, last: bool) -> (R, Option<R>) {
+    match if last { None } else { cloner.clone_request(&original) } {
+        Some(copy) => (copy, Some(original)),
+        None => (original, None),
     }
 }
 

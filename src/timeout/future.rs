@@ -33,7 +33,7 @@ pin_project! {
 }
 
 impl<F, X> TimeoutFuture<F, X> {
-    #[inline]
+    #[inline(always)]
     pub(super) fn start(expiry: X, limit: Option<Duration>, operation: impl FnOnce() -> F) -> Self {
         let end = limit.and_then(|span| clock::after(clock::now(), span));
         Self { operation: Some(operation()), limit, alarm: Alarm::at(end), expiry }

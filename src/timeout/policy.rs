@@ -54,7 +54,7 @@ impl Timeout {
     /// # Panics
     ///
     /// When polled outside a tokio runtime with time enabled, and the operation is not ready at once.
-    #[inline]
+    #[inline(always)]
     pub fn call<F, Fut, T, E>(&self, operation: F) -> TimeoutFuture<Fut, &Expiry>
     where
         F: FnOnce() -> Fut,

@@ -38,6 +38,7 @@ where
         self.inner.poll_ready(cx)
     }
 
+    #[inline(always)]
     fn call(&mut self, request: R) -> Self::Future {
         let limit = self.limits.limit(&request, self.timeout.limit);
         TimeoutFuture::start(self.timeout.expiry.clone(), limit, || self.inner.call(request))
