@@ -86,7 +86,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let CallProj::Running { operation } = this.call.as_mut().project() else {
-            return Poll::Ready(Err(refused(this.call, this.permit)));
+            return refused(this.call, this.permit);
         };
         let result = ready!(operation.poll(cx));
         let verdict = this.classifier.classify(&result);
@@ -99,7 +99,7 @@ where
 }
 
 #[cold]
-fn refused<F, A, E>(mut call: Pin<&mut Call<F>>, permit: &CircuitBreakerPermit<A>) -> E
+fn refused<F, A, T, E>(mut call: Pin<&mut Call<F>>, permit: &CircuitBreakerPermit<A>) -> Poll<Result<T, E>>
 where
     A: Deref<Target = Circuit>,
     E: CarriesRejected,
@@ -107,7 +107,7 @@ where
     let CallProj::Refused { refusal } = call.as_mut().project() else { panic!("polled after it was done") };
     let rejected = permit.circuit().rejected(*refusal);
     call.set(Call::Done);
-    E::from_rejected(rejected)
+    Poll::Ready(Err(E::from_rejected(rejected)))
 }
 
 /// The result goes through here by value, though no one looks at it: so a call that need not come here keeps its result in
