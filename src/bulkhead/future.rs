@@ -86,12 +86,15 @@ where
     #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut call = self.project().call;
-        if let CallProj::Running { operation, .. } = call.as_mut().project() {
-            let result = ready!(operation.poll(cx));
-            call.set(Call::Done);
-            return Poll::Ready(result);
+        match call.as_mut().project() {
+            CallProj::Running { operation, .. } => {
+                let result = ready!(operation.poll(cx));
+                call.set(Call::Done);
+                Poll::Ready(result)
+            }
+            CallProj::Refused { .. } => call.refused(),
+            _ => call.poll_start(cx),
         }
-        call.poll_start(cx)
     }
 }
 
@@ -102,7 +105,15 @@ where
     E: CarriesRejected,
     A: Deref<Target = Slots> + Clone,
 {
-    /// Waits in line and starts the operation, or says that it is refused.
+    #[inline(never)]
+    fn refused(mut self: Pin<&mut Self>) -> Poll<Result<T, E>> {
+        let CallProj::Refused { slots, refusal } = self.as_mut().project() else { unreachable!() };
+        let rejected = slots.rejected(*refusal);
+        self.set(Self::Done);
+        Poll::Ready(Err(E::from_rejected(rejected)))
+    }
+
+    /// Waits in line and starts the operation.
     #[inline(never)]
     fn poll_start(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, E>> {
         let result = match self.as_mut().project() {
@@ -115,8 +126,7 @@ where
                 }
                 Err(rejected) => Err(E::from_rejected(rejected)),
             },
-            CallProj::Refused { slots, refusal } => Err(E::from_rejected(slots.rejected(*refusal))),
-            CallProj::Running { .. } | CallProj::Done => panic!("polled after it was done"),
+            CallProj::Running { .. } | CallProj::Refused { .. } | CallProj::Done => panic!("polled after it was done"),
         };
         self.set(Self::Done);
         Poll::Ready(result)
