@@ -146,8 +146,10 @@ impl Iterator for Delays {
 
     fn next(&mut self) -> Option<Duration> {
         let delay = self.next;
-        // The cast saturates, and the product is never below the delay but by rounding.
-        self.next = ((delay as f64 * self.factor) as u64).clamp(delay, self.max);
+        if delay < self.max {
+            // The cast saturates, and the product is never below the delay but by rounding.
+            self.next = ((delay as f64 * self.factor) as u64).clamp(delay, self.max);
+        }
         Some(Duration::from_nanos(self.jitter.shorten(delay, &mut self.random)))
     }
 }

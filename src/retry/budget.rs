@@ -46,9 +46,14 @@ impl RetryBudget {
     }
 
     /// Takes a token, if there is one.
-    pub(super) fn withdraw(&self) -> Option<Token> {
-        let taken = self.0.level.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |level| level.checked_sub(TOKEN));
-        taken.ok().map(|_| Token { budget: self.clone(), comes_back: true })
+    pub(super) fn withdraw(&self) -> bool {
+        let take = |level: u64| level.checked_sub(TOKEN);
+        self.0.level.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+    }
+
+    /// Gives a token back that was taken.
+    pub(super) fn refund(&self) {
+        self.add(TOKEN);
     }
 
     #[inline(never)]
@@ -66,33 +71,6 @@ impl fmt::Debug for RetryBudget {
     }
 }
 
-/// What a retry has paid. Dropped, it goes back to the bucket, unless its try has been sent and has not succeeded.
-#[derive(Debug)]
-pub(super) struct Token {
-    budget: RetryBudget,
-    comes_back: bool,
-}
-
-impl Token {
-    /// Its try is sent: the load it stands for is real now.
-    pub(super) fn spend(&mut self) {
-        self.comes_back = false;
-    }
-
-    /// Its try succeeded, or never reached the dependency.
-    pub(super) fn refund(mut self) {
-        self.comes_back = true;
-    }
-}
-
-impl Drop for Token {
-    fn drop(&mut self) {
-        if self.comes_back {
-            self.budget.add(TOKEN);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -103,32 +81,25 @@ mod tests {
         #[test]
         fn the_bucket_never_passes_its_ends_and_its_sums_are_exact(
             tokens in 0_u32..5,
-            steps in prop::collection::vec(0..4, 0..200),
+            steps in prop::collection::vec(0..3, 0..200),
         ) {
             let budget = RetryBudget::new(tokens);
             let capacity = u64::from(tokens) * TOKEN;
-            let (mut level, mut out) = (capacity, Vec::new());
+            let mut level = capacity;
             for step in steps {
                 match step {
                     0 => {
                         budget.deposit();
                         level = (level + 1).min(capacity);
                     }
-                    1 => match budget.withdraw() {
-                        Some(token) => {
-                            level -= TOKEN;
-                            out.push(token);
-                        }
-                        None => prop_assert!(level < TOKEN),
-                    },
-                    2 => if let Some(mut token) = out.pop() {
-                        token.spend();
-                    },
-                    _ => if let Some(mut token) = out.pop() {
-                        token.spend();
-                        token.refund();
+                    1 => {
+                        prop_assert_eq!(budget.withdraw(), level >= TOKEN);
+                        level = level.checked_sub(TOKEN).unwrap_or(level);
+                    }
+                    _ => {
+                        budget.refund();
                         level = (level + TOKEN).min(capacity);
-                    },
+                    }
                 }
                 prop_assert_eq!(budget.0.level.load(Ordering::Relaxed), level);
             }

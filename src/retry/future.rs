@@ -11,7 +11,7 @@ use pin_project_lite::pin_project;
 use super::{
     Backoff,
     attempt::Attempts,
-    plan::{Pause, Plan, Progress, Setback, Start},
+    plan::{Pause, Plan, Progress, Setback, Start, Token},
 };
 use crate::{
     classify::{Classify, Verdict},
@@ -28,21 +28,35 @@ const MOST_TRIES_A_POLL: u32 = 32;
 pin_project! {
     /// A call through a [`RetryWithBackoff`](super::RetryWithBackoff).
     ///
-    /// `A` is what is tried, `P` and `C` are how it holds the plan and the classifier (borrowed or owned), `D`
-    /// are the delays.
+    /// `A` is what is tried, `P` and `C` are how it holds the plan and the classifier (borrowed or owned), `B`
+    /// is the backoff.
     #[derive(Debug)]
     #[must_use = "futures do nothing unless polled"]
-    pub struct RetryFuture<A, P, C, D>
+    pub struct RetryFuture<A, P, C, B>
     where
         A: Attempts,
+        P: Deref<Target = Plan<B>>,
+        B: Backoff,
     {
         #[pin]
         stage: Stage<A::Future>,
         // `None` once it is over: a request goes with its call, though the future may be kept.
         attempts: Option<A>,
-        progress: Progress<D>,
+        progress: Progress<B::Delays>,
         plan: P,
         classifier: C,
+    }
+
+    impl<A, P, C, B> PinnedDrop for RetryFuture<A, P, C, B>
+    where
+        A: Attempts,
+        P: Deref<Target = Plan<B>>,
+        B: Backoff,
+    {
+        fn drop(this: Pin<&mut Self>) {
+            let this = this.project();
+            this.plan.settle_dropped(this.progress);
+        }
     }
 }
 
@@ -67,9 +81,11 @@ impl<F> Stage<F> {
     }
 }
 
-impl<A, P, C, D> RetryFuture<A, P, C, D>
+impl<A, P, C, B> RetryFuture<A, P, C, B>
 where
     A: Attempts,
+    P: Deref<Target = Plan<B>>,
+    B: Backoff,
 {
     #[inline(always)]
     pub(super) fn new(plan: P, classifier: C, start: Start, first: A::Future, attempts: A) -> Self {
@@ -78,7 +94,7 @@ where
     }
 }
 
-impl<A, P, C, B, T, E> Future for RetryFuture<A, P, C, B::Delays>
+impl<A, P, C, B, T, E> Future for RetryFuture<A, P, C, B>
 where
     A: Attempts,
     A::Future: TryFuture<Ok = T, Err = E>,
@@ -104,7 +120,7 @@ where
     }
 }
 
-impl<A, P, C, B, T, E> RetryFuture<A, P, C, B::Delays>
+impl<A, P, C, B, T, E> RetryFuture<A, P, C, B>
 where
     A: Attempts,
     A::Future: TryFuture<Ok = T, Err = E>,
@@ -174,7 +190,7 @@ where
                     }
                     Err(unready) => {
                         *this.attempts = None;
-                        this.progress.refund();
+                        this.plan.refund(this.progress);
                         return Poll::Ready(Err(unready));
                     }
                 }
@@ -197,8 +213,8 @@ fn settle<B: Backoff>(
         }
         Verdict::Healthy => plan.settle_success(progress),
         // Our own refusal: the try never reached the dependency.
-        Verdict::Unknown => progress.refund(),
-        Verdict::Failed => progress.token = None,
+        Verdict::Unknown => plan.refund(progress),
+        Verdict::Failed => progress.token = Token::None,
     }
     None
 }

@@ -1,6 +1,6 @@
-use std::time::Duration;
+use std::{mem, time::Duration};
 
-use super::{Backoff, GaveUp, RetryBudget, RetryEvent, budget::Token};
+use super::{Backoff, GaveUp, RetryBudget, RetryEvent};
 use crate::{
     clock::{self, Instant},
     error::Name,
@@ -28,12 +28,23 @@ pub struct Plan<B> {
 pub(super) struct Progress<D> {
     /// The number of the try that runs or is to come.
     pub(super) attempt: u32,
-    /// What the try has paid, if it is a second or later one.
-    pub(super) token: Option<Token>,
+    pub(super) token: Token,
     deadline: Option<Instant>,
     seed: u64,
     /// Begun when the first try has failed.
     delays: Option<D>,
+}
+
+/// What the try that runs or is to come has paid from the budget.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Token {
+    /// It is the first, or there is no budget.
+    #[default]
+    None,
+    /// Its try is not sent: it comes back if the call is dropped.
+    Unspent,
+    /// The load that it stands for is real. It comes back if the try succeeds, or never reached the dependency.
+    Spent,
 }
 
 /// What a call knows of itself when it begins.
@@ -47,20 +58,13 @@ impl<D> Progress<D> {
     /// Before the first try.
     #[inline(always)]
     pub(super) fn new(Start { deadline, seed }: Start) -> Self {
-        Self { attempt: 1, token: None, deadline, seed, delays: None }
+        Self { attempt: 1, token: Token::None, deadline, seed, delays: None }
     }
 
-    /// The try is sent: what it has paid is spent, unless it succeeds.
+    /// The try is sent.
     pub(super) fn spend(&mut self) {
-        if let Some(token) = &mut self.token {
-            token.spend();
-        }
-    }
-
-    /// The try never reached the dependency.
-    pub(super) fn refund(&mut self) {
-        if let Some(token) = self.token.take() {
-            token.refund();
+        if self.token == Token::Unspent {
+            self.token = Token::Spent;
         }
     }
 }
@@ -83,6 +87,7 @@ pub(super) struct Pause {
 
 impl Pause {
     /// From now on. Without a sleep and without a deadline no one needs to know when that is.
+    #[inline(always)]
     fn of(delay: Duration, has_deadline: bool) -> Self {
         let asked = has_deadline || !delay.is_zero();
         Self { delay, until: asked.then(clock::now).and_then(|now| clock::after(now, delay)) }
@@ -104,13 +109,29 @@ impl<B: Backoff> Plan<B> {
     pub(super) fn settle_success(&self, progress: &mut Progress<B::Delays>) {
         match &self.budget {
             Some(budget) if progress.attempt == 1 => budget.deposit(),
-            _ => progress.refund(),
+            _ => self.refund(progress),
+        }
+    }
+
+    /// The call is dropped.
+    #[inline]
+    pub(super) fn settle_dropped(&self, progress: &mut Progress<B::Delays>) {
+        if progress.token == Token::Unspent {
+            self.refund(progress);
+        }
+    }
+
+    /// What the try has paid goes back.
+    pub(super) fn refund(&self, progress: &mut Progress<B::Delays>) {
+        match (mem::take(&mut progress.token), &self.budget) {
+            (Token::None, _) | (_, None) => {}
+            (Token::Unspent | Token::Spent, Some(budget)) => budget.refund(),
         }
     }
 
     /// Decides whether another try follows, pays for it, and tells how long to sleep before it.
     pub(super) fn settle_setback(&self, progress: &mut Progress<B::Delays>, setback: Setback) -> Option<Pause> {
-        progress.token = None;
+        progress.token = Token::None;
         let attempt = progress.attempt;
         match self.pay(progress, setback) {
             Ok(pause) => {
@@ -144,7 +165,10 @@ impl<B: Backoff> Plan<B> {
             return Err(GaveUp::DeadlinePassed);
         }
         if let Some(budget) = &self.budget {
-            progress.token = Some(budget.withdraw().ok_or(GaveUp::BudgetSpent)?);
+            if !budget.withdraw() {
+                return Err(GaveUp::BudgetSpent);
+            }
+            progress.token = Token::Unspent;
         }
         Ok(pause)
     }
