@@ -49,6 +49,23 @@ impl CountWindow {
         self.next = if self.next + 1 == self.size { 0 } else { self.next + 1 };
     }
 
+    /// So many that were no hits, a word of bits at a time.
+    pub(crate) fn push_misses(&mut self, count: u64) {
+        // With as many as it holds, it does not matter any more where the next one goes.
+        let mut left = u32::try_from(count).unwrap_or(u32::MAX).min(self.size);
+        while left > 0 {
+            let bit = self.next % u64::BITS;
+            let run = left.min(u64::BITS - bit).min(self.size - self.next);
+            let misses = (u64::MAX >> (u64::BITS - run)) << bit;
+            let word = &mut self.hits[(self.next / u64::BITS) as usize];
+            self.tally.hits -= u64::from((*word & misses).count_ones());
+            *word &= !misses;
+            self.next = if self.next + run == self.size { 0 } else { self.next + run };
+            left -= run;
+        }
+        self.tally.calls = self.tally.calls.saturating_add(count).min(u64::from(self.size));
+    }
+
     pub(crate) fn tally(&self) -> Tally {
         self.tally
     }
@@ -96,6 +113,12 @@ impl TimeWindow {
         self.tally.add(hit);
     }
 
+    /// So many that were no hits, at the time of the outcome before, or at least before the slice ended that it went into.
+    pub(crate) fn push_misses(&mut self, count: u64) {
+        self.slices[place(self.head)].calls += count;
+        self.tally.calls += count;
+    }
+
     pub(crate) fn tally(&mut self, now: u64) -> Tally {
         self.advance(now);
         self.tally
@@ -138,6 +161,22 @@ impl Window {
         match self {
             Self::Count(window) => window.push(hit),
             Self::Time(window) => window.push(hit, now),
+        }
+    }
+
+    /// So many that were no hits, before it lets go of anything.
+    pub(crate) fn push_misses(&mut self, count: u64) {
+        match self {
+            Self::Count(window) => window.push_misses(count),
+            Self::Time(window) => window.push_misses(count),
+        }
+    }
+
+    /// The moment from which on it has to be told the time.
+    pub(crate) fn lets_go_at(&self) -> u64 {
+        match self {
+            Self::Count(_) => u64::MAX,
+            Self::Time(window) => window.ends,
         }
     }
 

@@ -102,7 +102,7 @@ impl Circuit {
         };
         let core = Core::new(rules, random);
         Self {
-            gate: Gate::new(core.view()),
+            gate: Gate::new(core.view(), core.successes()),
             clock: Clock::start(),
             slow_after,
             count_dropped_after: options.count_dropped_after.map(nanos),
@@ -135,7 +135,7 @@ impl Circuit {
 
     fn admit_at(&self, now: u64) -> Result<Ticket, Refusal> {
         match self.gate.view() {
-            View::Passing { era, .. } => Ok(Ticket { pass: Pass::of(Admission::Call { era }), since: now }),
+            View::Passing { era } => Ok(Ticket { pass: Pass::of(Admission::Call { era }), since: now }),
             View::Open { until } if now < until => Err(Refusal::until(until, now)),
             View::Open { .. } | View::HalfOpen => {
                 let admission = self.change(|core| core.admit(now))?;
@@ -182,7 +182,7 @@ impl Circuit {
 
     pub(super) fn settle(&self, ticket: Ticket, verdict: Verdict) {
         match verdict {
-            Verdict::Healthy if self.ignores_success_of(ticket) => {}
+            Verdict::Healthy if self.settle_success(ticket) => {}
             Verdict::Healthy => self.settle_ended(ticket, false, None),
             Verdict::Transient { retry_after } => self.settle_ended(ticket, true, retry_after),
             Verdict::Failed => self.settle_ended(ticket, true, None),
@@ -203,10 +203,11 @@ impl Circuit {
 
     fn settle_ended(&self, ticket: Ticket, failed: bool, hint: Option<Duration>) {
         let asked = if failed { self.ask.at_failure } else { self.ask.at_success };
-        let now = asked.then(|| self.clock.now());
-        let slow = now.is_some_and(|now| self.is_slow(ticket, now));
+        // Any moment will do where no rule asks.
+        let now = if asked { self.clock.now() } else { 0 };
+        let slow = asked && self.is_slow(ticket, now);
         match ticket.pass.admission() {
-            _ if !failed && !slow && self.gate.is_calm_for(ticket.pass) => {}
+            _ if !failed && !slow && (self.gate.is_calm_for(ticket.pass) || self.gate.tally(ticket.pass, now)) => {}
             Admission::Call { era } => self.record(Ended { era, failed, slow }, hint, now),
             Admission::Probe { number } if failed => self.record_probe(number, Outcome::Failure { hint }),
             Admission::Probe { number } => self.record_probe(number, Outcome::Success),
@@ -220,11 +221,10 @@ impl Circuit {
         }
     }
 
-    /// `now`, if a rule asks for it.
-    fn record(&self, ended: Ended, hint: Option<Duration>, now: Option<u64>) {
-        let mut core = self.core.lock();
-        match core.note(ended, now.unwrap_or_default()) {
-            None => self.gate.show(core.view()),
+    fn record(&self, ended: Ended, hint: Option<Duration>, now: u64) {
+        let mut core = self.enter();
+        match core.note(ended, now) {
+            None => self.gate.show(core.view(), core.successes()),
             Some(reason) => self.trip(core, reason, hint),
         }
     }
@@ -243,10 +243,13 @@ impl Circuit {
         self.change(|core| ((), core.settle_probe(number, outcome, now, refused)));
     }
 
-    /// Whether a success of this call changes nothing, however long it took.
+    /// Settles a success, if that takes neither the lock nor the time.
     #[inline]
-    pub(super) fn ignores_success_of(&self, ticket: Ticket) -> bool {
-        self.gate.is_calm_for(ticket.pass) && self.slow_after.is_none()
+    pub(super) fn settle_success(&self, ticket: Ticket) -> bool {
+        if self.gate.is_calm_for(ticket.pass) {
+            return self.slow_after.is_none();
+        }
+        !self.ask.at_success && self.gate.tally(ticket.pass, 0)
     }
 
     fn is_slow(&self, ticket: Ticket, now: u64) -> bool {
@@ -266,8 +269,8 @@ impl Circuit {
 
     pub(super) fn snapshot(&self) -> Snapshot {
         let now = self.clock.now();
-        let mut core = self.core.lock();
-        Snapshot {
+        let mut core = self.enter();
+        let snapshot = Snapshot {
             state: core.state(now),
             era: core.era(),
             counts: core.counts(now),
@@ -275,11 +278,20 @@ impl Circuit {
             probes_in_flight: core.probes_in_flight(),
             refused: self.refused.load(Ordering::Relaxed),
             stale: core.stale(),
-        }
+        };
+        self.gate.show(core.view(), core.successes());
+        snapshot
+    }
+
+    /// The core, told of every success so far. The gate has to be shown again.
+    fn enter(&self) -> LockGuard<'_, Core> {
+        let mut core = self.core.lock();
+        core.catch_up(self.gate.hold());
+        core
     }
 
     fn change<R>(&self, act: impl FnOnce(&mut Core) -> (R, Option<Transition>)) -> R {
-        let mut core = self.core.lock();
+        let mut core = self.enter();
         let (answer, moved) = act(&mut core);
         self.publish(core, moved);
         answer
@@ -288,7 +300,7 @@ impl Circuit {
     /// Shows the gate what has become of the core, and reports a transition once the lock is free.
     #[cold]
     fn publish(&self, core: LockGuard<'_, Core>, moved: Option<Transition>) {
-        self.gate.show(core.view());
+        self.gate.show(core.view(), core.successes());
         drop(core);
         if let Some(transition) = moved {
             self.listener.emit(|| CircuitBreakerEvent::Transition { name: self.name.clone(), transition });

@@ -91,7 +91,7 @@ where
         let result = ready!(operation.poll(cx));
         let verdict = this.classifier.classify(&result);
         this.call.set(Call::Done);
-        if this.permit.settle_at_no_cost(verdict) {
+        if this.permit.settle_success(verdict) {
             return Poll::Ready(result);
         }
         Poll::Ready(settled(this.permit, verdict, result))

@@ -33,14 +33,14 @@ where
         &self.circuit
     }
 
-    /// Settles the call, if it ended such that nothing has to be recorded of it.
+    /// Settles a success, if that takes neither the lock nor the time.
     #[inline]
-    pub(super) fn settle_at_no_cost(&mut self, verdict: Verdict) -> bool {
-        let ignored = verdict == Verdict::Healthy && self.circuit.ignores_success_of(self.ticket);
-        if ignored {
+    pub(super) fn settle_success(&mut self, verdict: Verdict) -> bool {
+        let settled = verdict == Verdict::Healthy && self.circuit.settle_success(self.ticket);
+        if settled {
             self.ticket = Ticket::NONE;
         }
-        ignored
+        settled
     }
 
     pub(super) fn settle(&mut self, verdict: Verdict) {

@@ -2,6 +2,7 @@
 
 use super::{
     config::{RateRule, Rules, RunRule},
+    gate::Successes,
     transition::{Counts, Reason, WindowCounts},
 };
 use crate::{clock::nanos, window::Window};
@@ -60,10 +61,22 @@ impl Record {
         }
     }
 
-    /// Whether one more success that is not slow changes nothing.
-    pub(super) fn is_calm(&self) -> bool {
-        let calm = |window: &Option<Window>| window.as_ref().is_none_or(Window::is_calm);
-        self.run.length == 0 && calm(&self.failures) && calm(&self.slow_calls)
+    /// Takes in so many successes that were not slow, from a time when the windows let go of nothing.
+    pub(super) fn note_successes(&mut self, count: u64) {
+        self.run = Run::default();
+        for window in self.failures.iter_mut().chain(&mut self.slow_calls) {
+            window.push_misses(count);
+        }
+    }
+
+    /// What becomes of one more success that is not slow.
+    pub(super) fn successes(&self) -> Successes {
+        let windows = || self.failures.iter().chain(&self.slow_calls);
+        if self.run.length == 0 && windows().all(Window::is_calm) {
+            return Successes::Ignored;
+        }
+        // Without windows this one would end the run, and leave the circuit calm: better to let it.
+        windows().map(Window::lets_go_at).min().map_or(Successes::Heard, |until| Successes::Tallied { until })
     }
 }
 

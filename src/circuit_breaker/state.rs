@@ -4,7 +4,7 @@ use std::{mem, time::Duration};
 
 use super::{
     config::Rules,
-    gate::{Admission, View},
+    gate::{Admission, Successes, View},
     record::Record,
     transition::{self, Counts, Reason, State, Transition},
 };
@@ -144,13 +144,27 @@ impl Core {
     /// What the gate shows of it.
     pub(super) fn view(&self) -> View {
         match &self.phase {
-            Phase::Closed(record) | Phase::MetricsOnly(record) => {
-                View::Passing { era: self.era, calm: record.is_calm() }
-            }
-            Phase::ForcedClosed => View::Passing { era: self.era, calm: true },
+            Phase::Closed(_) | Phase::MetricsOnly(_) | Phase::ForcedClosed => View::Passing { era: self.era },
             Phase::ForcedOpen => View::Open { until: FOREVER },
             Phase::Open { until, .. } => View::Open { until: *until },
             Phase::HalfOpen { .. } => View::HalfOpen,
+        }
+    }
+
+    /// What becomes of a success that is not slow.
+    pub(super) fn successes(&self) -> Successes {
+        match &self.phase {
+            Phase::Closed(record) | Phase::MetricsOnly(record) => record.successes(),
+            Phase::ForcedClosed => Successes::Ignored,
+            Phase::ForcedOpen | Phase::Open { .. } | Phase::HalfOpen { .. } => Successes::Heard,
+        }
+    }
+
+    /// Takes in the successes that were tallied for it.
+    pub(super) fn catch_up(&mut self, tally: u64) {
+        match &mut self.phase {
+            Phase::Closed(record) | Phase::MetricsOnly(record) if tally > 0 => record.note_successes(tally),
+            _ => {}
         }
     }
 
