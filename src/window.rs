@@ -229,6 +229,24 @@ mod tests {
         }
 
         #[test]
+        fn many_misses_are_as_many_pushes(size in 1_u32..300, steps in prop::collection::vec((0_u64..400, any::<bool>()), 0..20)) {
+            let (mut one, mut other) = (CountWindow::new(size), CountWindow::new(size));
+            for (misses, hit) in steps {
+                (0..misses).for_each(|_| one.push(false));
+                other.push_misses(misses);
+                for window in [&mut one, &mut other] {
+                    window.push(hit);
+                }
+                prop_assert_eq!((one.tally(), one.is_calm()), (other.tally(), other.is_calm()));
+            }
+            for _ in 0..size {
+                one.push(false);
+                other.push(false);
+                prop_assert_eq!(one.tally(), other.tally(), "each outcome leaves in its turn");
+            }
+        }
+
+        #[test]
         fn a_time_window_holds_the_last_ten_slices(
             slice in 1_u64..50,
             origin in 0_u64..1000,
@@ -240,6 +258,10 @@ mod tests {
                 now += step;
                 window.push(hit, now);
                 model.push((now, hit));
+                if hit {
+                    window.push_misses(2);
+                    model.extend([(now, false); 2]);
+                }
                 let head = (now - origin) / slice;
                 let held = model.iter().filter(|(at, _)| head - (at - origin) / slice < SLICES as u64);
                 prop_assert_eq!(window.tally(now), of(held.map(|(_, hit)| *hit)));

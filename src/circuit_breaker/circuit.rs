@@ -182,7 +182,6 @@ impl Circuit {
 
     pub(super) fn settle(&self, ticket: Ticket, verdict: Verdict) {
         match verdict {
-            Verdict::Healthy if self.settle_success(ticket) => {}
             Verdict::Healthy => self.settle_ended(ticket, false, None),
             Verdict::Transient { retry_after } => self.settle_ended(ticket, true, retry_after),
             Verdict::Failed => self.settle_ended(ticket, true, None),
@@ -340,6 +339,19 @@ mod tests {
             let ticket = circuit.admit().expect("it is closed");
             circuit.settle_dropped(ticket);
         });
+    }
+
+    #[test]
+    fn nor_does_one_of_a_circuit_with_failures_in_its_window_but_for_one_in_many() {
+        let window = super::super::Window::calls(1000).min_calls(1000);
+        let builder = CircuitBreaker::builder("users").no_failure_runs().failure_rate(0.5, window);
+        let breaker = builder.build().expect("good settings");
+        breaker.try_acquire().expect("it is closed").failure();
+        without_the_lock(&breaker.circuit, || {
+            (0..255).for_each(|_| breaker.try_acquire().expect("it is closed").success());
+        });
+        (0..500).for_each(|_| breaker.try_acquire().expect("it is closed").success());
+        assert_eq!(breaker.snapshot().counts.failures.calls, 1 + 255 + 500);
     }
 
     #[test]

@@ -140,7 +140,7 @@ impl Gate {
         if seen & (NOT_PASSING | TALLIED) != TALLIED {
             return 0;
         }
-        let held = self.word.fetch_and(!TALLIED, Ordering::AcqRel);
+        let held = self.word.swap(seen & !(TALLIED | TALLY), Ordering::AcqRel);
         (held & TALLY) / ONE
     }
 

@@ -206,3 +206,55 @@ fn a_failure_a_success_and_a_reset_leave_gate_and_core_agreed() {
         assert_eq!(breaker.snapshot().counts.failure_run, 0, "the gate does not call it calm when it is not");
     });
 }
+
+/// Two calls in the window, a failure among them: from here on successes are tallied.
+fn tallying() -> CircuitBreaker {
+    let window = super::Window::calls(9).min_calls(9);
+    let breaker = build(CircuitBreaker::builder("loom").no_failure_runs().failure_rate(1.0, window));
+    breaker.try_acquire().expect("closed").failure();
+    breaker.try_acquire().expect("closed").success();
+    breaker
+}
+
+fn calls_and_failures(breaker: &CircuitBreaker) -> (u64, u64) {
+    let failures = breaker.snapshot().counts.failures;
+    (failures.calls, failures.hits)
+}
+
+#[test]
+fn no_success_is_lost_between_the_tally_and_who_takes_it() {
+    model(|| {
+        let breaker = tallying();
+        let other = breaker.clone();
+        let there = thread::spawn(move || other.try_acquire().expect("closed").success());
+        breaker.try_acquire().expect("closed").failure();
+        there.join().expect("no panic");
+        assert_eq!(calls_and_failures(&breaker), (4, 2));
+    });
+}
+
+#[test]
+fn two_tallied_at_once_are_two_whoever_looks() {
+    bounded(|| {
+        let breaker = tallying();
+        let others = [breaker.clone(), breaker.clone()];
+        let there = others.map(|other| thread::spawn(move || other.try_acquire().expect("closed").success()));
+        assert!((2..=4).contains(&calls_and_failures(&breaker).0));
+        there.into_iter().for_each(|thread| thread.join().expect("no panic"));
+        assert_eq!(calls_and_failures(&breaker), (4, 1));
+    });
+}
+
+#[test]
+fn a_success_is_tallied_in_its_own_era_alone() {
+    bounded(|| {
+        let breaker = tallying();
+        let (one, two) = (breaker.try_acquire().expect("closed"), breaker.try_acquire().expect("closed"));
+        let there = [one, two].map(|call| thread::spawn(move || call.success()));
+        breaker.reset();
+        breaker.try_acquire().expect("closed").failure();
+        there.into_iter().for_each(|thread| thread.join().expect("no panic"));
+        assert_eq!(calls_and_failures(&breaker), (1, 1));
+        assert!(breaker.snapshot().stale <= 2);
+    });
+}

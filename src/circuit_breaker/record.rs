@@ -71,12 +71,16 @@ impl Record {
 
     /// What becomes of one more success that is not slow.
     pub(super) fn successes(&self) -> Successes {
-        let windows = || self.failures.iter().chain(&self.slow_calls);
-        if self.run.length == 0 && windows().all(Window::is_calm) {
+        let is_calm = |window: &Option<Window>| window.as_ref().is_none_or(Window::is_calm);
+        let until = |window: &Option<Window>| window.as_ref().map_or(u64::MAX, Window::lets_go_at);
+        if self.run.length == 0 && is_calm(&self.failures) && is_calm(&self.slow_calls) {
             return Successes::Ignored;
         }
-        // Without windows this one would end the run, and leave the circuit calm: better to let it.
-        windows().map(Window::lets_go_at).min().map_or(Successes::Heard, |until| Successes::Tallied { until })
+        if self.failures.is_none() && self.slow_calls.is_none() {
+            // This one would end the run, and leave the circuit calm: better to let it.
+            return Successes::Heard;
+        }
+        Successes::Tallied { until: until(&self.failures).min(until(&self.slow_calls)) }
     }
 }
 
