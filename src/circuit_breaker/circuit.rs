@@ -347,6 +347,7 @@ mod tests {
         let builder = CircuitBreaker::builder("users").no_failure_runs().failure_rate(0.5, window);
         let breaker = builder.build().expect("good settings");
         breaker.try_acquire().expect("it is closed").failure();
+        assert_eq!(breaker.snapshot().counts.failures.hits, 1, "nor after someone has looked");
         without_the_lock(&breaker.circuit, || {
             (0..255).for_each(|_| breaker.try_acquire().expect("it is closed").success());
         });

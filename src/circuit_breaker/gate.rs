@@ -225,7 +225,9 @@ mod tests {
             successes.map(|successes| (View::Passing { era }, successes))
         });
         for (view, successes) in open.chain(passing).chain([(View::HalfOpen, Successes::Heard)]) {
-            let gate = Gate::new(view, successes);
+            // Until when successes were tallied does not save it.
+            let gate = gate(0, TALLIED_FOR_LONG);
+            gate.show(view, successes);
             for pass in probes.iter().chain([&Pass::NONE]) {
                 assert!(!gate.is_calm_for(*pass) && !gate.tally(*pass, 0), "{pass:?} at {view:?}, {successes:?}");
             }
