@@ -46,7 +46,8 @@ const ONE: u64 = 1 << 3;
 /// So many successes find room in the word. One in so many takes the lock.
 const MOST: u64 = 255;
 const TALLY: u64 = MOST * ONE;
-const ERA: u64 = ONE * (MOST + 1);
+/// Where the era begins: right above the tally.
+const ERA: u32 = (TALLY + ONE).trailing_zeros();
 
 /// In what role a call was let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,14 +68,14 @@ impl Pass {
 
     pub(super) fn of(admission: Admission) -> Self {
         Self(match admission {
-            Admission::Call { era } => era * ERA,
+            Admission::Call { era } => era << ERA,
             Admission::Probe { number } => (number + 1) << 2 | HALF_OPEN,
         })
     }
 
     pub(super) fn admission(self) -> Admission {
         match self.0 & NOT_PASSING {
-            0 => Admission::Call { era: self.0 / ERA },
+            0 => Admission::Call { era: self.0 >> ERA },
             _ => Admission::Probe { number: (self.0 >> 2) - 1 },
         }
     }
@@ -99,7 +100,7 @@ impl Gate {
         match word & 0b11 {
             OPEN => View::Open { until: word >> 2 },
             HALF_OPEN => View::HalfOpen,
-            _ => View::Passing { era: word / ERA },
+            _ => View::Passing { era: word >> ERA },
         }
     }
 
@@ -107,7 +108,7 @@ impl Gate {
     #[inline]
     pub(super) fn pass(&self) -> Option<Pass> {
         let word = self.word.load(Ordering::Acquire);
-        (word & NOT_PASSING == 0).then_some(Pass(word / ERA * ERA))
+        (word & NOT_PASSING == 0).then_some(Pass(word >> ERA << ERA))
     }
 
     /// Whether a success of this call, if it is not slow, would change nothing now.
@@ -147,11 +148,11 @@ impl Gate {
     /// For whoever holds it. A word that stays the same is not written: other threads keep it in their caches.
     pub(super) fn show(&self, view: View, successes: Successes) {
         let word = match (view, successes) {
-            (View::Passing { era }, Successes::Ignored) => era * ERA | CALM,
-            (View::Passing { era }, Successes::Heard) => era * ERA,
+            (View::Passing { era }, Successes::Ignored) => era << ERA | CALM,
+            (View::Passing { era }, Successes::Heard) => era << ERA,
             (View::Passing { era }, Successes::Tallied { until }) => {
                 self.tallied_until.store(until, Ordering::Relaxed);
-                era * ERA | TALLIED
+                era << ERA | TALLIED
             }
             (View::Open { until }, _) => until << 2 | OPEN,
             (View::HalfOpen, _) => HALF_OPEN,
@@ -167,7 +168,7 @@ mod tests {
     use super::*;
     use crate::clock::FOREVER;
 
-    const LAST_ERA: u64 = u64::MAX / ERA;
+    const LAST_ERA: u64 = u64::MAX >> ERA;
     const TALLIED_FOR_LONG: Successes = Successes::Tallied { until: FOREVER };
 
     fn gate(era: u64, successes: Successes) -> Gate {
@@ -214,7 +215,7 @@ mod tests {
     #[test]
     fn a_probe_is_counted_by_the_core_alone() {
         // Of every form that a word takes, about where a probe's number could be mistaken for an era, a tally, or a moment.
-        let numbers = [0, 1, 2, 6, 7, 8, ERA / 4 - 1, ERA / 4, ERA, ERA + 1, LAST_ERA, FOREVER - 2];
+        let numbers = [0, 1, 2, 6, 7, 8, 511, 512, 2048, 2049, LAST_ERA, FOREVER - 2];
         let probes = numbers.map(|number| Pass::of(Admission::Probe { number }));
         assert_eq!(probes.map(Pass::admission), numbers.map(|number| Admission::Probe { number }));
         let moments = numbers.into_iter().flat_map(|number| [number, number + 1]);
