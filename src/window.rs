@@ -113,7 +113,7 @@ impl TimeWindow {
         self.tally.add(hit);
     }
 
-    /// So many that were no hits, at the time of the outcome before, or at least before the slice ended that it went into.
+    /// So many that were no hits, while the slice that outcomes go into had not ended.
     pub(crate) fn push_misses(&mut self, count: u64) {
         self.slices[place(self.head)].calls += count;
         self.tally.calls += count;

@@ -100,13 +100,14 @@ macro_rules! plain_calls {
     ($check:ident, $operation:ty) => {
         $check!(LiftFuture<$operation>: Send);
         $check!(CircuitBreakerFuture<$operation, &circuit_breaker::Circuit, &ByError>: Send);
-        $check!(RetryFuture<retry::Repeat<Start<$operation>>, &retry::Plan<retry::Exponential>, &ByError, retry::Exponential>: Send);
+        $check!(RetryFuture<retry::Repeat<Start<$operation>>, &retry::Plan<retry::Exponential>, &ByError, ExponentialDelays>: Send);
         $check!(TimeoutFuture<$operation, &timeout::Expiry>: Send);
         $check!(BulkheadFuture<Start<$operation>, &bulkhead::Slots>: Send);
         $check!(FallbackFuture<$operation, &Standing, Ready<u8>>: Send);
     };
 }
 
+type ExponentialDelays = <retry::Exponential as retry::Backoff>::Delays;
 type Standing = fallback::Plan<fallback::Value<u8>, fallback::EveryError, fallback::NoListener>;
 
 #[test]

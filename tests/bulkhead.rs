@@ -6,18 +6,19 @@ mod support;
 
 use std::{
     future::{pending, ready},
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
-    task::Poll,
+    task::{Context, Poll},
     time::Duration,
 };
 
 use futures::future::BoxFuture;
 use support::*;
 use tokio::time::Instant;
-use tower::{Layer, Service, ServiceExt, limit::ConcurrencyLimit};
+use tower::{BoxError, Layer, Service, ServiceExt, limit::ConcurrencyLimit};
 use withstand::{Bulkhead, BulkheadEvent, Error, Rejected};
 
 both_doors! {
@@ -242,20 +243,21 @@ async fn g1_the_operation_is_dropped_before_its_slot_is_free(door: Door) {
             self.1.store(self.0.snapshot().in_flight, SeqCst);
         }
     }
-    for is_dropped in [true, false] {
+    // Dropped while it runs; done; and none, for it panics while it starts.
+    for is_pending in [Some(true), Some(false), None] {
         let bulkhead = Bulkhead::new("users", 1);
         let slots_taken = Arc::new(AtomicUsize::new(9));
         let (watched, slots) = (bulkhead.clone(), slots_taken.clone());
         let watching = op(move || {
             let seen = Seen(watched.clone(), slots.clone());
+            assert!(is_pending.is_some(), "as asked");
             async move {
                 let _seen = seen;
-                if is_dropped { pending().await } else { Ok(1) }
+                if is_pending == Some(true) { pending().await } else { Ok(1) }
             }
         });
-        let mut call = bulkhead.through(door, &watching);
-        assert_eq!(poll(&mut call).is_pending(), is_dropped);
-        drop(call);
+        let polled = catch_unwind(AssertUnwindSafe(|| poll(&mut bulkhead.through(door, &watching)).is_pending()));
+        assert_eq!(polled.ok(), is_pending);
         assert_eq!((slots_taken.load(SeqCst), bulkhead.snapshot().in_flight), (1, 0));
     }
 }
@@ -447,4 +449,50 @@ async fn g3_no_timer_outlives_the_wait_for_a_slot() {
     let told = wakes.0.load(SeqCst);
     tokio::time::sleep(secs(20)).await;
     assert_eq!(wakes.0.load(SeqCst), told, "its future is kept, and so is its timer");
+}
+
+#[tokio::test(start_paused = true)]
+async fn g1_the_request_is_dropped_before_its_slot_or_its_place_is_free_when_a_service_panics_while_it_is_cloned() {
+    struct PanicsWhenCloned;
+
+    impl Clone for PanicsWhenCloned {
+        fn clone(&self) -> Self {
+            panic!("as asked")
+        }
+    }
+
+    impl<R> Service<R> for PanicsWhenCloned {
+        type Response = u32;
+        type Error = BoxError;
+        type Future = std::future::Ready<Result<u32, BoxError>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, _: R) -> Self::Future {
+            ready(Ok(1))
+        }
+    }
+
+    /// A request that looks, when it is dropped.
+    struct Looks(Bulkhead, Arc<Mutex<(usize, usize)>>);
+
+    impl Drop for Looks {
+        fn drop(&mut self) {
+            *self.1.lock().expect("no panic") = running_and_waiting(&self.0);
+        }
+    }
+
+    for must_wait in [false, true] {
+        let bulkhead = queueing(1, 1);
+        let slot = must_wait.then(|| bulkhead.try_acquire().expect("free"));
+        let seen = Arc::new(Mutex::new((0, 0)));
+        let request = Looks(bulkhead.clone(), seen.clone());
+        let mut service = bulkhead.layer().layer(PanicsWhenCloned);
+        assert!(catch_unwind(AssertUnwindSafe(|| drop(service.call(request)))).is_err());
+        assert_eq!(*seen.lock().expect("no panic"), (1, usize::from(must_wait)));
+        drop(slot);
+        assert_eq!(running_and_waiting(&bulkhead), (0, 0));
+    }
 }

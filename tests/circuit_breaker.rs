@@ -6,7 +6,7 @@ mod support;
 
 use std::{
     future::{pending, ready},
-    panic,
+    panic::{self, AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
@@ -655,21 +655,22 @@ async fn g1_the_operation_is_dropped_before_its_slot_returns(door: Door) {
             self.1.store(self.0.snapshot().probes_in_flight, SeqCst);
         }
     }
-    for is_dropped in [true, false] {
+    // Dropped while it runs; done; and none, for it panics while it starts.
+    for is_pending in [Some(true), Some(false), None] {
         let breaker = build(three_in_a_row());
         half_open(&breaker, door).await;
         let slots_taken = Arc::new(AtomicUsize::new(9));
         let (watched, slots) = (breaker.clone(), slots_taken.clone());
         let watching = op(move || {
             let seen = Seen(watched.clone(), slots.clone());
+            assert!(is_pending.is_some(), "as asked");
             async move {
                 let _seen = seen;
-                if is_dropped { pending().await } else { Ok(1) }
+                if is_pending == Some(true) { pending().await } else { Ok(1) }
             }
         });
-        let mut call = breaker.through(door, &watching);
-        assert_eq!(poll(&mut call).is_pending(), is_dropped);
-        drop(call);
+        let polled = catch_unwind(AssertUnwindSafe(|| poll(&mut breaker.through(door, &watching)).is_pending()));
+        assert_eq!(polled.ok(), is_pending);
         assert_eq!((slots_taken.load(SeqCst), breaker.snapshot().probes_in_flight), (1, 0));
     }
 }
@@ -902,7 +903,7 @@ async fn g2_a_classifier_that_panics_while_readiness_is_polled_gives_the_slot_ba
     half_open(&breaker, Door::Plain).await;
     let judged = breaker.classify(classify_fn(|_: &Answer| -> Verdict { panic!("classifier") }));
     let mut service = judged.layer().layer(Reluctant::new(|| Poll::Ready(Err(Error::Inner("dead")))));
-    let polled = panic::catch_unwind(panic::AssertUnwindSafe(|| poll_ready(&mut service)));
+    let polled = catch_unwind(AssertUnwindSafe(|| poll_ready(&mut service)));
     assert!(polled.is_err());
     assert_eq!((breaker.state(), breaker.snapshot().probes_in_flight), (State::HalfOpen, 0));
 }

@@ -4,6 +4,7 @@
 use std::{
     convert::Infallible,
     future::ready,
+    pin::pin,
     rc::Rc,
     sync::{
         Arc,
@@ -246,6 +247,26 @@ mod plain {
         };
         let local = tokio::task::LocalSet::new();
         assert_eq!(local.run_until(async { tokio::task::spawn_local(task).await.unwrap() }).await, Ok(7));
+    }
+
+    /// None of the futures does anything with what its closure borrows when it is dropped.
+    #[tokio::test(start_paused = true)]
+    async fn what_a_closure_borrows_is_free_again_once_its_call_is_over_though_pinned() {
+        let Policies { bulkhead, total, retry, breaker, .. } = policies();
+        let fallback = Fallback::value(0);
+        let mut calls = 0;
+        macro_rules! count {
+            ($($policy:ident)*) => {
+                $(let mut call = pin!($policy.call(|| {
+                    calls += 1;
+                    async { Ok::<_, std::io::Error>(1) }
+                }));
+                assert_eq!(call.as_mut().await.unwrap(), 1);
+                calls += 1;)*
+            };
+        }
+        count!(fallback bulkhead total retry breaker);
+        assert_eq!(calls, 10);
     }
 
     #[tokio::test(start_paused = true)]

@@ -11,6 +11,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -565,4 +566,36 @@ async fn g7_a_handle_kept_ready_without_a_call_starves_its_own_retry() {
     let call = tokio::spawn(service.ready().await.expect("ready").call(fail_times(1).0));
     service.ready().await.expect("between the tries its permit is free");
     assert!(tokio::time::timeout(secs(60), call).await.is_err(), "the documented trap, inherent in tower");
+}
+
+#[tokio::test(start_paused = true)]
+async fn r5_a_token_comes_back_when_its_service_will_never_be_ready_though_the_future_is_kept() {
+    /// Fails its one call, and is broken from then on.
+    #[derive(Clone, Default)]
+    struct Breaks(Arc<AtomicUsize>);
+
+    impl Service<u32> for Breaks {
+        type Response = u32;
+        type Error = BoxError;
+        type Future = std::future::Ready<Result<u32, BoxError>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+            let is_broken = self.0.load(SeqCst) > 0;
+            Poll::Ready(if is_broken { Err("broken".into()) } else { Ok(()) })
+        }
+
+        fn call(&mut self, _: u32) -> Self::Future {
+            self.0.fetch_add(1, SeqCst);
+            ready(Err("bad".into()))
+        }
+    }
+
+    let budget = RetryBudget::new(5);
+    let retry = at_once().budget(&budget).build().expect("good settings");
+    let service = Breaks::default();
+    let mut retried = retry.layer().layer(service.clone());
+    let mut call = Box::pin(retried.ready().await.expect("ready").call(1));
+    let Poll::Ready(Err(error)) = poll(&mut call) else { panic!("it is over") };
+    assert_eq!((error.to_string().as_str(), service.0.load(SeqCst)), ("broken", 1));
+    assert_eq!(budget.available(), 5.0, "that try was never sent");
 }

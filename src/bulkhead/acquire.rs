@@ -11,11 +11,7 @@ use super::{
     permit::BulkheadPermit,
     slots::{Refusal, Slots},
 };
-use crate::{
-    clock::{Alarm, Instant},
-    error::Rejected,
-    sync::Arc,
-};
+use crate::{clock::Alarm, error::Rejected, sync::Arc};
 
 pin_project! {
     /// Waits in line for a slot, at most `max_wait` from when it was made.
@@ -85,7 +81,8 @@ where
     A: Deref<Target = Slots>,
 {
     #[inline]
-    pub(super) fn in_line(slots: A, ticket: u64, end: Option<Instant>) -> Self {
+    pub(super) fn in_line(slots: A, ticket: u64) -> Self {
+        let end = slots.end_of_wait();
         let ticket = Ticket { slots, number: ticket, is_used: false };
         Self { place: Place::InLine(ticket), alarm: Alarm::at(end) }
     }

@@ -62,8 +62,9 @@ where
                 Call::Running { operation: operation().start(), permit }
             }
             Entry::Queued(ticket) => {
-                let (operation, end) = or_undo(|| (operation(), slots.end_of_wait()), || slots.leave(ticket));
-                Call::Waiting { operation: Some(operation), acquire: BulkheadAcquire::in_line(slots, ticket, end) }
+                // Made first: whatever leaves the line when dropped would have to be in memory meanwhile.
+                let operation = or_undo(operation, || slots.leave(ticket));
+                Call::Waiting { operation: Some(operation), acquire: BulkheadAcquire::in_line(slots, ticket) }
             }
             Entry::Full => {
                 let refusal = slots.refuse(None);

@@ -11,7 +11,6 @@ use super::{
 use crate::{
     carry::CarriesRejected,
     error::{ConfigError, Name, Rejected},
-    panics::or_undo,
     sync::Arc,
 };
 
@@ -102,10 +101,7 @@ impl Bulkhead {
         let slots = self.slots.clone();
         match slots.enter() {
             Entry::Slot => BulkheadAcquire::slot(BulkheadPermit::new(slots)),
-            Entry::Queued(ticket) => {
-                let end = or_undo(|| slots.end_of_wait(), || slots.leave(ticket));
-                BulkheadAcquire::in_line(slots, ticket, end)
-            }
+            Entry::Queued(ticket) => BulkheadAcquire::in_line(slots, ticket),
             Entry::Full => {
                 let refusal = slots.refuse(None);
                 BulkheadAcquire::refused(slots, refusal)

@@ -102,7 +102,7 @@ impl Circuit {
         };
         let core = Core::new(rules, random);
         Self {
-            gate: Gate::new(core.view(), core.successes()),
+            gate: Gate::new(core.view()),
             clock: Clock::start(),
             slow_after,
             count_dropped_after: options.count_dropped_after.map(nanos),
@@ -123,19 +123,19 @@ impl Circuit {
     pub(super) fn admit(&self) -> Result<Ticket, Refusal> {
         let answer = match self.gate.pass() {
             Some(pass) if !self.ask.at_start => Answer(Ticket { pass, since: 0 }),
-            _ => self.ask(),
+            _ => self.admit_by_clock(),
         };
         answer.read()
     }
 
     #[inline(never)]
-    fn ask(&self) -> Answer {
+    fn admit_by_clock(&self) -> Answer {
         Answer::of(self.admit_at(self.clock.now()))
     }
 
     fn admit_at(&self, now: u64) -> Result<Ticket, Refusal> {
         match self.gate.view() {
-            View::Passing { era } => Ok(Ticket { pass: Pass::of(Admission::Call { era }), since: now }),
+            View::Passing { era, .. } => Ok(Ticket { pass: Pass::of(Admission::Call { era }), since: now }),
             View::Open { until } if now < until => Err(Refusal::until(until, now)),
             View::Open { .. } | View::HalfOpen => {
                 let admission = self.change(|core| core.admit(now))?;
@@ -148,11 +148,11 @@ impl Circuit {
     #[cfg(feature = "tower")]
     #[inline]
     pub(super) fn refusal(&self) -> Option<Refusal> {
-        if self.gate.pass().is_some() { None } else { self.ask_refusal() }
+        if self.gate.pass().is_some() { None } else { self.refusal_by_clock() }
     }
 
     #[cfg(feature = "tower")]
-    fn ask_refusal(&self) -> Option<Refusal> {
+    fn refusal_by_clock(&self) -> Option<Refusal> {
         match self.gate.view() {
             View::Passing { .. } => None,
             View::Open { until } => {
@@ -221,9 +221,9 @@ impl Circuit {
     }
 
     fn record(&self, ended: Ended, hint: Option<Duration>, now: u64) {
-        let mut core = self.enter();
+        let mut core = self.up_to_date();
         match core.note(ended, now) {
-            None => self.gate.show(core.view(), core.successes()),
+            None => self.gate.show(core.view()),
             Some(reason) => self.trip(core, reason, hint),
         }
     }
@@ -268,7 +268,7 @@ impl Circuit {
 
     pub(super) fn snapshot(&self) -> Snapshot {
         let now = self.clock.now();
-        let mut core = self.enter();
+        let mut core = self.up_to_date();
         let snapshot = Snapshot {
             state: core.state(now),
             era: core.era(),
@@ -278,19 +278,19 @@ impl Circuit {
             refused: self.refused.load(Ordering::Relaxed),
             stale: core.stale(),
         };
-        self.gate.show(core.view(), core.successes());
+        self.gate.show(core.view());
         snapshot
     }
 
     /// The core, told of every success so far. The gate has to be shown again.
-    fn enter(&self) -> LockGuard<'_, Core> {
+    fn up_to_date(&self) -> LockGuard<'_, Core> {
         let mut core = self.core.lock();
         core.catch_up(self.gate.hold());
         core
     }
 
     fn change<R>(&self, act: impl FnOnce(&mut Core) -> (R, Option<Transition>)) -> R {
-        let mut core = self.enter();
+        let mut core = self.up_to_date();
         let (answer, moved) = act(&mut core);
         self.publish(core, moved);
         answer
@@ -299,7 +299,7 @@ impl Circuit {
     /// Shows the gate what has become of the core, and reports a transition once the lock is free.
     #[cold]
     fn publish(&self, core: LockGuard<'_, Core>, moved: Option<Transition>) {
-        self.gate.show(core.view(), core.successes());
+        self.gate.show(core.view());
         drop(core);
         if let Some(transition) = moved {
             self.listener.emit(|| CircuitBreakerEvent::Transition { name: self.name.clone(), transition });

@@ -9,8 +9,9 @@
 //! ```
 //!
 //! A success opens nothing. So it is enough that the core is told of it before it judges the next failure, or tells what it
-//! holds; until then it is counted here. Whoever has the core's lock *holds* the word first, and takes the tally; from
-//! there until the word is shown again no one else writes it.
+//! holds; until then it is counted here. Whoever has the core's lock *holds* the word first: takes the tally, and leaves a word
+//! that is neither calm nor tallied, so that whoever succeeds now queues for the lock too. From there until the word is
+//! shown again no one else writes it.
 
 use crate::sync::{AtomicU64, Ordering};
 
@@ -18,7 +19,7 @@ use crate::sync::{AtomicU64, Ordering};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum View {
     /// Calls pass.
-    Passing { era: u64 },
+    Passing { era: u64, successes: Successes },
     /// Calls are refused until then.
     Open { until: u64 },
     /// Who may pass is for the core to say.
@@ -32,7 +33,7 @@ pub(super) enum Successes {
     Ignored,
     /// It is counted in the word, until this moment.
     Tallied { until: u64 },
-    /// The core is told of it.
+    /// The core is told of it at once.
     Heard,
 }
 
@@ -42,12 +43,13 @@ const OPEN: u64 = NOT_PASSING;
 const HALF_OPEN: u64 = NOT_PASSING | 0b01;
 
 const TALLIED: u64 = 1 << 2;
+/// One success.
 const ONE: u64 = 1 << 3;
 /// So many successes find room in the word. One in so many takes the lock.
 const MOST: u64 = 255;
 const TALLY: u64 = MOST * ONE;
-/// Where the era begins: right above the tally.
-const ERA: u32 = (TALLY + ONE).trailing_zeros();
+/// The era begins right above the tally.
+const ERA_SHIFT: u32 = (TALLY + ONE).trailing_zeros();
 
 /// In what role a call was let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,14 +70,14 @@ impl Pass {
 
     pub(super) fn of(admission: Admission) -> Self {
         Self(match admission {
-            Admission::Call { era } => era << ERA,
+            Admission::Call { era } => era << ERA_SHIFT,
             Admission::Probe { number } => (number + 1) << 2 | HALF_OPEN,
         })
     }
 
     pub(super) fn admission(self) -> Admission {
         match self.0 & NOT_PASSING {
-            0 => Admission::Call { era: self.0 >> ERA },
+            0 => Admission::Call { era: self.0 >> ERA_SHIFT },
             _ => Admission::Probe { number: (self.0 >> 2) - 1 },
         }
     }
@@ -85,13 +87,18 @@ impl Pass {
 pub(super) struct Gate {
     word: AtomicU64,
     /// Until when a success may be tallied.
+    ///
+    /// Whoever tallies reads it between a look at the word and the exchange that succeeds only if the word is the same again. So
+    /// it belongs to that word, or, if the word was held and shown as it was, to the same era a while ago: in which it only
+    /// grows, and too early a moment costs no more than a look under the lock. It cannot be a later one: that is stored after
+    /// the word is held, and who holds it has seen every exchange before.
     tallied_until: AtomicU64,
 }
 
 impl Gate {
-    pub(super) fn new(view: View, successes: Successes) -> Self {
+    pub(super) fn new(view: View) -> Self {
         let gate = Self { word: AtomicU64::new(0), tallied_until: AtomicU64::new(0) };
-        gate.show(view, successes);
+        gate.show(view);
         gate
     }
 
@@ -100,7 +107,15 @@ impl Gate {
         match word & 0b11 {
             OPEN => View::Open { until: word >> 2 },
             HALF_OPEN => View::HalfOpen,
-            _ => View::Passing { era: word >> ERA },
+            _ => View::Passing { era: word >> ERA_SHIFT, successes: self.successes(word) },
+        }
+    }
+
+    fn successes(&self, word: u64) -> Successes {
+        match word & (CALM | TALLIED) {
+            CALM => Successes::Ignored,
+            TALLIED => Successes::Tallied { until: self.tallied_until.load(Ordering::Relaxed) },
+            _ => Successes::Heard,
         }
     }
 
@@ -108,7 +123,7 @@ impl Gate {
     #[inline]
     pub(super) fn pass(&self) -> Option<Pass> {
         let word = self.word.load(Ordering::Acquire);
-        (word & NOT_PASSING == 0).then_some(Pass(word >> ERA << ERA))
+        (word & NOT_PASSING == 0).then_some(Pass(word >> ERA_SHIFT << ERA_SHIFT))
     }
 
     /// Whether a success of this call, if it is not slow, would change nothing now.
@@ -121,14 +136,14 @@ impl Gate {
     #[inline]
     pub(super) fn tally(&self, pass: Pass, now: u64) -> bool {
         let mut seen = self.word.load(Ordering::Acquire);
-        // Nothing is above the era, and a probe's pass is no word of a circuit that passes.
+        // All but the tally must agree: calls pass, in the same era, and are tallied.
         while seen & !TALLY == pass.0 | TALLIED && seen & TALLY != TALLY {
             if now >= self.tallied_until.load(Ordering::Relaxed) {
                 return false;
             }
             match self.word.compare_exchange_weak(seen, seen + ONE, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return true,
-                Err(now) => seen = now,
+                Err(other) => seen = other,
             }
         }
         false
@@ -146,16 +161,16 @@ impl Gate {
     }
 
     /// For whoever holds it. A word that stays the same is not written: other threads keep it in their caches.
-    pub(super) fn show(&self, view: View, successes: Successes) {
-        let word = match (view, successes) {
-            (View::Passing { era }, Successes::Ignored) => era << ERA | CALM,
-            (View::Passing { era }, Successes::Heard) => era << ERA,
-            (View::Passing { era }, Successes::Tallied { until }) => {
+    pub(super) fn show(&self, view: View) {
+        let word = match view {
+            View::Passing { era, successes: Successes::Ignored } => era << ERA_SHIFT | CALM,
+            View::Passing { era, successes: Successes::Heard } => era << ERA_SHIFT,
+            View::Passing { era, successes: Successes::Tallied { until } } => {
                 self.tallied_until.store(until, Ordering::Relaxed);
-                era << ERA | TALLIED
+                era << ERA_SHIFT | TALLIED
             }
-            (View::Open { until }, _) => until << 2 | OPEN,
-            (View::HalfOpen, _) => HALF_OPEN,
+            View::Open { until } => until << 2 | OPEN,
+            View::HalfOpen => HALF_OPEN,
         };
         if self.word.load(Ordering::Relaxed) != word {
             self.word.store(word, Ordering::Release);
@@ -168,45 +183,38 @@ mod tests {
     use super::*;
     use crate::clock::FOREVER;
 
-    const LAST_ERA: u64 = u64::MAX >> ERA;
-    const TALLIED_FOR_LONG: Successes = Successes::Tallied { until: FOREVER };
+    const LAST_ERA: u64 = u64::MAX >> ERA_SHIFT;
+    const FOR_LONG: Successes = Successes::Tallied { until: FOREVER };
+    const OF_EVERY_KIND: [Successes; 3] = [Successes::Ignored, FOR_LONG, Successes::Heard];
 
-    fn gate(era: u64, successes: Successes) -> Gate {
-        Gate::new(View::Passing { era }, successes)
+    fn passing(era: u64, successes: Successes) -> View {
+        View::Passing { era, successes }
     }
 
     #[test]
     fn every_view_survives_the_word() {
-        for successes in [Successes::Ignored, TALLIED_FOR_LONG, Successes::Heard] {
-            let passing = [0, 1, LAST_ERA].map(|era| View::Passing { era });
-            let open = [0, 12_345, FOREVER].map(|until| View::Open { until });
-            for view in passing.into_iter().chain(open).chain([View::HalfOpen]) {
-                let gate = Gate::new(View::HalfOpen, Successes::Heard);
-                gate.show(view, successes);
-                assert_eq!(gate.view(), view);
-            }
+        let passing = [0, 1, LAST_ERA].into_iter().flat_map(|era| OF_EVERY_KIND.map(|kind| passing(era, kind)));
+        let open = [0, 12_345, FOREVER].map(|until| View::Open { until });
+        for view in passing.chain(open).chain([View::HalfOpen]) {
+            let gate = Gate::new(View::HalfOpen);
+            gate.show(view);
+            assert_eq!(gate.view(), view);
         }
     }
 
     #[test]
     fn a_pass_is_good_in_its_own_era_alone() {
-        let gate = gate(7, Successes::Ignored);
+        let gate = Gate::new(passing(7, Successes::Ignored));
         let pass = gate.pass().expect("all may pass");
         assert_eq!((pass, pass.admission()), (Pass::of(Admission::Call { era: 7 }), Admission::Call { era: 7 }));
         assert!(gate.is_calm_for(pass) && !gate.tally(pass, 0));
-        gate.show(View::Passing { era: 7 }, TALLIED_FOR_LONG);
+        gate.show(passing(7, FOR_LONG));
         assert!(gate.tally(pass, 0) && !gate.is_calm_for(pass));
         assert_eq!(gate.pass(), Some(pass), "whatever the tally");
-        let others = [
-            (View::Passing { era: 7 }, Successes::Heard),
-            (View::Passing { era: 9 }, Successes::Ignored),
-            (View::Passing { era: 9 }, TALLIED_FOR_LONG),
-            (View::Open { until: 7 }, Successes::Heard),
-            (View::Open { until: FOREVER }, Successes::Heard),
-            (View::HalfOpen, Successes::Heard),
-        ];
-        for (view, successes) in others {
-            gate.show(view, successes);
+        let open = [7, FOREVER].map(|until| View::Open { until });
+        let others = [passing(7, Successes::Heard), passing(9, Successes::Ignored), passing(9, FOR_LONG)];
+        for view in others.into_iter().chain(open).chain([View::HalfOpen]) {
+            gate.show(view);
             assert!(!gate.is_calm_for(pass) && !gate.tally(pass, 0), "{view:?}");
             assert_eq!(gate.pass().is_some(), matches!(view, View::Passing { .. }));
         }
@@ -214,23 +222,20 @@ mod tests {
 
     #[test]
     fn a_probe_is_counted_by_the_core_alone() {
-        // Of every form that a word takes, about where a probe's number could be mistaken for an era, a tally, or a moment.
+        // Whose passes come near the words of a circuit that is open until about then, or passes in about that era.
         let numbers = [0, 1, 2, 6, 7, 8, 511, 512, 2048, 2049, LAST_ERA, FOREVER - 2];
         let probes = numbers.map(|number| Pass::of(Admission::Probe { number }));
         assert_eq!(probes.map(Pass::admission), numbers.map(|number| Admission::Probe { number }));
-        let moments = numbers.into_iter().flat_map(|number| [number, number + 1]);
-        let open = moments.clone().map(|until| (View::Open { until }, Successes::Heard));
-        let eras = moments.filter(|era| *era <= LAST_ERA);
-        let passing = eras.flat_map(|era| {
-            let successes = [Successes::Ignored, TALLIED_FOR_LONG, Successes::Heard];
-            successes.map(|successes| (View::Passing { era }, successes))
-        });
-        for (view, successes) in open.chain(passing).chain([(View::HalfOpen, Successes::Heard)]) {
-            // Until when successes were tallied does not save it.
-            let gate = gate(0, TALLIED_FOR_LONG);
-            gate.show(view, successes);
+        let near = numbers.into_iter().flat_map(|number| [number, number + 1]);
+        let open = near.clone().map(|until| View::Open { until });
+        let eras = near.filter(|era| *era <= LAST_ERA);
+        let passing = eras.flat_map(|era| OF_EVERY_KIND.map(|successes| passing(era, successes)));
+        for view in open.chain(passing).chain([View::HalfOpen]) {
+            // Successes were tallied before, so that the time they were tallied until refuses no one.
+            let gate = Gate::new(View::Passing { era: 0, successes: FOR_LONG });
+            gate.show(view);
             for pass in probes.iter().chain([&Pass::NONE]) {
-                assert!(!gate.is_calm_for(*pass) && !gate.tally(*pass, 0), "{pass:?} at {view:?}, {successes:?}");
+                assert!(!gate.is_calm_for(*pass) && !gate.tally(*pass, 0), "{pass:?} at {view:?}");
             }
             assert_eq!((gate.view(), gate.hold()), (view, 0));
         }
@@ -238,21 +243,21 @@ mod tests {
 
     #[test]
     fn who_holds_it_gets_what_was_tallied_and_no_more_is_until_it_is_shown() {
-        let gate = gate(7, Successes::Tallied { until: 100 });
+        let gate = Gate::new(passing(7, Successes::Tallied { until: 100 }));
         let pass = gate.pass().expect("all may pass");
         assert!(gate.tally(pass, 0) && gate.tally(pass, 99));
         assert!(!gate.tally(pass, 100), "by then the core has to let go of something");
         assert_eq!(gate.hold(), 2);
         assert!(!gate.tally(pass, 0));
         assert_eq!((gate.hold(), gate.pass()), (0, Some(pass)), "taken once, and calls pass on");
-        gate.show(View::Passing { era: 7 }, TALLIED_FOR_LONG);
+        gate.show(passing(7, FOR_LONG));
         assert!(gate.tally(pass, 100));
         assert_eq!(gate.hold(), 1);
     }
 
     #[test]
     fn a_full_tally_is_for_the_core_to_take() {
-        let gate = gate(LAST_ERA, TALLIED_FOR_LONG);
+        let gate = Gate::new(passing(LAST_ERA, FOR_LONG));
         let pass = gate.pass().expect("all may pass");
         assert!((0..MOST).all(|_| gate.tally(pass, 0)));
         assert!(!gate.tally(pass, 0), "it does not run over into the era");

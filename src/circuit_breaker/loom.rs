@@ -7,7 +7,11 @@ use std::time::Duration;
 
 use ::loom::{model, model::Builder, thread};
 
-use super::{CircuitBreaker, CircuitBreakerBuilder, State};
+use super::{
+    CircuitBreaker, CircuitBreakerBuilder, State,
+    gate::{Gate, Successes, View},
+};
+use crate::sync::Arc;
 
 fn opens_on(failures: u32) -> CircuitBreakerBuilder {
     CircuitBreaker::builder("loom").failure_run(failures, Duration::ZERO).no_open_jitter().seed(1)
@@ -256,5 +260,38 @@ fn a_success_is_tallied_in_its_own_era_alone() {
         there.into_iter().for_each(|thread| thread.join().expect("no panic"));
         assert_eq!(calls_and_failures(&breaker), (1, 1));
         assert!(breaker.snapshot().stale <= 2);
+    });
+}
+
+/// Someone tallies at 12 while another holds the gate, whose tally ended at 10, and shows these views.
+fn tallied_at_12(shown: Vec<View>, check: impl Fn(u64, bool, u64) + Send + Sync + 'static) {
+    let passing = |until| View::Passing { era: 7, successes: Successes::Tallied { until } };
+    model(move || {
+        let gate = Arc::new(Gate::new(passing(10)));
+        let (other, pass) = (gate.clone(), gate.pass().expect("all may pass"));
+        let there = thread::spawn(move || other.tally(pass, 12));
+        let before = gate.hold();
+        for view in &shown {
+            gate.hold();
+            gate.show(*view);
+        }
+        let counted = there.join().expect("no panic");
+        check(before, counted, gate.hold());
+    });
+}
+
+#[test]
+fn none_is_tallied_in_a_slice_that_has_ended() {
+    let next = View::Passing { era: 7, successes: Successes::Tallied { until: 20 } };
+    tallied_at_12(vec![next], |before, counted, after| {
+        assert_eq!((before, after), (0, u64::from(counted)));
+    });
+}
+
+#[test]
+fn none_is_tallied_by_the_word_of_one_era_and_the_time_of_another() {
+    let next = View::Passing { era: 9, successes: Successes::Tallied { until: 20 } };
+    tallied_at_12(vec![View::Open { until: 99 }, next], |before, counted, after| {
+        assert_eq!((before, counted, after), (0, false, 0));
     });
 }

@@ -97,7 +97,7 @@ enum Phase {
 
 #[derive(Debug)]
 pub(super) struct Core {
-    // Apart from the rest, which every call changes.
+    // Apart from the rest, which changes: the rules are long, and never do.
     rules: Box<Rules>,
     phase: Phase,
     era: u64,
@@ -144,27 +144,22 @@ impl Core {
     /// What the gate shows of it.
     pub(super) fn view(&self) -> View {
         match &self.phase {
-            Phase::Closed(_) | Phase::MetricsOnly(_) | Phase::ForcedClosed => View::Passing { era: self.era },
+            Phase::Closed(record) | Phase::MetricsOnly(record) => {
+                View::Passing { era: self.era, successes: record.successes() }
+            }
+            Phase::ForcedClosed => View::Passing { era: self.era, successes: Successes::Ignored },
             Phase::ForcedOpen => View::Open { until: FOREVER },
             Phase::Open { until, .. } => View::Open { until: *until },
             Phase::HalfOpen { .. } => View::HalfOpen,
         }
     }
 
-    /// What becomes of a success that is not slow.
-    pub(super) fn successes(&self) -> Successes {
-        match &self.phase {
-            Phase::Closed(record) | Phase::MetricsOnly(record) => record.successes(),
-            Phase::ForcedClosed => Successes::Ignored,
-            Phase::ForcedOpen | Phase::Open { .. } | Phase::HalfOpen { .. } => Successes::Heard,
-        }
-    }
-
     /// Takes in the successes that were tallied for it.
     pub(super) fn catch_up(&mut self, tally: u64) {
         match &mut self.phase {
-            Phase::Closed(record) | Phase::MetricsOnly(record) if tally > 0 => record.note_successes(tally),
-            _ => {}
+            _ if tally == 0 => {}
+            Phase::Closed(record) | Phase::MetricsOnly(record) => record.note_successes(tally),
+            phase => debug_assert!(false, "successes were tallied for {phase:?}"),
         }
     }
 

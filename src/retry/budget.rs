@@ -1,4 +1,4 @@
-use std::fmt;
+use std::{fmt, mem};
 
 use crate::sync::{Arc, AtomicU64, Ordering};
 
@@ -51,7 +51,7 @@ impl RetryBudget {
         self.0.level.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
     }
 
-    /// Gives a token back that was taken.
+    /// Takes a token back.
     pub(super) fn refund(&self) {
         self.add(TOKEN);
     }
@@ -68,6 +68,62 @@ impl RetryBudget {
 impl fmt::Debug for RetryBudget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "RetryBudget({} of {})", self.available(), self.0.capacity / TOKEN)
+    }
+}
+
+/// What a call pays a retry with. Dropped, it gives back what is not spent.
+#[derive(Debug, Default)]
+pub(super) struct Purse {
+    token: Token,
+    /// Kept from the first token on: a call that needs none does not share the budget.
+    budget: Option<RetryBudget>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Token {
+    #[default]
+    None,
+    Unspent,
+    Spent,
+}
+
+impl Purse {
+    /// Takes a token from the budget, if there is one.
+    pub(super) fn fill(&mut self, budget: &RetryBudget) -> bool {
+        let filled = budget.withdraw();
+        if filled {
+            self.budget.get_or_insert_with(|| budget.clone());
+            self.token = Token::Unspent;
+        }
+        filled
+    }
+
+    /// The try is sent: the load that its token stands for is real now.
+    pub(super) fn spend(&mut self) {
+        if self.token == Token::Unspent {
+            self.token = Token::Spent;
+        }
+    }
+
+    /// The try has failed.
+    pub(super) fn lose(&mut self) {
+        self.token = Token::None;
+    }
+
+    /// The try has succeeded, or never reached the dependency.
+    pub(super) fn refund(&mut self) {
+        if mem::take(&mut self.token) != Token::None {
+            self.budget.iter().for_each(RetryBudget::refund);
+        }
+    }
+}
+
+impl Drop for Purse {
+    #[inline]
+    fn drop(&mut self) {
+        if self.token == Token::Unspent {
+            self.refund();
+        }
     }
 }
 

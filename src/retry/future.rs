@@ -11,7 +11,7 @@ use pin_project_lite::pin_project;
 use super::{
     Backoff,
     attempt::Attempts,
-    plan::{Pause, Plan, Progress, Setback, Start, Token},
+    plan::{Pause, Plan, Progress, Setback, Start},
 };
 use crate::{
     classify::{Classify, Verdict},
@@ -28,35 +28,21 @@ const MOST_TRIES_A_POLL: u32 = 32;
 pin_project! {
     /// A call through a [`RetryWithBackoff`](super::RetryWithBackoff).
     ///
-    /// `A` is what is tried, `P` and `C` are how it holds the plan and the classifier (borrowed or owned), `B`
-    /// is the backoff.
+    /// `A` is what is tried, `P` and `C` are how it holds the plan and the classifier (borrowed or owned), `D`
+    /// are the delays.
     #[derive(Debug)]
     #[must_use = "futures do nothing unless polled"]
-    pub struct RetryFuture<A, P, C, B>
+    pub struct RetryFuture<A, P, C, D>
     where
         A: Attempts,
-        P: Deref<Target = Plan<B>>,
-        B: Backoff,
     {
         #[pin]
         stage: Stage<A::Future>,
         // `None` once it is over: a request goes with its call, though the future may be kept.
         attempts: Option<A>,
-        progress: Progress<B::Delays>,
+        progress: Progress<D>,
         plan: P,
         classifier: C,
-    }
-
-    impl<A, P, C, B> PinnedDrop for RetryFuture<A, P, C, B>
-    where
-        A: Attempts,
-        P: Deref<Target = Plan<B>>,
-        B: Backoff,
-    {
-        fn drop(this: Pin<&mut Self>) {
-            let this = this.project();
-            this.plan.settle_dropped(this.progress);
-        }
     }
 }
 
@@ -81,11 +67,9 @@ impl<F> Stage<F> {
     }
 }
 
-impl<A, P, C, B> RetryFuture<A, P, C, B>
+impl<A, P, C, D> RetryFuture<A, P, C, D>
 where
     A: Attempts,
-    P: Deref<Target = Plan<B>>,
-    B: Backoff,
 {
     #[inline(always)]
     pub(super) fn new(plan: P, classifier: C, start: Start, first: A::Future, attempts: A) -> Self {
@@ -94,7 +78,7 @@ where
     }
 }
 
-impl<A, P, C, B, T, E> Future for RetryFuture<A, P, C, B>
+impl<A, P, C, B, T, E> Future for RetryFuture<A, P, C, B::Delays>
 where
     A: Attempts,
     A::Future: TryFuture<Ok = T, Err = E>,
@@ -120,7 +104,7 @@ where
     }
 }
 
-impl<A, P, C, B, T, E> RetryFuture<A, P, C, B>
+impl<A, P, C, B, T, E> RetryFuture<A, P, C, B::Delays>
 where
     A: Attempts,
     A::Future: TryFuture<Ok = T, Err = E>,
@@ -185,12 +169,12 @@ where
                 let attempts = this.attempts.as_mut().expect("polled after it was done");
                 match ready!(attempts.poll_start(cx, number, this.plan.is_last(number))) {
                     Ok(attempt) => {
-                        this.progress.spend();
+                        this.progress.purse.spend();
                         this.stage.set(Stage::Trying { attempt });
                     }
                     Err(unready) => {
                         *this.attempts = None;
-                        this.plan.refund(this.progress);
+                        this.progress.purse.refund();
                         return Poll::Ready(Err(unready));
                     }
                 }
@@ -213,8 +197,8 @@ fn settle<B: Backoff>(
         }
         Verdict::Healthy => plan.settle_success(progress),
         // Our own refusal: the try never reached the dependency.
-        Verdict::Unknown => plan.refund(progress),
-        Verdict::Failed => progress.token = Token::None,
+        Verdict::Unknown => progress.purse.refund(),
+        Verdict::Failed => progress.purse.lose(),
     }
     None
 }

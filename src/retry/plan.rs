@@ -1,6 +1,6 @@
-use std::{mem, time::Duration};
+use std::time::Duration;
 
-use super::{Backoff, GaveUp, RetryBudget, RetryEvent};
+use super::{Backoff, GaveUp, RetryBudget, RetryEvent, budget::Purse};
 use crate::{
     clock::{self, Instant},
     error::Name,
@@ -28,23 +28,12 @@ pub struct Plan<B> {
 pub(super) struct Progress<D> {
     /// The number of the try that runs or is to come.
     pub(super) attempt: u32,
-    pub(super) token: Token,
+    /// What that try has paid.
+    pub(super) purse: Purse,
     deadline: Option<Instant>,
     seed: u64,
     /// Begun when the first try has failed.
     delays: Option<D>,
-}
-
-/// What the try that runs or is to come has paid from the budget.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Token {
-    /// It is the first, or there is no budget.
-    #[default]
-    None,
-    /// Its try is not sent: it comes back if the call is dropped.
-    Unspent,
-    /// The load that it stands for is real. It comes back if the try succeeds, or never reached the dependency.
-    Spent,
 }
 
 /// What a call knows of itself when it begins.
@@ -58,14 +47,7 @@ impl<D> Progress<D> {
     /// Before the first try.
     #[inline(always)]
     pub(super) fn new(Start { deadline, seed }: Start) -> Self {
-        Self { attempt: 1, token: Token::None, deadline, seed, delays: None }
-    }
-
-    /// The try is sent.
-    pub(super) fn spend(&mut self) {
-        if self.token == Token::Unspent {
-            self.token = Token::Spent;
-        }
+        Self { attempt: 1, purse: Purse::default(), deadline, seed, delays: None }
     }
 }
 
@@ -109,29 +91,13 @@ impl<B: Backoff> Plan<B> {
     pub(super) fn settle_success(&self, progress: &mut Progress<B::Delays>) {
         match &self.budget {
             Some(budget) if progress.attempt == 1 => budget.deposit(),
-            _ => self.refund(progress),
-        }
-    }
-
-    /// The call is dropped.
-    #[inline]
-    pub(super) fn settle_dropped(&self, progress: &mut Progress<B::Delays>) {
-        if progress.token == Token::Unspent {
-            self.refund(progress);
-        }
-    }
-
-    /// What the try has paid goes back.
-    pub(super) fn refund(&self, progress: &mut Progress<B::Delays>) {
-        match (mem::take(&mut progress.token), &self.budget) {
-            (Token::None, _) | (_, None) => {}
-            (Token::Unspent | Token::Spent, Some(budget)) => budget.refund(),
+            _ => progress.purse.refund(),
         }
     }
 
     /// Decides whether another try follows, pays for it, and tells how long to sleep before it.
     pub(super) fn settle_setback(&self, progress: &mut Progress<B::Delays>, setback: Setback) -> Option<Pause> {
-        progress.token = Token::None;
+        progress.purse.lose();
         let attempt = progress.attempt;
         match self.pay(progress, setback) {
             Ok(pause) => {
@@ -164,13 +130,10 @@ impl<B: Backoff> Plan<B> {
         if progress.deadline.is_some_and(|deadline| pause.until.is_none_or(|until| until > deadline)) {
             return Err(GaveUp::DeadlinePassed);
         }
-        if let Some(budget) = &self.budget {
-            if !budget.withdraw() {
-                return Err(GaveUp::BudgetSpent);
-            }
-            progress.token = Token::Unspent;
+        match &self.budget {
+            Some(budget) if !progress.purse.fill(budget) => Err(GaveUp::BudgetSpent),
+            _ => Ok(pause),
         }
-        Ok(pause)
     }
 
     fn next_delay(&self, progress: &mut Progress<B::Delays>) -> Option<Duration> {

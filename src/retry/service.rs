@@ -41,7 +41,7 @@ where
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = RetryFuture<Resend<S, R, K>, Share<Plan<B>>, C, B>;
+    type Future = RetryFuture<Resend<S, R, K>, Share<Plan<B>>, C, B::Delays>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx)
@@ -52,7 +52,8 @@ where
         let plan = self.plan.lend();
         let start = plan.begin();
         let (now, request) = split(request, &self.cloner, plan.is_last(1));
-        // The instance that returned ready makes the first try; the clone for further ones starts unready.
+        // The instance that returned ready makes the first try; the clone for further ones starts unready. It is made
+        // afterwards: what would have to be dropped if the call panics is kept in memory, and copied from there.
         let first = self.inner.call(now);
         let attempts = Resend { service: self.inner.clone(), request, cloner: self.cloner.clone() };
         RetryFuture::new(plan, self.classifier.clone(), start, first, attempts)
