@@ -394,7 +394,7 @@ async fn g7_an_inner_readiness_error_passes_through() {
         type Error = Failure;
         type Future = std::future::Ready<Answer>;
 
-        fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> Poll<Result<(), Failure>> {
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failure>> {
             Poll::Ready(Err(Error::Inner("dead")))
         }
 
@@ -443,9 +443,9 @@ async fn g3_no_timer_outlives_the_wait_for_a_slot() {
     let wakes = Arc::<Wakes>::default();
     let waker = std::task::Waker::from(wakes.clone());
     let mut acquire = Box::pin(bulkhead.acquire());
-    assert!(acquire.as_mut().poll(&mut std::task::Context::from_waker(&waker)).is_pending());
+    assert!(acquire.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
     drop(permit);
-    assert!(acquire.as_mut().poll(&mut std::task::Context::from_waker(&waker)).is_ready());
+    assert!(acquire.as_mut().poll(&mut Context::from_waker(&waker)).is_ready());
     let told = wakes.0.load(SeqCst);
     tokio::time::sleep(secs(20)).await;
     assert_eq!(wakes.0.load(SeqCst), told, "its future is kept, and so is its timer");

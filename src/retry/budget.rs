@@ -84,6 +84,7 @@ enum Token {
     #[default]
     None,
     Unspent,
+    /// Gone, unless its try turns out well.
     Spent,
 }
 
@@ -103,11 +104,6 @@ impl Purse {
         if self.token == Token::Unspent {
             self.token = Token::Spent;
         }
-    }
-
-    /// The try has failed.
-    pub(super) fn lose(&mut self) {
-        self.token = Token::None;
     }
 
     /// The try has succeeded, or never reached the dependency.

@@ -198,7 +198,7 @@ fn settle<B: Backoff>(
         Verdict::Healthy => plan.settle_success(progress),
         // Our own refusal: the try never reached the dependency.
         Verdict::Unknown => progress.purse.refund(),
-        Verdict::Failed => progress.purse.lose(),
+        Verdict::Failed => {}
     }
     None
 }

@@ -97,7 +97,6 @@ impl<B: Backoff> Plan<B> {
 
     /// Decides whether another try follows, pays for it, and tells how long to sleep before it.
     pub(super) fn settle_setback(&self, progress: &mut Progress<B::Delays>, setback: Setback) -> Option<Pause> {
-        progress.purse.lose();
         let attempt = progress.attempt;
         match self.pay(progress, setback) {
             Ok(pause) => {
