@@ -7,11 +7,12 @@ use std::{
 
 use pin_project_lite::pin_project;
 
-use super::{
-    permit::BulkheadPermit,
-    slots::{Refusal, Slots},
+use super::{permit::BulkheadPermit, slots::Slots};
+use crate::{
+    clock::Alarm,
+    error::{BulkheadFull, Rejected},
+    sync::Arc,
 };
-use crate::{clock::Alarm, error::Rejected, sync::Arc};
 
 pin_project! {
     /// Waits in line for a slot, at most `max_wait` from when it was made.
@@ -36,7 +37,7 @@ where
 {
     InLine(Ticket<A>),
     Slot(BulkheadPermit<A>),
-    Refused(A, Refusal),
+    Refused(BulkheadFull),
     Done,
 }
 
@@ -91,8 +92,8 @@ where
         Self { place: Place::Slot(permit), alarm: Alarm::at(None) }
     }
 
-    pub(super) fn refused(slots: A, refusal: Refusal) -> Self {
-        Self { place: Place::Refused(slots, refusal), alarm: Alarm::at(None) }
+    pub(super) fn refused(refused: BulkheadFull) -> Self {
+        Self { place: Place::Refused(refused), alarm: Alarm::at(None) }
     }
 }
 
@@ -118,10 +119,10 @@ where
             Place::InLine(ticket) => {
                 let slots = ticket.slots.clone();
                 drop(ticket);
-                Poll::Ready(Err(slots.rejected(slots.refuse(slots.max_wait))))
+                Poll::Ready(Err(slots.refuse(slots.max_wait).into()))
             }
             Place::Slot(permit) => Poll::Ready(Ok(permit)),
-            Place::Refused(slots, refusal) => Poll::Ready(Err(slots.rejected(refusal))),
+            Place::Refused(refused) => Poll::Ready(Err(refused.into())),
             Place::Done => panic!("polled after it was done"),
         }
     }

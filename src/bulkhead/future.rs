@@ -8,14 +8,10 @@ use std::{
 
 use pin_project_lite::pin_project;
 
-use super::{
-    acquire::BulkheadAcquire,
-    permit::BulkheadPermit,
-    slots::{Refusal, Slots},
-    state::Entry,
-};
+use super::{acquire::BulkheadAcquire, permit::BulkheadPermit, slots::Slots, state::Entry};
 use crate::{
     carry::CarriesRejected,
+    error::{BulkheadFull, Rejected},
     operation::{Operation, TryFuture},
     panics::or_undo,
 };
@@ -44,7 +40,7 @@ pin_project! {
         Waiting { operation: Option<O>, #[pin] acquire: BulkheadAcquire<A> },
         // In this order: the operation is gone before its slot is free.
         Running { #[pin] operation: F, permit: BulkheadPermit<A> },
-        Refused { slots: A, refusal: Refusal },
+        Refused { refused: BulkheadFull, is_told: bool },
         Done,
     }
 }
@@ -52,24 +48,21 @@ pin_project! {
 impl<O, A> BulkheadFuture<O, A>
 where
     O: Operation,
-    A: Deref<Target = Slots>,
+    A: Deref<Target = Slots> + Clone,
 {
     #[inline(always)]
-    pub(super) fn start(slots: A, operation: impl FnOnce() -> O) -> Self {
+    pub(super) fn start(slots: &A, operation: impl FnOnce() -> O) -> Self {
         let call = match slots.enter() {
             Entry::Slot => {
-                let permit = BulkheadPermit::new(slots);
+                let permit = BulkheadPermit::new(slots.clone());
                 Call::Running { operation: operation().start(), permit }
             }
             Entry::Queued(ticket) => {
                 // Made first: whatever leaves the line when dropped would have to be in memory meanwhile.
                 let operation = or_undo(operation, || slots.leave(ticket));
-                Call::Waiting { operation: Some(operation), acquire: BulkheadAcquire::in_line(slots, ticket) }
+                Call::Waiting { operation: Some(operation), acquire: BulkheadAcquire::in_line(slots.clone(), ticket) }
             }
-            Entry::Full => {
-                let refusal = slots.refuse(None);
-                Call::Refused { slots, refusal }
-            }
+            Entry::Full => Call::Refused { refused: slots.refuse(None), is_told: false },
         };
         Self { call }
     }
@@ -108,10 +101,11 @@ where
 {
     #[inline(never)]
     fn refused(mut self: Pin<&mut Self>) -> Poll<Result<T, E>> {
-        let CallProj::Refused { slots, refusal } = self.as_mut().project() else { unreachable!() };
-        let rejected = slots.rejected(*refusal);
-        self.set(Self::Done);
-        Poll::Ready(Err(E::from_rejected(rejected)))
+        let CallProj::Refused { refused, is_told: is_told @ false } = self.as_mut().project() else {
+            panic!("polled after it was done")
+        };
+        *is_told = true;
+        Poll::Ready(Err(E::from_rejected(Rejected::BulkheadFull(refused.clone()))))
     }
 
     /// Waits in line and starts the operation.

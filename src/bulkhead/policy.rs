@@ -69,7 +69,7 @@ impl Bulkhead {
         Fut: Future<Output = Result<T, E>>,
         E: CarriesRejected,
     {
-        BulkheadFuture::start(&*self.slots, || operation)
+        BulkheadFuture::start(&&*self.slots, || operation)
     }
 
     /// A slot, if one is free now.
@@ -81,7 +81,7 @@ impl Bulkhead {
         if self.slots.try_enter() {
             return Ok(BulkheadPermit::new(self.slots.clone()));
         }
-        Err(self.slots.rejected(self.slots.refuse(None)))
+        Err(self.slots.refuse(None).into())
     }
 
     /// A slot, waiting in line for it if there is a queue. The slot or the place is taken at once.
@@ -102,10 +102,7 @@ impl Bulkhead {
         match slots.enter() {
             Entry::Slot => BulkheadAcquire::slot(BulkheadPermit::new(slots)),
             Entry::Queued(ticket) => BulkheadAcquire::in_line(slots, ticket),
-            Entry::Full => {
-                let refusal = slots.refuse(None);
-                BulkheadAcquire::refused(slots, refusal)
-            }
+            Entry::Full => BulkheadAcquire::refused(slots.refuse(None)),
         }
     }
 

@@ -36,6 +36,6 @@ where
     #[inline(always)]
     fn call(&mut self, request: R) -> Self::Future {
         let operation = || SendRequest { service: self.inner.clone(), request };
-        BulkheadFuture::start(self.bulkhead.slots.clone(), operation)
+        BulkheadFuture::start(&self.bulkhead.slots, operation)
     }
 }

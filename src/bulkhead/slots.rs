@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     clock::{self, Instant},
-    error::{BulkheadFull, Name, Rejected},
+    error::{BulkheadFull, Name},
     event::Listener,
     panics::unharmed,
     sync::{Apart, AtomicU64, Lock, Ordering},
@@ -25,13 +25,6 @@ pub struct Slots {
     pub(super) max_wait: Option<Duration>,
     name: Name,
     listener: Listener<BulkheadEvent>,
-}
-
-/// A call refused.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Refusal {
-    limit: usize,
-    waited: Option<Duration>,
 }
 
 /// A bulkhead at one moment.
@@ -160,15 +153,11 @@ impl Slots {
 
     /// Counts a refusal, and reports it.
     #[inline]
-    pub(super) fn refuse(&self, waited: Option<Duration>) -> Refusal {
+    pub(super) fn refuse(&self, waited: Option<Duration>) -> BulkheadFull {
         self.refused.fetch_add(1, Ordering::Relaxed);
         let limit = self.limit.load(Ordering::Relaxed) as usize;
         self.listener.emit(|| BulkheadEvent::Refused { name: self.name.clone(), limit, waited });
-        Refusal { limit, waited }
-    }
-
-    pub(super) fn rejected(&self, Refusal { limit, waited }: Refusal) -> Rejected {
-        Rejected::BulkheadFull(BulkheadFull::new(self.name.clone(), limit, waited))
+        BulkheadFull::new(self.name.clone(), limit, waited)
     }
 
     pub(super) fn snapshot(&self) -> Snapshot {
