@@ -180,6 +180,7 @@ impl Circuit {
         Rejected::CircuitOpen(CircuitOpen::new(self.name.clone(), refusal.retry_after()))
     }
 
+    #[inline]
     pub(super) fn settle(&self, ticket: Ticket, verdict: Verdict) {
         match verdict {
             Verdict::Healthy => self.settle_ended(ticket, false, None),

@@ -43,6 +43,7 @@ where
         settled
     }
 
+    #[inline]
     pub(super) fn settle(&mut self, verdict: Verdict) {
         let ticket = mem::replace(&mut self.ticket, Ticket::NONE);
         self.circuit.settle(ticket, verdict);
