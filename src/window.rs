@@ -280,6 +280,15 @@ mod tests {
     }
 
     #[test]
+    fn a_window_of_time_lets_go_when_a_slice_has_ended_and_one_of_calls_whatever_the_time() {
+        let mut window = Window::Time(TimeWindow::new(100, 7));
+        assert_eq!(window.lets_go_at(), 17);
+        window.push(true, 35);
+        assert_eq!(window.lets_go_at(), 37);
+        assert_eq!(Window::Count(CountWindow::new(5)).lets_go_at(), u64::MAX);
+    }
+
+    #[test]
     fn a_time_window_survives_any_leap() {
         let mut window = TimeWindow::new(u64::MAX, 0);
         window.push(true, 5);
