@@ -1,4 +1,4 @@
-use std::{fmt, mem};
+use std::fmt;
 
 use crate::sync::{Arc, AtomicU64, Ordering};
 
@@ -71,21 +71,15 @@ impl fmt::Debug for RetryBudget {
     }
 }
 
-/// What a call pays a retry with. Dropped, it gives back what is not spent.
+/// What a call has paid for the retry that runs or is to come. Dropped, it gives back what is not spent.
 #[derive(Debug, Default)]
-pub(super) struct Purse {
-    token: Token,
-    /// Kept from the first token on: a call that needs none does not share the budget.
-    budget: Option<RetryBudget>,
-}
+pub(super) struct Purse(Option<Token>);
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Token {
-    #[default]
-    None,
-    Unspent,
-    /// Gone, unless its try turns out well.
-    Spent,
+/// It keeps a share of the budget for as long as the call goes on; a call that needs no token shares it at no time.
+#[derive(Debug)]
+struct Token {
+    budget: RetryBudget,
+    is_spent: bool,
 }
 
 impl Purse {
@@ -93,23 +87,22 @@ impl Purse {
     pub(super) fn fill(&mut self, budget: &RetryBudget) -> bool {
         let filled = budget.withdraw();
         if filled {
-            self.budget.get_or_insert_with(|| budget.clone());
-            self.token = Token::Unspent;
+            self.0.get_or_insert_with(|| Token { budget: budget.clone(), is_spent: false }).is_spent = false;
         }
         filled
     }
 
     /// The try is sent: the load that its token stands for is real now.
     pub(super) fn spend(&mut self) {
-        if self.token == Token::Unspent {
-            self.token = Token::Spent;
+        if let Some(token) = &mut self.0 {
+            token.is_spent = true;
         }
     }
 
     /// The try has succeeded, or never reached the dependency.
     pub(super) fn refund(&mut self) {
-        if mem::take(&mut self.token) != Token::None {
-            self.budget.iter().for_each(RetryBudget::refund);
+        if let Some(token) = self.0.take() {
+            token.budget.refund();
         }
     }
 }
@@ -117,7 +110,7 @@ impl Purse {
 impl Drop for Purse {
     #[inline]
     fn drop(&mut self) {
-        if self.token == Token::Unspent {
+        if self.0.as_ref().is_some_and(|token| !token.is_spent) {
             self.refund();
         }
     }
