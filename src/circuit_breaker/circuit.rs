@@ -201,13 +201,21 @@ impl Circuit {
         }
     }
 
+    #[inline]
     fn settle_ended(&self, ticket: Ticket, failed: bool, hint: Option<Duration>) {
         let asked = if failed { self.ask.at_failure } else { self.ask.at_success };
         // Any moment will do where no rule asks.
         let now = if asked { self.clock.now() } else { 0 };
         let slow = asked && self.is_slow(ticket, now);
+        if failed || slow || !(self.gate.is_calm_for(ticket.pass) || self.gate.tally(ticket.pass, now)) {
+            self.settle_by_core(ticket, failed, slow, hint, now);
+        }
+    }
+
+    /// What is more than a success to be ignored or tallied is for the core.
+    #[inline(never)]
+    fn settle_by_core(&self, ticket: Ticket, failed: bool, slow: bool, hint: Option<Duration>, now: u64) {
         match ticket.pass.admission() {
-            _ if !failed && !slow && (self.gate.is_calm_for(ticket.pass) || self.gate.tally(ticket.pass, now)) => {}
             Admission::Call { era } => self.record(Ended { era, failed, slow }, hint, now),
             Admission::Probe { number } if failed => self.record_probe(number, Outcome::Failure { hint }),
             Admission::Probe { number } => self.record_probe(number, Outcome::Success),
