@@ -52,6 +52,12 @@
 //! Dropping a call drops its operation, then frees the slot for the next in line. Dropping one that waits leaves the line; a slot that was granted to it
 //! meanwhile goes to the next. A call keeps its place while it is not polled, so poll what you hold.
 //!
+//! # Cost
+//!
+//! A slot is one exchange of a word to take, and one to give back; nothing is allocated. The lock is taken, and a timer armed, only
+//! while someone waits in line, whose memory grows to the longest it has been. With tower, the inner service is cloned for each call
+//! that is let in.
+//!
 //! # Errors
 //!
 //! [`Rejected::BulkheadFull`](crate::Rejected::BulkheadFull), also when a wait in line is over; carried by the operation's own error type, which must have

@@ -94,6 +94,13 @@
 //! An outcome counts in the era its call was let in; after a transition it is only tallied as stale. If a failure that opens the circuit
 //! comes with a `retry_after` longer than the opening would be, the circuit stays open that long, up to `max_open_for`.
 //!
+//! # Cost
+//!
+//! Closed and open, a circuit allocates nothing. A success is two loads while no failure is remembered. While a window remembers any, or
+//! is not full, it is one exchange of a word more, and once in 256 times, or when a slice of a time window has ended, the lock. A failure
+//! always takes the lock, for some ten nanoseconds; a refusal takes none. The clock is asked by time windows, by the rules about
+//! slow and dropped calls, by failures where a run must span a time, as by default, and by refusals.
+//!
 //! # Errors
 //!
 //! [`Rejected::CircuitOpen`](crate::Rejected::CircuitOpen), carried by the operation's own error type, which must have room for it

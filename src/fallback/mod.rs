@@ -54,6 +54,11 @@
 //!
 //! Dropping the call drops the operation, or what stands in for it. The operation is gone before anything stands in.
 //!
+//! # Cost
+//!
+//! A result that is not handled costs a look at it, and nothing is allocated. What is taken from a request is taken before anyone knows
+//! whether it will be needed: for a second service a copy of it, beside a clone of the service.
+//!
 //! # Errors
 //!
 //! It makes none. It runs at most once: if it fails itself, its error is what the caller gets.

@@ -62,6 +62,12 @@
 //! Dropping the call drops the try that runs, or the sleep. A token paid for a try that was not sent goes back to
 //! the budget; one whose try was dropped while it ran does not. A failed try's future and result are dropped before the sleep.
 //!
+//! # Cost
+//!
+//! Nothing is allocated. A first try that succeeds reads the budget, and writes it only if it is not full. The clock is asked for a
+//! deadline, before a sleep, and for what [`call_with`](RetryWithBackoff::call_with) tells. With tower, each call clones the inner service
+//! once, and the request for each try that another may follow.
+//!
 //! # Errors
 //!
 //! It makes none: the last result is returned unchanged.

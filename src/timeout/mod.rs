@@ -51,6 +51,11 @@
 //! Dropping the call drops the operation, and so does the limit, before the caller is told. What the operation had already
 //! caused elsewhere stays caused: [`Rejected::was_started`](crate::Rejected::was_started) is true of a timeout.
 //!
+//! # Cost
+//!
+//! One look at the clock in the call, which is nearly all of it, and one for each poll that the operation does not answer; the first
+//! of these arms a timer. Nothing is allocated.
+//!
 //! # Errors
 //!
 //! [`Rejected::TimedOut`](crate::Rejected::TimedOut), carried by the operation's own error type, which must have room for it
