@@ -45,6 +45,8 @@ pub trait CarriesRejected: Sized {
 /// Give the variant `#[from]` or `#[source]` rather than `transparent`: the latter hides the refusal from
 /// [`Rejected::find`]. With `#[from]`, `breaker.try_acquire()?` works too.
 ///
+/// The other variants are failures of the dependency, `NoSuchUser` among them, until a classifier says otherwise.
+///
 /// ```
 /// use withstand::{CarriesRejected, Rejected};
 ///

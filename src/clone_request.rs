@@ -6,7 +6,8 @@ use std::fmt;
 #[diagnostic::on_unimplemented(
     message = "a `{R}` cannot be sent a second time by `{Self}`",
     label = "this layer does not know how to copy a `{R}`",
-    note = "say how: `.clone_request({R}::try_clone)`, or any `fn(&{R}) -> Option<{R}>`; with `None` it is sent once"
+    note = "say how: `.clone_request({R}::try_clone)`, or any `fn(&{R}) -> Option<{R}>`; with `None` it is sent once",
+    note = "only what is idempotent may be sent twice: `.clone_request_fn(|request| ..)` is the place to decline the rest"
 )]
 pub trait CloneRequest<R> {
     /// A copy, or `None`: then the request is sent once.

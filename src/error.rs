@@ -62,7 +62,7 @@ impl fmt::Display for Name {
     }
 }
 
-/// A circuit breaker refused the call; the operation was not started.
+/// A circuit breaker refused the call; the operation was not started (by this try: a retry around it may have begun others).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("circuit `{name}` is open{}", in_time(.retry_after))]
 pub struct CircuitOpen {
@@ -178,12 +178,17 @@ pub enum Rejected {
 impl Rejected {
     /// Whether the operation was started, and may have had effects.
     ///
-    /// What was not started can be sent again without harm, even if it is not idempotent.
+    /// What was not started can be sent again without harm, even if it is not idempotent. This speaks of the last try alone: outside of
+    /// a retry, an earlier one may have been sent. And a timeout around a bulkhead's line says `true`, though the call may have waited
+    /// there all the time.
     pub fn was_started(&self) -> bool {
         matches!(self, Self::TimedOut(_))
     }
 
-    /// How long to wait before another call has a chance; what an HTTP service puts into `Retry-After`.
+    /// How long to wait before another call has a chance.
+    ///
+    /// For the `Retry-After` of an HTTP answer, which counts in seconds, round up: `left.as_secs_f64().ceil()`. Where there is no
+    /// telling (`None`), 1 does no harm.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::CircuitOpen(open) => open.retry_after(),
@@ -201,6 +206,9 @@ impl Rejected {
     }
 
     /// Finds a `Rejected` in an error or anywhere in its chain of sources.
+    ///
+    /// A `transparent` variant hides the error in it from that chain. If it is one that can carry a refusal itself, an `io::Error` or a boxed
+    /// one, ask that error for [`as_rejected`](crate::CarriesRejected::as_rejected).
     ///
     /// ```
     /// use withstand::{CarriesRejected, CircuitBreaker, Rejected};

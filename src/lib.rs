@@ -32,8 +32,8 @@
 //! # Order
 //!
 //! Outermost first: [`Fallback`], [`Bulkhead`], [`Timeout`] (total), [`RetryWithBackoff`], [`CircuitBreaker`], [`Timeout`] (per attempt).
-//! So the breaker sees each attempt, the retry sees an open circuit and stops, the total bounds it all, waiting included, and the
-//! fallback answers for whatever is left.
+//! So the breaker sees each attempt, the retry sees an open circuit and stops, the total bounds all tries and the sleeps between them (a
+//! wait in the bulkhead's line, of at most its `max_wait`, comes before), and the fallback answers for whatever is left.
 //!
 //! # Errors
 //!
@@ -60,8 +60,51 @@
 //! By default ([`ByError`]) `Ok` is healthy, an open circuit and a full bulkhead are unknown, and every other error, a timeout included, is
 //! transient. [`by_status`] judges HTTP answers, [`classify_fn`] wraps a closure.
 //!
+//! # In a struct
+//!
+//! What a policy is classified by is part of its type, and so is what a fallback yields. Functions in place of closures, or `Arc<dyn Classify>`,
+//! give them names:
+//!
+//! ```
+//! use std::{io, sync::Arc};
+//! use withstand::{by_status, fallback, ByStatus, CircuitBreaker, Classify, Fallback, RetryWithBackoff};
+//!
+//! struct Answer {
+//!     status: u16,
+//!     body: String,
+//! }
+//!
+//! struct Users {
+//!     retry: RetryWithBackoff,
+//!     breaker: CircuitBreaker<ByStatus<fn(&Answer) -> u16>>,
+//!     other: CircuitBreaker<Arc<dyn Classify<Answer, io::Error> + Send + Sync>>,
+//!     nobody: Fallback<fallback::Value<String>>,
+//!     cached: Fallback<fallback::ErrorFn<fn(io::Error) -> io::Result<String>>>,
+//! }
+//! # fn status(answer: &Answer) -> u16 { answer.status }
+//! # fn cached(_: io::Error) -> io::Result<String> { Ok(String::new()) }
+//! # let breaker = CircuitBreaker::new("users");
+//! # let by_status = by_status(status as fn(&Answer) -> u16);
+//! # let users = Users {
+//! #     retry: RetryWithBackoff::new("users"),
+//! #     breaker: breaker.classify(by_status),
+//! #     other: breaker.classify(Arc::new(by_status)),
+//! #     nobody: Fallback::value(String::new()),
+//! #     cached: Fallback::from_fn(cached),
+//! # };
+//! # let _ = (users.retry, users.breaker, users.other, users.nobody, users.cached, Answer { status: 200, body: String::new() }.body);
+//! ```
+//!
+//! # Tests
+//!
+//! All time is tokio's: under `#[tokio::test(start_paused = true)]`, `tokio::time::advance` moves every policy.
+//!
 //! # Traps
 //!
+//! - An `Err` is a failure of the dependency, "no such user" among them: it is tried again, pays from the budget and counts against the
+//!   circuit. Make what the dependency says of a request a part of the answer, or [`classify`](CircuitBreaker::classify).
+//! - A call is made when `call` is, not when it is awaited: slots and probes are taken, clocks run. Collecting many calls before awaiting
+//!   any has them all begun.
 //! - In a spawned task put `move` on the outermost `async` block, not on the closure of a retry.
 //! - `Ok(x?)` inside a closure does not tell its error type: name an `async fn`, or write `Ok::<_, ApiError>`.
 //! - A timeout outside of a breaker hides a black hole from it: see [cancel safety](circuit_breaker#cancel-safety).
@@ -71,7 +114,8 @@
 //!
 //! - `tower` (default): the layers and services.
 //! - `tracing` (default): the policies' events as `tracing` events, the target being the policy's module (`withstand::circuit_breaker`).
-//!   A circuit that opens is a WARN, one that closes or is half-open an INFO, a retry an INFO, a refusal a DEBUG event.
+//!   A circuit that opens is a WARN, one that closes or is half-open an INFO, a retry an INFO, a refusal a DEBUG event. They do not say why a
+//!   try failed, for an error need not be printable: say that in the operation.
 //! - `anyhow`: `anyhow::Error` carries refusals.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

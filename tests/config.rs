@@ -212,7 +212,7 @@ fn defaults_of_the_circuit_breaker_are_those_of_its_table() {
         &[
             (
                 "`failure_runs`",
-                "at least 20 failures over 200 ms, or at least 8 over 1.5 s, with no success between",
+                "20 or more failures with no success between, that span 200 ms or longer; or 8 or more that span 1.5 s or longer",
                 "[RunRule { failures: 20, spanning: 200ms }, RunRule { failures: 8, spanning: 1.5s }]",
             ),
             ("`failure_rate`", "off", "failure_rate: None"),

@@ -35,7 +35,7 @@ impl BulkheadBuilder {
 
     /// Tells `hear` of every refusal.
     ///
-    /// It runs on the thread, and inside the call, that caused the event. Its panic is caught.
+    /// It runs on the thread, and inside the call, that caused the event. Its panic is caught. There is one: a second takes its place.
     pub fn listener_fn(mut self, hear: impl Fn(&BulkheadEvent) + Send + Sync + 'static) -> Self {
         self.listener = Listener::new(hear);
         self

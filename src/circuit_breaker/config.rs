@@ -320,7 +320,7 @@ impl<C> CircuitBreakerBuilder<C> {
 
     /// Tells `hear` of every transition and refusal.
     ///
-    /// It runs on the thread, and inside the call, that caused the event. Its panic is caught.
+    /// It runs on the thread, and inside the call, that caused the event. Its panic is caught. There is one: a second takes its place.
     pub fn listener_fn(mut self, hear: impl Fn(&CircuitBreakerEvent) + Send + Sync + 'static) -> Self {
         self.options.listener = Listener::new(hear);
         self

@@ -21,7 +21,7 @@
 //!
 //! | setting | default |
 //! |---|---|
-//! | `failure_runs` | at least 20 failures over 200 ms, or at least 8 over 1.5 s, with no success between |
+//! | `failure_runs` | 20 or more failures with no success between, that span 200 ms or longer; or 8 or more that span 1.5 s or longer |
 //! | `failure_rate` | off |
 //! | `slow_call_rate` | off |
 //! | `open_for` | 1 s |

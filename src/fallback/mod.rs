@@ -48,7 +48,7 @@
 //! # Sharing
 //!
 //! Clones share what stands in. A fallback has no state of its own, so a plain call may as well make one that borrows what
-//! it needs.
+//! it needs, for two small allocations; one that is kept costs none.
 //!
 //! # Cancel safety
 //!

@@ -135,7 +135,7 @@ impl<S, W, L> Fallback<S, W, L> {
 
     /// Tells `hear` whenever the fallback steps in, and when it fails itself.
     ///
-    /// It runs on the thread, and inside the call, that caused the event. Its panic is caught.
+    /// It runs on the thread, and inside the call, that caused the event. Its panic is caught. There is one: a second takes its place.
     pub fn listener_fn<T, E, F>(self, hear: F) -> Fallback<S, W, ListenFn<F>>
     where
         F: Fn(&FallbackEvent<'_, T, E>),

@@ -29,7 +29,7 @@ impl RetryBudget {
         Self(Arc::new(Bucket { level: AtomicU64::new(capacity), capacity }))
     }
 
-    /// How many tokens are left, in tenths.
+    /// How many tokens are left, to a tenth of one.
     pub fn available(&self) -> f64 {
         self.0.level.load(Ordering::Relaxed) as f64 / TOKEN as f64
     }

@@ -120,7 +120,7 @@ impl<C, B> RetryBuilder<C, B> {
 
     /// Tells `hear` of every retry, and of every call that is given up though another try might have cured it.
     ///
-    /// It runs on the thread, and inside the call, that caused the event. Its panic is caught.
+    /// It runs on the thread, and inside the call, that caused the event. Its panic is caught. There is one: a second takes its place.
     pub fn listener_fn(mut self, hear: impl Fn(&RetryEvent) + Send + Sync + 'static) -> Self {
         self.listener = Listener::new(hear);
         self

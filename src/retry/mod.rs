@@ -41,7 +41,8 @@
 //!
 //! Only what the classifier calls [transient](crate::Verdict::Transient). Our own refusals, an open circuit and a full
 //! bulkhead, are not: no token is spent, and no one sleeps. The wait is the longer of the backoff and of the dependency's own
-//! `retry_after`; one above `max_retry_after` ends the retry, and so does a sleep that would pass the deadline.
+//! `retry_after`; one above `max_retry_after` ends the retry, and so does a sleep that would pass the deadline. Each sleep may be as
+//! long as `max_retry_after`: bound the whole by a `deadline`, or by a [`Timeout`](crate::Timeout) outside.
 //!
 //! **Only what is idempotent may be sent twice.** A call that failed may have had its effect.
 //!
@@ -70,7 +71,8 @@
 //!
 //! # Errors
 //!
-//! It makes none: the last result is returned unchanged.
+//! It makes none: the last result is returned unchanged. That may be a refusal of a breaker inside, though earlier tries were sent. (The default
+//! classifier asks that an error can carry a refusal; one of your own, by [`classify_fn`](crate::classify_fn), takes any.)
 
 mod attempt;
 mod backoff;

@@ -113,6 +113,10 @@ impl<C, B: Backoff> RetryWithBackoff<C, B> {
     /// # Errors
     ///
     /// The last try's own, unchanged.
+    ///
+    /// # Cancel safety, and panics
+    ///
+    /// As [`call`](Self::call).
     pub fn call_with<F, Fut, T, E>(&self, operation: F) -> RetryFuture<RepeatWith<F, E>, &Plan<B>, &C, B::Delays>
     where
         F: FnMut(Attempt<'_, E>) -> Fut,

@@ -42,6 +42,8 @@
 //!
 //! Place one timeout outside a retry to bound the whole, and one inside to bound each try.
 //!
+//! A limit for one call: with tower, `timeout.layer().limit_fn(..)`; in the plain door, a timeout of its own, which costs nothing to make.
+//!
 //! # Sharing
 //!
 //! There is nothing to share: a timeout has no state. Clones tell the same listener.
