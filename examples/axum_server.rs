@@ -23,8 +23,7 @@ async fn refuse(error: withstand::Error<Infallible>) -> Response {
         Rejected::TimedOut(_) => StatusCode::GATEWAY_TIMEOUT,
         _ => StatusCode::SERVICE_UNAVAILABLE,
     };
-    let wait = rejected.retry_after().unwrap_or(Duration::from_secs(1));
-    let seconds = wait.as_secs_f64().ceil().to_string();
+    let seconds = rejected.retry_after_secs().unwrap_or(1).to_string();
     (status, [(RETRY_AFTER, seconds)], rejected.to_string()).into_response()
 }
 

@@ -8,7 +8,7 @@
 //! | [`Unknown`](Verdict::Unknown) | ignored | done | handled |
 //!
 //! By default ([`ByError`]) `Ok` is healthy, an open circuit and a full bulkhead are unknown, and every other error, a timeout
-//! included, is transient. For HTTP there is [`by_status`], for anything else [`classify_fn`]. A policy that
+//! included, is transient. For HTTP there are [`by_status`] and [`by_error_status`], for anything else [`classify_fn`]. A policy that
 //! has a state keeps it apart from its classifier: `policy.classify(..)` is a sibling on the same state that judges another type of answer.
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -152,7 +152,39 @@ pub fn by_status<T, S: Into<u16>>(status: fn(&T) -> S) -> ByStatus<fn(&T) -> S> 
     ByStatus { status, error_status: (), hint: () }
 }
 
-/// The classifier that [`by_status`] makes.
+/// Judges an error by the HTTP status that it has: for calls that yield what they have decoded, and whose errors
+/// `error_for_status()` has made.
+///
+/// Every answer is healthy. So is an error that tells of a status below 500, but for 408 and 429: the dependency answered that the request is
+/// wrong. Every other error is judged as [`ByError`] does.
+///
+/// ```
+/// use reqwest::StatusCode;
+/// use withstand::{by_error_status, ByStatus, CircuitBreaker, Rejected};
+///
+/// #[derive(Debug, thiserror::Error)]
+/// enum ApiError {
+///     #[error(transparent)]
+///     Http(#[from] reqwest::Error),
+///     #[error("{0}")]
+///     Policy(#[from] Rejected),
+/// }
+/// withstand::carries_rejected!(ApiError, Policy);
+///
+/// impl ApiError {
+///     fn status(&self) -> Option<StatusCode> {
+///         if let Self::Http(error) = self { error.status() } else { None }
+///     }
+/// }
+///
+/// let breaker: CircuitBreaker<ByStatus<(), fn(&ApiError) -> Option<StatusCode>>> =
+///     CircuitBreaker::new("users").classify(by_error_status(ApiError::status));
+/// ```
+pub fn by_error_status<E, S: Into<u16>>(status: fn(&E) -> Option<S>) -> ByStatus<(), fn(&E) -> Option<S>> {
+    ByStatus { status: (), error_status: status, hint: () }
+}
+
+/// The classifier that [`by_status`] and [`by_error_status`] make.
 #[derive(Clone, Copy, Debug)]
 pub struct ByStatus<F, X = (), H = ()> {
     status: F,
@@ -189,11 +221,28 @@ where
                 Verdict::Transient { retry_after: self.hint.hint(answer) }
             }
             Ok(_) => Verdict::Healthy,
-            Err(error) => match self.error_status.error_status(error) {
-                Some(status) if !is_transient(status) => Verdict::Healthy,
-                _ => judge_error(error),
-            },
+            Err(error) => judge_error_with(&self.error_status, error),
         }
+    }
+}
+
+impl<T, E, X> Classify<T, E> for ByStatus<(), X>
+where
+    E: CarriesRejected,
+    X: ErrorStatus<E>,
+{
+    fn classify(&self, result: &Result<T, E>) -> Verdict {
+        match result {
+            Ok(_) => Verdict::Healthy,
+            Err(error) => judge_error_with(&self.error_status, error),
+        }
+    }
+}
+
+fn judge_error_with<E: CarriesRejected>(status: &impl ErrorStatus<E>, error: &E) -> Verdict {
+    match status.error_status(error) {
+        Some(status) if !is_transient(status) => Verdict::Healthy,
+        _ => judge_error(error),
     }
 }
 

@@ -187,13 +187,21 @@ impl Rejected {
 
     /// How long to wait before another call has a chance.
     ///
-    /// For the `Retry-After` of an HTTP answer, which counts in seconds, round up: `left.as_secs_f64().ceil()`. Where there is no
-    /// telling (`None`), 1 does no harm.
+    /// `None` where there is no telling.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::CircuitOpen(open) => open.retry_after(),
             Self::BulkheadFull(_) | Self::TimedOut(_) => None,
         }
+    }
+
+    /// [`retry_after`](Self::retry_after) as the header of that name counts it: in whole seconds, rounded up, for who comes back
+    /// sooner comes too soon.
+    ///
+    /// Where there is no telling, 1 does no harm: `rejected.retry_after_secs().unwrap_or(1)`.
+    pub fn retry_after_secs(&self) -> Option<u64> {
+        let left = self.retry_after()?;
+        Some(left.as_secs().saturating_add(u64::from(left.subsec_nanos() > 0)))
     }
 
     /// The name of the policy that ended the call, if it has one.

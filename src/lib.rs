@@ -58,7 +58,7 @@
 //! | [`Unknown`](Verdict::Unknown) | our own refusal | ignored | done | handled |
 //!
 //! By default ([`ByError`]) `Ok` is healthy, an open circuit and a full bulkhead are unknown, and every other error, a timeout included, is
-//! transient. [`by_status`] judges HTTP answers, [`classify_fn`] wraps a closure.
+//! transient. [`by_status`] judges HTTP answers, [`by_error_status`] errors that have a status, [`classify_fn`] wraps a closure.
 //!
 //! # In a struct
 //!
@@ -102,7 +102,8 @@
 //! # Traps
 //!
 //! - An `Err` is a failure of the dependency, "no such user" among them: it is tried again, pays from the budget and counts against the
-//!   circuit. Make what the dependency says of a request a part of the answer, or [`classify`](CircuitBreaker::classify).
+//!   circuit. Make what the dependency says of a request a part of the answer, or [`classify`](CircuitBreaker::classify), by
+//!   [`by_error_status`] say.
 //! - A call is made when `call` is, not when it is awaited: slots and probes are taken, clocks run. Collecting many calls before awaiting
 //!   any has them all begun.
 //! - In a spawned task put `move` on the outermost `async` block, not on the closure of a retry.
@@ -146,7 +147,7 @@ pub use self::{
     circuit_breaker::{
         CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerEvent, CircuitBreakerFuture, CircuitBreakerPermit,
     },
-    classify::{ByError, ByStatus, Classify, ClassifyFn, Verdict, by_status, classify_fn},
+    classify::{ByError, ByStatus, Classify, ClassifyFn, Verdict, by_error_status, by_status, classify_fn},
     error::{BadSetting, BulkheadFull, CircuitOpen, ConfigError, Elapsed, Name, Rejected},
     fallback::{Fallback, FallbackEvent, FallbackFuture},
     operation::{Operation, TryFuture},

@@ -64,10 +64,21 @@ mod a_refusal_tells {
     async fn of_an_open_circuit_its_name_and_the_time_left_and_that_nothing_was_started() {
         let rejected = circuit_open();
         assert_eq!(rejected.name(), Some("users"));
-        assert_eq!(rejected.retry_after(), Some(Duration::from_secs(10)));
+        assert_eq!((rejected.retry_after(), rejected.retry_after_secs()), (Some(Duration::from_secs(10)), Some(10)));
         assert!(!rejected.was_started());
         assert!(matches!(&rejected, Rejected::CircuitOpen(open) if open.name() == "users"));
         assert_eq!(rejected.to_string(), "circuit `users` is open, for another 10s");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_left_in_whole_seconds_is_rounded_up() {
+        let builder = CircuitBreaker::builder("users").failure_run(1, Duration::ZERO).open_for(Duration::from_secs(10));
+        let breaker = builder.no_open_jitter().build().expect("the settings are good");
+        breaker.try_acquire().expect("it is closed").failure();
+        for (passed, left) in [(1, 10), (8_999, 1), (0, 1), (999, 1)] {
+            tokio::time::advance(Duration::from_millis(passed)).await;
+            assert_eq!(breaker.try_acquire().expect_err("it is open").retry_after_secs(), Some(left));
+        }
     }
 
     #[test]
@@ -75,7 +86,7 @@ mod a_refusal_tells {
         let breaker = CircuitBreaker::new("users");
         breaker.force_open();
         let rejected = breaker.try_acquire().unwrap_err();
-        assert_eq!(rejected.retry_after(), None);
+        assert_eq!((rejected.retry_after(), rejected.retry_after_secs()), (None, None));
         assert_eq!(rejected.to_string(), "circuit `users` is open");
     }
 

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 use withstand::{
     Bulkhead, ByError, CarriesRejected, CircuitBreaker, Classify, Error, Fallback, Rejected, RetryBudget,
-    RetryWithBackoff, Timeout, Verdict, by_status, carries_rejected,
+    RetryWithBackoff, Timeout, Verdict, by_error_status, by_status, carries_rejected,
     circuit_breaker::{State, Window},
     classify_fn, parse_retry_after,
 };
@@ -188,6 +188,32 @@ mod by_http_status {
         assert_eq!(judge(Error::Inner(failed(404))), Verdict::Healthy);
         assert_eq!(judge(Error::Inner(failed(503))), Verdict::TRANSIENT);
         assert_eq!(judge(Error::Rejected(circuit_open())), Verdict::Unknown);
+        let by_error_status = by_error_status(reqwest::Error::status);
+        let judge = |error| by_error_status.classify(&Err::<String, _>(error));
+        assert_eq!(judge(Error::Inner(failed(404))), Verdict::Healthy);
+        assert_eq!(judge(Error::Inner(failed(503))), Verdict::TRANSIENT);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn by_an_errors_status_alone_every_answer_is_healthy_and_errors_are_judged_the_same() {
+        let by_error_status = by_error_status(ApiError::status);
+        assert_eq!(by_error_status.classify(&Ok::<_, ApiError>("whatever it is")), Verdict::Healthy);
+        let with_answers = by_status(Response::status).errors(ApiError::status);
+        for status in 100..=600 {
+            let judged = by_error_status.classify(&Err::<&str, _>(ApiError::Status(status)));
+            assert_eq!(judged, with_answers.classify(&Err(ApiError::Status(status))), "{status}");
+            assert_eq!(judged == Verdict::Healthy, status < 500 && status != 408 && status != 429, "{status}");
+        }
+        let judge = |error| by_error_status.classify(&Err::<&str, _>(error));
+        assert_eq!(judge(ApiError::Broken), Verdict::TRANSIENT, "no status");
+        assert_eq!(judge(ApiError::Policy(timed_out().await)), Verdict::TRANSIENT);
+        assert_eq!(judge(ApiError::Policy(circuit_open())), Verdict::Unknown);
+        // And a breaker counts as it says.
+        let breaker = fragile().classify(withstand::by_error_status(ApiError::status));
+        let _ = breaker.call(|| ready(Err::<u8, _>(ApiError::Status(404)))).await;
+        assert_eq!(breaker.state(), State::Closed);
+        let _ = breaker.call(|| ready(Err::<u8, _>(ApiError::Status(503)))).await;
+        assert_eq!(breaker.state(), State::Open);
     }
 
     #[test]
