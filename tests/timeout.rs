@@ -27,6 +27,7 @@ both_doors! {
     t2_the_longest_limits_there_are_never_end,
     t2_the_operation_is_dropped_before_the_caller_is_told,
     t2_the_error_tells_the_name_and_the_limit,
+    t2_with_another_limit_it_keeps_its_name_and_its_listener,
     g0_the_call_itself_starts,
     g1_a_dropped_call_drops_its_operation,
     g3_neither_operation_nor_timer_outlives_the_call,
@@ -115,6 +116,20 @@ async fn t2_the_operation_is_dropped_before_the_caller_is_told(door: Door) {
     drop(hang);
     let left_in_the_call = Arc::strong_count(&alive) - 1;
     assert_eq!(left_in_the_call, 0, "though the call is still there");
+}
+
+async fn t2_with_another_limit_it_keeps_its_name_and_its_listener(door: Door) {
+    let heard = Arc::new(AtomicUsize::new(0));
+    let hears = heard.clone();
+    let timeout = Timeout::new(ms(100)).named("users").listener_fn(move |_| {
+        hears.fetch_add(1, SeqCst);
+    });
+    let shorter = timeout.with_limit(ms(10));
+    assert_eq!((shorter.limit(), timeout.limit()), (ms(10), ms(100)));
+    let start = Instant::now();
+    let Some(Rejected::TimedOut(elapsed)) = rejected(shorter.through(door, &hang()).await) else { panic!("it hangs") };
+    assert_eq!((elapsed.name(), elapsed.limit(), start.elapsed()), (Some("users"), ms(10), ms(10)));
+    assert_eq!(heard.load(SeqCst), 1);
 }
 
 async fn t2_the_error_tells_the_name_and_the_limit(door: Door) {

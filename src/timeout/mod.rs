@@ -42,7 +42,7 @@
 //!
 //! Place one timeout outside a retry to bound the whole, and one inside to bound each try.
 //!
-//! A limit for one call: with tower, `timeout.layer().limit_fn(..)`; in the plain door, a timeout of its own, which costs nothing to make.
+//! A limit for one call: with tower, `timeout.layer().limit_fn(..)`; in the plain door, `timeout.with_limit(limit).call(..)`.
 //!
 //! # Sharing
 //!

@@ -36,6 +36,22 @@ impl Timeout {
         self
     }
 
+    /// The same timeout with another limit: for a single call, say.
+    ///
+    /// ```
+    /// # use {std::{io, time::Duration}, withstand::Timeout};
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> io::Result<()> {
+    /// # async fn report() -> io::Result<u32> { tokio::time::sleep(Duration::from_secs(20)).await; Ok(7) }
+    /// let timeout = Timeout::new(Duration::from_secs(2)).named("users");
+    /// let report = timeout.with_limit(Duration::from_secs(30)).call(report).await?;
+    /// # assert_eq!(report, 7);
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn with_limit(&self, limit: Duration) -> Self {
+        Self { limit, expiry: self.expiry.clone() }
+    }
+
     /// How long an operation may take.
     pub fn limit(&self) -> Duration {
         self.limit
