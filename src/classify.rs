@@ -252,6 +252,11 @@ fn is_transient(status: u16) -> bool {
 }
 
 /// Where an error's status comes from.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not read the status of a `{E}`",
+    label = "the operation fails with `{E}`",
+    note = "`by_error_status` and `.errors` take a function of the operation's own error, `fn(&{E}) -> Option<S>`, or of the foreign one that `lift` has put into a `withstand::Error`"
+)]
 pub trait ErrorStatus<E> {
     #[doc(hidden)]
     fn error_status(&self, error: &E) -> Option<u16>;

@@ -4,15 +4,22 @@
 
 mod support;
 
-use std::{sync::atomic::Ordering::SeqCst, time::Duration};
+use std::{
+    future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::atomic::Ordering::SeqCst,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use futures::future::BoxFuture;
 use support::*;
 use tokio::time::Instant;
-use tower::{ServiceBuilder, ServiceExt};
+use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use withstand::{
-    Bulkhead, CircuitBreaker, Fallback, Rejected, RetryBudget, RetryWithBackoff, Timeout, circuit_breaker::State,
-    retry::Constant,
+    Bulkhead, CircuitBreaker, Error, Fallback, Rejected, RetryBudget, RetryWithBackoff, Timeout, Verdict,
+    circuit_breaker::State, classify_fn, retry::Constant,
 };
 
 both_doors! {
@@ -172,4 +179,42 @@ async fn order_of_the_layers_does_not_change_the_error_type(door: Door) {
         }
     }
     assert_eq!(answers, [Ok(1), Ok(1), Ok(1)]);
+}
+
+/// One that ends anew each time it is polled: so whoever polls it too often is not told by it.
+struct Endless(Result<u32, Error<&'static str>>);
+
+impl Future for Endless {
+    type Output = Answer;
+
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Answer> {
+        Poll::Ready(self.0.clone())
+    }
+}
+
+fn assert_over(call: impl Future<Output = Answer>, answers: bool) {
+    let mut call = Box::pin(call);
+    assert!(matches!(poll(&mut call), Poll::Ready(answer) if answer.is_ok() == answers));
+    let thrown = catch_unwind(AssertUnwindSafe(|| poll(&mut call))).expect_err("it is over");
+    let said = thrown.downcast_ref::<String>().map(String::as_str).or(thrown.downcast_ref::<&str>().copied());
+    assert_eq!(said, Some("polled after it was done"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_over_yields_nothing_more() {
+    let (total, retry, breaker) = (Timeout::new(secs(1)), RetryWithBackoff::new("users"), CircuitBreaker::new("users"));
+    let (open, bulkhead, full) = (CircuitBreaker::new("open"), Bulkhead::new("users", 1), Bulkhead::new("full", 0));
+    let (fallback, none) = (Fallback::value(7), Fallback::from_fn(Err));
+    open.force_open();
+    macro_rules! over {
+        ($($policy:ident answers $answers:literal),* $(,)?) => {
+            $(assert_over($policy.call(|| Endless(Ok(1))), $answers);
+            let inner = service_fn(|(): ()| Endless(Ok(1)));
+            assert_over($policy.layer().layer(inner).ready().await.expect("ready").call(()), $answers);)*
+        };
+    }
+    over!(total answers true, retry answers true, breaker answers true, bulkhead answers true, fallback answers true);
+    over!(open answers false, full answers false);
+    assert_over(none.call(|| Endless(Err(Error::Inner("bad")))), false);
+    assert_over(retry.classify(classify_fn(|_: &Answer| Verdict::Failed)).call(|| Endless(Ok(1))), true);
 }

@@ -54,11 +54,12 @@ where
     pub(super) fn start(slots: &A, operation: impl FnOnce() -> O) -> Self {
         let call = match slots.enter() {
             Entry::Slot => {
+                // A pointer: it is in a register though it lives while the operation starts.
                 let permit = BulkheadPermit::new(slots.clone());
                 Call::Running { operation: operation().start(), permit }
             }
             Entry::Queued(ticket) => {
-                // Made first: whatever leaves the line when dropped would have to be in memory meanwhile.
+                // Made first: what leaves the line when dropped is more than that, and would be in memory meanwhile.
                 let operation = or_undo(operation, || slots.leave(ticket));
                 Call::Waiting { operation: Some(operation), acquire: BulkheadAcquire::in_line(slots.clone(), ticket) }
             }
@@ -99,6 +100,7 @@ where
     E: CarriesRejected,
     A: Deref<Target = Slots> + Clone,
 {
+    /// Says so, once.
     #[inline(never)]
     fn refused(mut self: Pin<&mut Self>) -> Poll<Result<T, E>> {
         let CallProj::Refused { refused, is_told: is_told @ false } = self.as_mut().project() else {

@@ -9,9 +9,9 @@
 //! ```
 //!
 //! A success opens nothing. So it is enough that the core is told of it before it judges the next failure, or tells what it
-//! holds; until then it is counted here. Whoever has the core's lock *holds* the word first: takes the tally, and leaves a word
-//! that is neither calm nor tallied, so that whoever succeeds now queues for the lock too. From there until the word is
-//! shown again no one else writes it.
+//! holds; until then it is counted here. Whoever has the core's lock *holds* the word first: where successes are tallied, that
+//! takes the tally, and leaves a word that is neither calm nor tallied, so that whoever succeeds now queues for the lock too. From
+//! there until the word is shown again no one else writes it.
 
 use crate::sync::{AtomicU64, Ordering};
 
@@ -45,7 +45,7 @@ const HALF_OPEN: u64 = NOT_PASSING | 0b01;
 const TALLIED: u64 = 1 << 2;
 /// One success.
 const ONE: u64 = 1 << 3;
-/// So many successes find room in the word. One in so many takes the lock.
+/// So many successes find room in the word. The one after them takes the lock.
 const MOST: u64 = 255;
 const TALLY: u64 = MOST * ONE;
 /// The era begins right above the tally.

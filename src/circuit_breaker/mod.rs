@@ -91,7 +91,7 @@
 //! # What counts
 //!
 //! The classifier's [`Verdict`](crate::Verdict) decides: healthy is a success, transient and failed are failures, unknown (our own refusal) is ignored.
-//! An outcome counts in the era its call was let in; after a transition it is only tallied as stale. If a failure that opens the circuit
+//! An outcome counts in the era its call was let in; after a transition it is only counted as stale. If a failure that opens the circuit
 //! comes with a `retry_after` longer than the opening would be, the circuit stays open that long, up to `max_open_for`.
 //!
 //! # Cost
