@@ -41,7 +41,7 @@ impl Fails for Failure {
     }
 }
 
-/// For those that are refused: this carries a refusal without a box.
+/// For those that are rejected: this carries a rejection without a box.
 pub type Wide = Error<&'static str>;
 
 impl Fails for Wide {
@@ -84,8 +84,8 @@ cases! {
     "breaker, failures in the time window, tower": breaker_tower(rate_over(time_window()), seldom_fail),
     "breaker, failing, plain": breaker_plain(failing(), fail),
     "breaker, failing, tower": breaker_tower(failing(), fail),
-    "breaker, open, plain": breaker_plain(open(), refused),
-    "breaker, open, tower": breaker_tower(open(), refused),
+    "breaker, open, plain": breaker_plain(open(), rejected),
+    "breaker, open, tower": breaker_tower(open(), rejected),
     "retry, first try, plain": plain(RetryWithBackoff::new("users"), |retry, value| once(retry.call(|| succeed(value))), true),
     "retry, first try, tower": tower(layered(RetryWithBackoff::new("users").layer(), succeed), true),
     "retry, two failures without delay, plain": plain(at_once(), |retry, value| {
@@ -96,8 +96,8 @@ cases! {
     "timeout, tower": tower(layered(minute().layer(), succeed), true),
     "bulkhead, free, plain": plain(Bulkhead::new("users", 16), |bulkhead, value| once(bulkhead.call(|| succeed(value))), true),
     "bulkhead, free, tower": tower(layered(Bulkhead::new("users", 16).layer(), succeed), true),
-    "bulkhead, full, plain": plain(Bulkhead::new("users", 0), |bulkhead, value| once(bulkhead.call(|| refused(value))), false),
-    "bulkhead, full, tower": tower(layered(Bulkhead::new("users", 0).layer(), refused), false),
+    "bulkhead, full, plain": plain(Bulkhead::new("users", 0), |bulkhead, value| once(bulkhead.call(|| rejected(value))), false),
+    "bulkhead, full, tower": tower(layered(Bulkhead::new("users", 0).layer(), rejected), false),
     "fallback, success, plain": plain(Fallback::value(7), |fallback, value| once(fallback.call(|| succeed(value))), true),
     "fallback, success, tower": tower(layered(Fallback::value(7).layer(), succeed), true),
     "fallback, steps in, plain": plain(Fallback::value(7), |fallback, value| once(fallback.call(|| fail(value))), true),
@@ -139,7 +139,7 @@ pub fn seldom_fail(value: u64) -> Now {
 }
 
 /// It will not be started.
-fn refused(value: u64) -> Now<Wide> {
+fn rejected(value: u64) -> Now<Wide> {
     now(value, false)
 }
 
@@ -239,19 +239,19 @@ pub fn time_window() -> Window {
 
 /// A rate rule that is far from tripping.
 pub fn rate_over(window: Window) -> CircuitBreaker {
-    build(CircuitBreaker::builder("users").no_failure_runs().failure_rate(0.9, window))
+    build(CircuitBreaker::builder("users").no_consecutive_failures().failure_rate(0.9, window))
 }
 
 /// A rate rule that never trips: it is not judged before more calls than are made.
 fn failing() -> CircuitBreaker {
     let window = Window::calls(10_000_000).min_calls(10_000_000);
-    build(CircuitBreaker::builder("users").no_failure_runs().failure_rate(1.0, window))
+    build(CircuitBreaker::builder("users").no_consecutive_failures().failure_rate(1.0, window))
 }
 
 fn open() -> CircuitBreaker {
     let day = Duration::from_secs(86_400);
     let builder = CircuitBreaker::builder("users").open_for(day).max_open_for(day);
-    let breaker = build(builder.failure_run(1, Duration::ZERO));
+    let breaker = build(builder.consecutive_failures(1, Duration::ZERO));
     breaker.try_acquire().expect("it is closed").failure();
     breaker
 }

@@ -14,7 +14,7 @@ use tower::ServiceBuilder;
 use withstand::{Bulkhead, LiftLayer, Rejected, Timeout};
 
 /// 503 if there was no room, 504 if it took too long; and when to come back.
-async fn refuse(error: withstand::Error<Infallible>) -> Response {
+async fn reject(error: withstand::Error<Infallible>) -> Response {
     let rejected = match error {
         withstand::Error::Rejected(rejected) => rejected,
         withstand::Error::Inner(never) => match never {},
@@ -36,7 +36,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .route("/slow", get(|| async { tokio::time::sleep(Duration::from_secs(60)).await }))
         .layer(
             ServiceBuilder::new()
-                .layer(HandleErrorLayer::new(refuse))
+                .layer(HandleErrorLayer::new(reject))
                 .layer(bulkhead.layer())
                 .layer(timeout.layer())
                 .layer(LiftLayer),

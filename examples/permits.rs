@@ -34,22 +34,22 @@ impl Prices {
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let prices = Prices {
         slots: Bulkhead::new("prices", 1),
-        breaker: CircuitBreaker::builder("prices").failure_run(2, Duration::ZERO).build()?,
+        breaker: CircuitBreaker::builder("prices").consecutive_failures(2, Duration::ZERO).build()?,
     };
     let whole = || stream::iter([Ok(1.0), Ok(1.5)]);
     let broken = || stream::iter([Ok(1.0), Err(io::Error::from(io::ErrorKind::ConnectionReset))]);
 
-    let mut refused = None;
+    let mut rejected = None;
     for feed in [whole().left_stream(), broken().right_stream(), broken().right_stream(), whole().left_stream()] {
         match prices.follow(feed).await {
             Ok(last) => println!("followed to its end: {last}"),
             Err(error) => {
                 println!("{error}; the circuit is {}", prices.breaker.state());
-                refused = error.as_rejected().cloned();
+                rejected = error.as_rejected().cloned();
             }
         }
     }
-    assert!(matches!(refused, Some(Rejected::CircuitOpen(_))), "the last feed was not even opened");
+    assert!(matches!(rejected, Some(Rejected::CircuitOpen(_))), "the last feed was not even opened");
     assert_eq!(prices.slots.snapshot().in_flight, 0, "every slot came back");
     Ok(())
 }

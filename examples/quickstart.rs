@@ -24,11 +24,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let bulkhead = Bulkhead::new("stock", 10);
     let total = Timeout::new(Duration::from_secs(5));
     let retry = RetryWithBackoff::new("stock");
-    let breaker = CircuitBreaker::builder("stock").failure_run(3, Duration::ZERO).open_for(total.limit()).build()?;
-    let per_try = Timeout::new(Duration::from_secs(1));
+    let breaker =
+        CircuitBreaker::builder("stock").consecutive_failures(3, Duration::ZERO).open_for(total.limit()).build()?;
+    let per_attempt = Timeout::new(Duration::from_secs(1));
 
     for order in 1..=6 {
-        let guarded = || retry.call(|| breaker.call(|| per_try.call(fetch_stock)));
+        let guarded = || retry.call(|| breaker.call(|| per_attempt.call(fetch_stock)));
         let stock = fallback.call(|| bulkhead.call(|| total.call(guarded))).await?;
         let calls = CALLS.load(Relaxed);
         println!("order {order}: {stock:>2} in stock; {calls} calls so far, the circuit is {}", breaker.state());

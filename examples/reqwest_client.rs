@@ -36,22 +36,22 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let by_status = by_status(|answer: &Answer| answer.status).retry_after(|answer| answer.retry_after);
     let retry = RetryWithBackoff::builder("stock").classify(by_status).build()?;
     let breaker = CircuitBreaker::new("stock").classify(by_status);
-    let per_try = Timeout::new(Duration::from_millis(500));
+    let per_attempt = Timeout::new(Duration::from_millis(500));
 
     // The plain door.
     let get = async |path: &str| {
         let url = format!("{server}{path}");
-        retry.call(|| breaker.call(|| per_try.call(|| lift(read(client.get(&url).send()))))).await
+        retry.call(|| breaker.call(|| per_attempt.call(|| lift(read(client.get(&url).send()))))).await
     };
     show("GET /plain/busy", asked, get("/plain/busy")).await?;
-    show("GET /plain/stuck", per_try.limit(), get("/plain/stuck")).await?;
+    show("GET /plain/stuck", per_attempt.limit(), get("/plain/stuck")).await?;
 
     // The tower door. Only what is idempotent is ever sent twice.
     let idempotent = |request: &Request| if request.method().is_idempotent() { request.try_clone() } else { None };
     let stock = ServiceBuilder::new()
         .layer(retry.layer().clone_request_fn(idempotent))
         .layer(breaker.layer())
-        .layer(per_try.layer())
+        .layer(per_attempt.layer())
         .layer(LiftLayer)
         .service(service_fn(|request| read(client.execute(request))));
     let send = async |method: Method, path: &str| {
@@ -59,7 +59,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         stock.clone().oneshot(request).await
     };
     show("GET /tower/busy", asked, send(Method::GET, "/tower/busy")).await?;
-    show("GET /tower/stuck", per_try.limit(), send(Method::GET, "/tower/stuck")).await?;
+    show("GET /tower/stuck", per_attempt.limit(), send(Method::GET, "/tower/stuck")).await?;
     show("POST /tower/busy", Duration::ZERO, send(Method::POST, "/tower/busy")).await?;
 
     let hits = hits.lock().map_err(|_| "the server panicked")?;

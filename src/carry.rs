@@ -8,7 +8,7 @@
 //!
 //! `Box<dyn Error + Send + Sync>`, [`std::io::Error`] and, with the feature `anyhow`, `anyhow::Error` carry it as they are.
 //!
-//! Lift once, and only what cannot carry. A second `lift` above a policy would wrap the refusal that the first one carries, and a retry
+//! Lift once, and only what cannot carry. A second `lift` above a policy would wrap the rejection that the first one carries, and a retry
 //! above both could no longer see it.
 
 use std::{
@@ -27,7 +27,7 @@ use crate::error::Rejected;
 /// An error that can carry a [`Rejected`], and be asked whether it does.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot carry a `withstand::Rejected`",
-    label = "this error has no room for a refusal",
+    label = "this error has no room for a rejection",
     note = "your own enum: add a variant `Policy(#[from] Rejected)` and `withstand::carries_rejected!({Self}, Policy);`",
     note = "a foreign error, plain: wrap the operation, `lift(operation)`",
     note = "a foreign error, tower: put `.layer(LiftLayer)` last, next to the service"
@@ -36,13 +36,13 @@ pub trait CarriesRejected: Sized {
     /// Makes an error that carries `rejected`.
     fn from_rejected(rejected: Rejected) -> Self;
 
-    /// The refusal, if this error carries one.
+    /// The rejection, if this error carries one.
     fn as_rejected(&self) -> Option<&Rejected>;
 }
 
 /// Lets an enum of yours carry a [`Rejected`] in one of its variants.
 ///
-/// Give the variant `#[from]` or `#[source]` rather than `transparent`: the latter hides the refusal from
+/// Give the variant `#[from]` or `#[source]` rather than `transparent`: the latter hides the rejection from
 /// [`Rejected::find`]. With `#[from]`, `breaker.try_acquire()?` works too.
 ///
 /// The other variants are failures of the dependency, `NoSuchUser` among them, until a classifier says otherwise.
@@ -80,7 +80,7 @@ macro_rules! carries_rejected {
     };
 }
 
-/// An error that is not yours, or a refusal beside it: what [`lift`] and `LiftLayer` make of a foreign error.
+/// An error that is not yours, or a rejection beside it: what [`lift`] and `LiftLayer` make of a foreign error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error<E> {
     /// A policy ended the call.
@@ -109,7 +109,7 @@ impl<E: fmt::Display> fmt::Display for Error<E> {
 }
 
 impl<E: StdError + 'static> StdError for Error<E> {
-    /// The refusal, or what caused the operation's error (that error itself is already what this one says).
+    /// The rejection, or what caused the operation's error (that error itself is already what this one says).
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match self {
             Self::Rejected(rejected) => Some(rejected),
@@ -142,7 +142,7 @@ impl CarriesRejected for Box<dyn StdError + Send + Sync> {
 }
 
 impl CarriesRejected for io::Error {
-    /// A timeout has the kind [`TimedOut`](io::ErrorKind::TimedOut), every other refusal [`Other`](io::ErrorKind::Other).
+    /// A timeout has the kind [`TimedOut`](io::ErrorKind::TimedOut), every other rejection [`Other`](io::ErrorKind::Other).
     fn from_rejected(rejected: Rejected) -> Self {
         let kind = match rejected {
             Rejected::TimedOut(_) => io::ErrorKind::TimedOut,
@@ -179,7 +179,7 @@ impl CarriesRejected for anyhow::Error {
     }
 }
 
-/// Gives an operation with a foreign error one that carries refusals: `Result<T, E>` becomes `Result<T, Error<E>>`.
+/// Gives an operation with a foreign error one that carries rejections: `Result<T, E>` becomes `Result<T, Error<E>>`.
 ///
 /// ```
 /// # use withstand::{lift, Error, Rejected, Timeout};
@@ -230,7 +230,7 @@ mod layer {
 
     use super::{Error, LiftFuture, lift};
 
-    /// [`lift`] for a service: its error `E` becomes [`Error<E>`], which carries refusals.
+    /// [`lift`] for a service: its error `E` becomes [`Error<E>`], which carries rejections.
     ///
     /// It goes last, next to the service.
     #[derive(Clone, Copy, Debug, Default)]
@@ -244,7 +244,7 @@ mod layer {
         }
     }
 
-    /// A service whose error carries refusals.
+    /// A service whose error carries rejections.
     #[derive(Clone, Copy, Debug)]
     pub struct LiftService<S> {
         inner: S,

@@ -5,7 +5,7 @@
 //! | [`Healthy`](Verdict::Healthy) | a success | done | left alone |
 //! | [`Transient`](Verdict::Transient) | a failure | tried again | handled |
 //! | [`Failed`](Verdict::Failed) | a failure | done | handled |
-//! | [`Unknown`](Verdict::Unknown) | ignored | done | handled |
+//! | [`Unknown`](Verdict::Ignored) | ignored | done | handled |
 //!
 //! By default ([`ByError`]) `Ok` is healthy, an open circuit and a full bulkhead are unknown, and every other error, a timeout
 //! included, is transient. For HTTP there are [`by_status`] and [`by_error_status`], for anything else [`classify_fn`]. A policy that
@@ -30,8 +30,8 @@ pub enum Verdict {
     },
     /// It failed, and another try would not help or is not safe.
     Failed,
-    /// It says nothing about the dependency: our own refusal.
-    Unknown,
+    /// It says nothing about the dependency: our own rejection.
+    Ignored,
 }
 
 impl Verdict {
@@ -52,7 +52,7 @@ impl Verdict {
     label = "this policy's classifier does not know this result",
     note = "a closure: wrap it, `classify_fn(|result: &Result<T, E>| ..)`",
     note = "another type of answer through the same policy: `policy.classify(..)` is a sibling that shares its state",
-    note = "the default classifier asks that the error carries a refusal: see `withstand::CarriesRejected`"
+    note = "the default classifier asks that the error carries a rejection: see `withstand::CarriesRejected`"
 )]
 pub trait Classify<T, E> {
     /// What `result` says about the dependency.
@@ -71,7 +71,7 @@ impl<T, E, C: Classify<T, E> + ?Sized> Classify<T, E> for Arc<C> {
     }
 }
 
-/// The default: an error is a failure that another try may cure, unless it is our own refusal.
+/// The default: an error is a failure that another try may cure, unless it is our own rejection.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ByError;
 
@@ -87,7 +87,7 @@ impl<T, E: CarriesRejected> Classify<T, E> for ByError {
 fn judge_error<E: CarriesRejected>(error: &E) -> Verdict {
     match error.as_rejected() {
         None | Some(Rejected::TimedOut(_)) => Verdict::TRANSIENT,
-        Some(Rejected::CircuitOpen(_) | Rejected::BulkheadFull(_)) => Verdict::Unknown,
+        Some(Rejected::CircuitOpen(_) | Rejected::BulkheadFull(_)) => Verdict::Ignored,
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a policy says when it refuses a call or gives it up, and what `build()` says of bad settings.
+//! What a policy says when it rejects a call or gives it up, and what `build()` says of bad settings.
 
 use std::{error::Error as StdError, fmt, io, sync::Arc, time::Duration};
 
@@ -62,7 +62,7 @@ impl fmt::Display for Name {
     }
 }
 
-/// A circuit breaker refused the call; the operation was not started (by this try: a retry around it may have begun others).
+/// A circuit breaker rejected the call; the operation was not started (by this try: a retry around it may have begun others).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("circuit `{name}` is open{}", in_time(.retry_after))]
 pub struct CircuitOpen {
@@ -107,12 +107,12 @@ impl BulkheadFull {
         self.name.as_str()
     }
 
-    /// How many calls the bulkhead let run at once when it refused this one.
+    /// How many calls the bulkhead let run at once when it rejected this one.
     pub fn limit(&self) -> usize {
         self.limit
     }
 
-    /// The `max_wait` that the call spent in the queue in vain; `None` if it was refused at once.
+    /// The `max_wait` that the call spent in the queue in vain; `None` if it was rejected at once.
     pub fn waited(&self) -> Option<Duration> {
         self.waited
     }
@@ -164,7 +164,7 @@ fn quoted(name: &Option<Name>) -> String {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Rejected {
-    /// A circuit breaker refused the call.
+    /// A circuit breaker rejected the call.
     #[error(transparent)]
     CircuitOpen(#[from] CircuitOpen),
     /// A bulkhead had no slot for the call.
@@ -215,7 +215,7 @@ impl Rejected {
 
     /// Finds a `Rejected` in an error or anywhere in its chain of sources.
     ///
-    /// A `transparent` variant hides the error in it from that chain. If it is one that can carry a refusal itself, an `io::Error` or a boxed
+    /// A `transparent` variant hides the error in it from that chain. If it is one that can carry a rejection itself, an `io::Error` or a boxed
     /// one, ask that error for [`as_rejected`](crate::CarriesRejected::as_rejected).
     ///
     /// ```
@@ -223,8 +223,8 @@ impl Rejected {
     ///
     /// let breaker = CircuitBreaker::new("users");
     /// breaker.force_open();
-    /// let refused = std::io::Error::from_rejected(breaker.try_acquire().unwrap_err());
-    /// assert!(matches!(Rejected::find(&refused), Some(Rejected::CircuitOpen(_))));
+    /// let rejected = std::io::Error::from_rejected(breaker.try_acquire().unwrap_err());
+    /// assert!(matches!(Rejected::find(&rejected), Some(Rejected::CircuitOpen(_))));
     /// ```
     pub fn find<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Self> {
         let mut next = Some(error);
@@ -247,7 +247,7 @@ fn payload<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError 
     Some(payload)
 }
 
-/// One setting that `build()` refused.
+/// One setting that `build()` rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadSetting {
     field: &'static str,
@@ -271,7 +271,7 @@ impl BadSetting {
     }
 }
 
-/// `build()` refused the settings; it names every bad one.
+/// `build()` rejected the settings; it names every bad one.
 ///
 /// ```
 /// # use withstand::CircuitBreaker;
@@ -289,7 +289,7 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    /// Every setting that was refused.
+    /// Every setting that was rejected.
     pub fn settings(&self) -> &[BadSetting] {
         &self.settings
     }

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use crate::panics::unharmed;
+use crate::panics::catch_panic;
 
 /// What a policy reports.
 pub(crate) trait Event {
@@ -33,9 +33,9 @@ impl<E: Event> Listener<E> {
     #[inline(never)]
     fn tell(&self, make: impl FnOnce() -> E) {
         let event = make();
-        unharmed(|| event.trace());
+        catch_panic(|| event.trace());
         if let Some(hear) = &self.0 {
-            unharmed(|| hear(&event));
+            catch_panic(|| hear(&event));
         }
     }
 }

@@ -44,7 +44,7 @@
 //! - a foreign error, tower: `LiftLayer` last, next to the service;
 //! - `Box<dyn Error + Send + Sync>`, [`std::io::Error`] and `anyhow::Error` carry it as they are.
 //!
-//! Lift once: a second `lift` above a policy hides its refusal from a retry further up.
+//! Lift once: a second `lift` above a policy hides its rejection from a retry further up.
 //!
 //! # Verdicts
 //!
@@ -55,7 +55,7 @@
 //! | [`Healthy`](Verdict::Healthy) | it answered; a 404 is an answer too | a success | done | left alone |
 //! | [`Transient`](Verdict::Transient) | it failed, another try may cure it | a failure | tried again | handled |
 //! | [`Failed`](Verdict::Failed) | it failed, another try would not help | a failure | done | handled |
-//! | [`Unknown`](Verdict::Unknown) | our own refusal | ignored | done | handled |
+//! | [`Unknown`](Verdict::Ignored) | our own rejection | ignored | done | handled |
 //!
 //! By default ([`ByError`]) `Ok` is healthy, an open circuit and a full bulkhead are unknown, and every other error, a timeout included, is
 //! transient. [`by_status`] judges HTTP answers, [`by_error_status`] errors that have a status, [`classify_fn`] wraps a closure.
@@ -115,9 +115,9 @@
 //!
 //! - `tower` (default): the layers and services.
 //! - `tracing` (default): the policies' events as `tracing` events, the target being the policy's module (`withstand::circuit_breaker`).
-//!   A circuit that opens is a WARN, one that closes or is half-open an INFO, a retry an INFO, a refusal a DEBUG event. They do not say why a
+//!   A circuit that opens is a WARN, one that closes or is half-open an INFO, a retry an INFO, a rejection a DEBUG event. They do not say why a
 //!   try failed, for an error need not be printable: say that in the operation.
-//! - `anyhow`: `anyhow::Error` carries refusals.
+//! - `anyhow`: `anyhow::Error` carries rejections.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod bulkhead;
@@ -141,6 +141,7 @@ mod sync;
 pub mod timeout;
 mod window;
 
+#[doc(inline)]
 pub use self::{
     bulkhead::{Bulkhead, BulkheadAcquire, BulkheadBuilder, BulkheadEvent, BulkheadFuture, BulkheadPermit},
     carry::{CarriesRejected, Error, LiftFuture, lift},
@@ -150,21 +151,29 @@ pub use self::{
     classify::{ByError, ByStatus, Classify, ClassifyFn, Verdict, by_error_status, by_status, classify_fn},
     error::{BadSetting, BulkheadFull, CircuitOpen, ConfigError, Elapsed, Name, Rejected},
     fallback::{Fallback, FallbackEvent, FallbackFuture},
-    operation::{Operation, TryFuture},
     retry::{RetryBudget, RetryBuilder, RetryEvent, RetryFuture, RetryWithBackoff},
     retry_after::parse_retry_after,
     timeout::{Timeout, TimeoutEvent, TimeoutFuture},
 };
 #[cfg(feature = "tower")]
+#[doc(inline)]
 pub use self::{
     bulkhead::{BulkheadLayer, BulkheadService},
     carry::{LiftLayer, LiftService},
     circuit_breaker::{CircuitBreakerLayer, CircuitBreakerService},
-    clone_request::{ByClone, CloneFn, CloneRequest},
     fallback::{FallbackLayer, FallbackService},
-    operation::{SendRequest, SendRequestFuture},
     retry::{RetryLayer, RetryService},
     timeout::{TimeoutLayer, TimeoutService},
+};
+
+// What only signatures name.
+#[doc(hidden)]
+pub use self::operation::{Operation, ResultFuture};
+#[cfg(feature = "tower")]
+#[doc(hidden)]
+pub use self::{
+    clone_request::{ByClone, CloneFn, CloneRequest},
+    operation::{SendRequest, SendRequestFuture},
 };
 
 /// The README's examples compile.

@@ -7,14 +7,14 @@ use std::future::Future;
 /// A future of a `Result`, with the result's halves named.
 ///
 /// Sealed, and implemented for every such future.
-pub trait TryFuture: Future<Output = Result<Self::Ok, Self::Err>> + sealed::TryFuture {
+pub trait ResultFuture: Future<Output = Result<Self::Ok, Self::Err>> + sealed::ResultFuture {
     /// What it yields when all is well.
     type Ok;
     /// What it yields when not.
     type Err;
 }
 
-impl<F, T, E> TryFuture for F
+impl<F, T, E> ResultFuture for F
 where
     F: Future<Output = Result<T, E>>,
 {
@@ -28,7 +28,7 @@ where
 /// `SendRequest`.
 pub trait Operation: sealed::Operation {
     /// What runs once it is started.
-    type Future: TryFuture;
+    type Future: ResultFuture;
 
     /// Starts it.
     fn start(self) -> Self::Future;
@@ -37,7 +37,7 @@ pub trait Operation: sealed::Operation {
 impl<F, Fut> Operation for F
 where
     F: FnOnce() -> Fut,
-    Fut: TryFuture,
+    Fut: ResultFuture,
 {
     type Future = Fut;
 
@@ -50,14 +50,14 @@ where
 pub(crate) mod sealed {
     use std::future::Future;
 
-    pub trait TryFuture {}
-    impl<F, T, E> TryFuture for F where F: Future<Output = Result<T, E>> {}
+    pub trait ResultFuture {}
+    impl<F, T, E> ResultFuture for F where F: Future<Output = Result<T, E>> {}
 
     pub trait Operation {}
     impl<F, Fut> Operation for F
     where
         F: FnOnce() -> Fut,
-        Fut: super::TryFuture,
+        Fut: super::ResultFuture,
     {
     }
 }

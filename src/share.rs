@@ -6,17 +6,17 @@
 
 use std::{fmt, ops::Deref};
 
-use crate::sync::{Apart, Arc};
+use crate::sync::{Arc, CachePadded};
 
 /// What a service keeps.
 #[derive(Debug)]
-pub(crate) struct Lender<T> {
-    share: Share<T>,
-    tenure: Tenure,
+pub(crate) struct ServiceShare<T> {
+    share: CallShare<T>,
+    lifetime: Lifetime,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Tenure {
+enum Lifetime {
     /// It counts where another does, and has not been called.
     New,
     /// It counts where another does: a second call shows that it lives on.
@@ -25,38 +25,38 @@ enum Tenure {
     LivesOn,
 }
 
-impl<T> Lender<T> {
+impl<T> ServiceShare<T> {
     pub(crate) fn new(common: Arc<T>) -> Self {
-        Self { share: Share::around(common), tenure: Tenure::LivesOn }
+        Self { share: CallShare::around(common), lifetime: Lifetime::LivesOn }
     }
 
     /// A share for one call.
     #[inline]
-    pub(crate) fn lend(&mut self) -> Share<T> {
-        match self.tenure {
-            Tenure::New => self.tenure = Tenure::Called,
-            Tenure::Called => self.live_on(),
-            Tenure::LivesOn => {}
+    pub(crate) fn lend(&mut self) -> CallShare<T> {
+        match self.lifetime {
+            Lifetime::New => self.lifetime = Lifetime::Called,
+            Lifetime::Called => self.live_on(),
+            Lifetime::LivesOn => {}
         }
         self.share.clone()
     }
 
     #[inline(never)]
     fn live_on(&mut self) {
-        self.share = Share::around(self.share.0.0.clone());
-        self.tenure = Tenure::LivesOn;
+        self.share = CallShare::around(self.share.0.0.clone());
+        self.lifetime = Lifetime::LivesOn;
     }
 }
 
 /// The clone is new.
-impl<T> Clone for Lender<T> {
+impl<T> Clone for ServiceShare<T> {
     #[inline]
     fn clone(&self) -> Self {
-        Self { share: self.share.clone(), tenure: Tenure::New }
+        Self { share: self.share.clone(), lifetime: Lifetime::New }
     }
 }
 
-impl<T> Deref for Lender<T> {
+impl<T> Deref for ServiceShare<T> {
     type Target = T;
 
     #[inline]
@@ -66,22 +66,22 @@ impl<T> Deref for Lender<T> {
 }
 
 /// What a call of a service holds of what the services share.
-pub struct Share<T>(Arc<Apart<Arc<T>>>);
+pub struct CallShare<T>(Arc<CachePadded<Arc<T>>>);
 
-impl<T> Share<T> {
+impl<T> CallShare<T> {
     fn around(common: Arc<T>) -> Self {
-        Self(Arc::new(Apart(common)))
+        Self(Arc::new(CachePadded(common)))
     }
 }
 
-impl<T> Clone for Share<T> {
+impl<T> Clone for CallShare<T> {
     #[inline]
     fn clone(&self) -> Self {
         Self(self.0.clone())
     }
 }
 
-impl<T> Deref for Share<T> {
+impl<T> Deref for CallShare<T> {
     type Target = T;
 
     #[inline]
@@ -90,7 +90,7 @@ impl<T> Deref for Share<T> {
     }
 }
 
-impl<T: fmt::Debug> fmt::Debug for Share<T> {
+impl<T: fmt::Debug> fmt::Debug for CallShare<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         (**self).fmt(f)
     }
@@ -100,13 +100,13 @@ impl<T: fmt::Debug> fmt::Debug for Share<T> {
 mod tests {
     use super::*;
 
-    fn count_together<T>(one: &Share<T>, other: &Share<T>) -> bool {
+    fn count_together<T>(one: &CallShare<T>, other: &CallShare<T>) -> bool {
         Arc::ptr_eq(&one.0, &other.0)
     }
 
     #[test]
     fn from_its_second_call_on_a_clone_counts_on_its_own() {
-        let mut lender = Lender::new(Arc::new(7));
+        let mut lender = ServiceShare::new(Arc::new(7));
         let mut clone = lender.clone();
         let (first, second, third) = (clone.lend(), clone.lend(), clone.lend());
         assert!(count_together(&first, &lender.lend()) && count_together(&second, &third));
@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn all_of_it_is_let_go() {
         let common = Arc::new(7);
-        let mut lender = Lender::new(common.clone());
+        let mut lender = ServiceShare::new(common.clone());
         let mut clone = lender.clone();
         let shares = [lender.lend(), clone.lend(), clone.lend(), clone.clone().lend()];
         drop((lender, clone));

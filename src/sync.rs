@@ -35,9 +35,9 @@ impl<T> Lock<T> {
 /// Keeps what one thread writes off the cache lines of what others read. (128 bytes: processors fetch lines in pairs.)
 #[derive(Debug)]
 #[repr(align(128))]
-pub(crate) struct Apart<T>(pub(crate) T);
+pub(crate) struct CachePadded<T>(pub(crate) T);
 
-impl<T> Deref for Apart<T> {
+impl<T> Deref for CachePadded<T> {
     type Target = T;
 
     #[inline]

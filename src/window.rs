@@ -87,7 +87,7 @@ pub(crate) const SLICES: usize = 10;
 /// moment its first possible outcome has the window's age.
 #[derive(Debug)]
 pub(crate) struct TimeWindow {
-    // Apart from the rest, which every call needs: so that stays small.
+    // CachePadded from the rest, which every call needs: so that stays small.
     slices: Box<[Tally; SLICES]>,
     slice: u64,
     origin: u64,
@@ -173,7 +173,7 @@ impl Window {
     }
 
     /// The moment from which on it has to be told the time.
-    pub(crate) fn lets_go_at(&self) -> u64 {
+    pub(crate) fn next_expiry(&self) -> u64 {
         match self {
             Self::Count(_) => u64::MAX,
             Self::Time(window) => window.ends,
@@ -282,10 +282,10 @@ mod tests {
     #[test]
     fn a_window_of_time_lets_go_when_a_slice_has_ended_and_one_of_calls_whatever_the_time() {
         let mut window = Window::Time(TimeWindow::new(100, 7));
-        assert_eq!(window.lets_go_at(), 17);
+        assert_eq!(window.next_expiry(), 17);
         window.push(true, 35);
-        assert_eq!(window.lets_go_at(), 37);
-        assert_eq!(Window::Count(CountWindow::new(5)).lets_go_at(), u64::MAX);
+        assert_eq!(window.next_expiry(), 37);
+        assert_eq!(Window::Count(CountWindow::new(5)).next_expiry(), u64::MAX);
     }
 
     #[test]

@@ -38,7 +38,7 @@ fn handles_can_be_shared_cloned_and_shown() {
     assert_impl_all!(Fallback<fallback::AsyncErrorFn<Start<u8>>>: Send, Sync, Clone, Debug);
     assert_impl_all!(Fallback<fallback::ResultFn<Start<u8>>>: Send, Sync, Clone, Debug);
     assert_impl_all!(Fallback<fallback::AsyncResultFn<Start<u8>>>: Send, Sync, Clone, Debug);
-    assert_impl_all!(Fallback<fallback::TakenFn<Start<u8>>>: Send, Sync, Clone, Debug);
+    assert_impl_all!(Fallback<fallback::RequestFn<Start<u8>>>: Send, Sync, Clone, Debug);
     assert_impl_all!(RetryBudget: Send, Sync, Clone, Debug);
 }
 
@@ -187,7 +187,7 @@ mod in_tower {
     }
 
     type Call<S> = <S as Service<u8>>::Future;
-    type StandIn<V> = fallback::ErrorFn<fn(Error<&'static str>) -> Answer<V>>;
+    type Recovery<V> = fallback::ErrorFn<fn(Error<&'static str>) -> Answer<V>>;
 
     #[test]
     fn layers_can_be_shared_cloned_and_shown() {
@@ -195,7 +195,7 @@ mod in_tower {
         assert_impl_all!(RetryLayer: Send, Sync, Clone, Debug);
         assert_impl_all!(RetryLayer<ByError, retry::Exponential, CloneFn<Start<u8>>>: Send, Sync, Clone, Debug);
         assert_impl_all!(TimeoutLayer: Send, Sync, Clone, Debug);
-        assert_impl_all!(TimeoutLayer<timeout::PerRequest<Start<u8>>>: Send, Sync, Clone, Debug);
+        assert_impl_all!(TimeoutLayer<timeout::LimitFn<Start<u8>>>: Send, Sync, Clone, Debug);
         assert_impl_all!(BulkheadLayer: Send, Sync, Clone, Debug);
         assert_impl_all!(FallbackLayer<fallback::Value<u8>>: Send, Sync, Clone, Debug);
         assert_impl_all!(LiftLayer: Send, Sync, Copy, Debug);
@@ -227,10 +227,10 @@ mod in_tower {
     }
 
     #[test]
-    fn a_second_service_that_is_send_but_not_sync_may_stand_in_and_the_stack_stays_send() {
+    fn a_second_service_that_is_send_but_not_sync_may_recovery_and_the_stack_stays_send() {
         type Inner = BoxCloneService<u8, u8, Error<&'static str>>;
-        type Take = fallback::TakeCopy<Inner, ByClone>;
-        type Stack = FallbackService<Inner, fallback::SendsCopy, fallback::EveryError, fallback::NoListener, Take>;
+        type Extract = fallback::ExtractCopy<Inner, ByClone>;
+        type Stack = FallbackService<Inner, fallback::SendCopy, fallback::EveryError, fallback::NoListener, Extract>;
         assert_impl_all!(Fallback<fallback::SecondService<Inner>>: Send, Clone);
         assert_impl_all!(Stack: Send, Clone);
         assert_impl_all!(Call<Stack>: Send);
@@ -242,7 +242,7 @@ mod in_tower {
             $check!(Call<RetryService<Via<$operation>>>: Send);
             $check!(Call<TimeoutService<Via<$operation>>>: Send);
             $check!(Call<BulkheadService<Via<$operation>>>: Send);
-            $check!(Call<FallbackService<Via<$operation>, StandIn<$answer>>>: Send);
+            $check!(Call<FallbackService<Via<$operation>, Recovery<$answer>>>: Send);
             $check!(Call<LiftService<Via<$operation>>>: Send);
             $check!(SendRequestFuture<Via<$operation>, u8>: Send);
         };

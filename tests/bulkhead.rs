@@ -21,9 +21,9 @@ use tokio::time::Instant;
 use tower::{BoxError, Layer, Service, ServiceExt, limit::ConcurrencyLimit};
 use withstand::{Bulkhead, BulkheadEvent, Error, Rejected};
 
-both_doors! {
+both_ways! {
     k1_at_most_so_many_run_at_once,
-    k1_without_a_queue_it_refuses_at_once,
+    k1_without_a_queue_it_rejects_at_once,
     k1_those_who_wait_run_in_order,
     k1_a_dropped_waiter_lets_the_next_run,
     k1_a_waiter_dropped_after_its_slot_was_granted_passes_it_on,
@@ -39,7 +39,7 @@ both_doors! {
     g1_a_slot_returns_when_the_call_completes_though_the_future_is_kept,
     g2_a_panic_gives_the_slot_back,
     g2_a_panicking_listener_is_caught,
-    g5_it_reports_refusals,
+    g5_it_reports_rejections,
 }
 
 fn queueing(slots: usize, places: usize) -> Bulkhead {
@@ -51,20 +51,20 @@ fn running_and_waiting(bulkhead: &Bulkhead) -> (usize, usize) {
     (snapshot.in_flight, snapshot.waiting)
 }
 
-fn refused(answer: Answer) -> Option<Option<Duration>> {
+fn full_after(answer: Answer) -> Option<Option<Duration>> {
     match rejected(answer) {
         Some(Rejected::BulkheadFull(full)) => Some(full.waited()),
         _ => None,
     }
 }
 
-fn start<'a>(bulkhead: &'a Bulkhead, door: Door, op: &Op) -> BoxFuture<'a, Answer> {
+fn start<'a>(bulkhead: &'a Bulkhead, door: Way, op: &Op) -> BoxFuture<'a, Answer> {
     let mut call = bulkhead.through(door, op);
     assert!(poll(&mut call).is_pending());
     call
 }
 
-async fn k1_at_most_so_many_run_at_once(door: Door) {
+async fn k1_at_most_so_many_run_at_once(door: Way) {
     let bulkhead = queueing(3, 100);
     let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let seen = most.clone();
@@ -84,16 +84,16 @@ async fn k1_at_most_so_many_run_at_once(door: Door) {
     assert_eq!(running_and_waiting(&bulkhead), (0, 0));
 }
 
-async fn k1_without_a_queue_it_refuses_at_once(door: Door) {
+async fn k1_without_a_queue_it_rejects_at_once(door: Way) {
     let bulkhead = Bulkhead::new("users", 1);
     let _running = start(&bulkhead, door, &hang());
     let answer = bulkhead.through(door, &succeed()).await;
-    let error = rejected(answer).expect("refused");
+    let error = rejected(answer).expect("rejected");
     assert_eq!(error.to_string(), "bulkhead `users` is full (1 at once)");
-    assert_eq!((error.was_started(), error.retry_after(), bulkhead.snapshot().refused), (false, None, 1));
+    assert_eq!((error.was_started(), error.retry_after(), bulkhead.snapshot().rejected), (false, None, 1));
 }
 
-async fn k1_those_who_wait_run_in_order(door: Door) {
+async fn k1_those_who_wait_run_in_order(door: Way) {
     let bulkhead = queueing(1, 3);
     let order = Arc::new(Mutex::new(Vec::new()));
     let numbered = |number| {
@@ -108,13 +108,13 @@ async fn k1_those_who_wait_run_in_order(door: Door) {
     };
     let calls: Vec<_> = (0..4).map(|number| bulkhead.through(door, &numbered(number))).collect();
     assert_eq!(running_and_waiting(&bulkhead), (1, 3));
-    assert_eq!(refused(bulkhead.through(door, &succeed()).await), Some(None), "no place is left");
+    assert_eq!(full_after(bulkhead.through(door, &succeed()).await), Some(None), "no place is left");
     // Polled in the other order, which must not matter.
     futures::future::join_all(calls.into_iter().rev()).await;
     assert_eq!(*order.lock().expect("no panic"), [0, 1, 2, 3]);
 }
 
-async fn k1_a_dropped_waiter_lets_the_next_run(door: Door) {
+async fn k1_a_dropped_waiter_lets_the_next_run(door: Way) {
     let bulkhead = queueing(1, 3);
     let running = start(&bulkhead, door, &hang());
     let waiting = start(&bulkhead, door, &hang());
@@ -127,7 +127,7 @@ async fn k1_a_dropped_waiter_lets_the_next_run(door: Door) {
     assert_eq!((starts.load(SeqCst), running_and_waiting(&bulkhead)), (1, (0, 0)));
 }
 
-async fn k1_a_waiter_dropped_after_its_slot_was_granted_passes_it_on(door: Door) {
+async fn k1_a_waiter_dropped_after_its_slot_was_granted_passes_it_on(door: Way) {
     let bulkhead = queueing(1, 3);
     let running = start(&bulkhead, door, &hang());
     let granted = start(&bulkhead, door, &hang());
@@ -143,22 +143,22 @@ async fn k1_a_waiter_dropped_after_its_slot_was_granted_passes_it_on(door: Door)
     assert_eq!(running_and_waiting(&bulkhead), (0, 0));
 }
 
-async fn k1_a_free_slot_is_taken_without_awaiting_anything(door: Door) {
+async fn k1_a_free_slot_is_taken_without_awaiting_anything(door: Way) {
     let bulkhead = queueing(1, 3);
     let succeed = succeed();
     let mut call = bulkhead.through(door, &succeed);
     assert!(poll(&mut call).is_ready());
 }
 
-async fn k1_a_wait_that_is_over_is_bulkhead_full(door: Door) {
+async fn k1_a_wait_that_is_over_is_bulkhead_full(door: Way) {
     let bulkhead = queueing(1, 3);
     let _running = start(&bulkhead, door, &hang());
     let start = Instant::now();
-    assert_eq!(refused(bulkhead.through(door, &succeed()).await), Some(Some(secs(10))));
+    assert_eq!(full_after(bulkhead.through(door, &succeed()).await), Some(Some(secs(10))));
     assert_eq!((start.elapsed(), running_and_waiting(&bulkhead)), (secs(10), (1, 0)));
 }
 
-async fn k1_a_slot_that_is_there_wins_over_the_end_of_the_wait(door: Door) {
+async fn k1_a_slot_that_is_there_wins_over_the_end_of_the_wait(door: Way) {
     let bulkhead = queueing(1, 3);
     let running = start(&bulkhead, door, &hang());
     let succeed = succeed();
@@ -168,7 +168,7 @@ async fn k1_a_slot_that_is_there_wins_over_the_end_of_the_wait(door: Door) {
     assert!(matches!(poll(&mut waiting), Poll::Ready(Ok(1))));
 }
 
-async fn k1_the_longest_wait_there_is_never_ends(door: Door) {
+async fn k1_the_longest_wait_there_is_never_ends(door: Way) {
     let bulkhead = Bulkhead::builder("users", 1).queue(usize::MAX, Duration::MAX).build().expect("good settings");
     let running = start(&bulkhead, door, &hang());
     let mut waiting = start(&bulkhead, door, &succeed());
@@ -178,7 +178,7 @@ async fn k1_the_longest_wait_there_is_never_ends(door: Door) {
     assert_eq!(poll(&mut waiting), Poll::Ready(Ok(1)));
 }
 
-async fn k3_raising_the_limit_lets_those_who_wait_run(door: Door) {
+async fn k3_raising_the_limit_lets_those_who_wait_run(door: Way) {
     let bulkhead = queueing(1, 9);
     let calls: Vec<_> = (0..5).map(|_| start(&bulkhead, door, &hang())).collect();
     bulkhead.set_max_concurrent(3);
@@ -189,7 +189,7 @@ async fn k3_raising_the_limit_lets_those_who_wait_run(door: Door) {
     assert_eq!(running_and_waiting(&bulkhead), (0, 0));
 }
 
-async fn k3_lowering_the_limit_takes_effect_as_calls_finish(door: Door) {
+async fn k3_lowering_the_limit_takes_effect_as_calls_finish(door: Way) {
     let bulkhead = queueing(3, 9);
     let mut running: Vec<_> = (0..3).map(|_| start(&bulkhead, door, &hang())).collect();
     let waiting = start(&bulkhead, door, &hang());
@@ -202,22 +202,22 @@ async fn k3_lowering_the_limit_takes_effect_as_calls_finish(door: Door) {
     drop(waiting);
 }
 
-async fn k3_zero_drains(door: Door) {
+async fn k3_zero_drains(door: Way) {
     let bulkhead = Bulkhead::new("users", 2);
     let running = start(&bulkhead, door, &hang());
     bulkhead.set_max_concurrent(0);
-    assert_eq!(refused(bulkhead.through(door, &succeed()).await), Some(None));
+    assert_eq!(full_after(bulkhead.through(door, &succeed()).await), Some(None));
     drop(running);
-    assert_eq!(refused(bulkhead.through(door, &succeed()).await), Some(None));
+    assert_eq!(full_after(bulkhead.through(door, &succeed()).await), Some(None));
     bulkhead.set_max_concurrent(1);
     assert!(bulkhead.through(door, &succeed()).await.is_ok());
 }
 
-async fn g0_the_call_takes_its_slot_before_it_is_polled(door: Door) {
+async fn g0_the_call_takes_its_slot_before_it_is_polled(door: Way) {
     let bulkhead = Bulkhead::new("users", 1);
     let succeed = succeed();
     let unpolled = bulkhead.through(door, &succeed);
-    assert!(refused(bulkhead.through(door, &succeed).await).is_some());
+    assert!(full_after(bulkhead.through(door, &succeed).await).is_some());
     drop(unpolled);
     assert!(bulkhead.through(door, &succeed).await.is_ok());
 }
@@ -236,7 +236,7 @@ async fn g0_the_plain_call_starts_the_operation_before_it_is_polled() {
     assert_eq!(starts.load(SeqCst), 2);
 }
 
-async fn g1_the_operation_is_dropped_before_its_slot_is_free(door: Door) {
+async fn g1_the_operation_is_dropped_before_its_slot_is_free(door: Way) {
     struct Seen(Bulkhead, Arc<AtomicUsize>);
     impl Drop for Seen {
         fn drop(&mut self) {
@@ -262,7 +262,7 @@ async fn g1_the_operation_is_dropped_before_its_slot_is_free(door: Door) {
     }
 }
 
-async fn g1_a_slot_returns_when_the_call_completes_though_the_future_is_kept(door: Door) {
+async fn g1_a_slot_returns_when_the_call_completes_though_the_future_is_kept(door: Way) {
     let bulkhead = Bulkhead::new("users", 1);
     let succeed = succeed();
     let mut finished = bulkhead.through(door, &succeed);
@@ -272,7 +272,7 @@ async fn g1_a_slot_returns_when_the_call_completes_though_the_future_is_kept(doo
     assert_eq!(running_and_waiting(&bulkhead), (0, 0));
 }
 
-async fn g2_a_panic_gives_the_slot_back(door: Door) {
+async fn g2_a_panic_gives_the_slot_back(door: Way) {
     let bulkhead = queueing(1, 1);
     for panics in [op(|| -> std::future::Ready<Answer> { panic!("while it starts") }), op(|| async { panic!("runs") })]
     {
@@ -290,12 +290,12 @@ async fn g2_a_panic_gives_the_slot_back(door: Door) {
     assert_eq!(running_and_waiting(&bulkhead), (0, 0));
 }
 
-async fn g2_a_panicking_listener_is_caught(door: Door) {
+async fn g2_a_panicking_listener_is_caught(door: Way) {
     let bulkhead = Bulkhead::builder("users", 0).listener_fn(|_| panic!("listener")).build().expect("good settings");
-    assert!(refused(bulkhead.through(door, &succeed()).await).is_some());
+    assert!(full_after(bulkhead.through(door, &succeed()).await).is_some());
 }
 
-async fn g5_it_reports_refusals(door: Door) {
+async fn g5_it_reports_rejections(door: Way) {
     let log = Log::new();
     let builder = Bulkhead::builder("users", 1).queue(1, secs(10)).listener_fn(log.listener());
     let bulkhead = builder.build().expect("good settings");
@@ -309,7 +309,7 @@ async fn g5_it_reports_refusals(door: Door) {
         .take()
         .into_iter()
         .map(|event| match event {
-            BulkheadEvent::Refused { name, limit: 1, waited, .. } if name.as_str() == "users" => waited,
+            BulkheadEvent::Rejected { name, limit: 1, waited, .. } if name.as_str() == "users" => waited,
             other => panic!("{other:?}"),
         })
         .collect();

@@ -23,7 +23,7 @@ use support::{
 };
 use tower::util::BoxCloneSyncService;
 
-both_doors! {
+both_ways! {
     g1_g2_nothing_is_left_of_a_call_dropped_after_any_number_of_polls,
     g1_g2_nothing_is_left_of_a_call_that_had_to_wait_in_line,
     g1_g2_nothing_is_left_of_a_probe_dropped_after_any_number_of_polls,
@@ -46,7 +46,7 @@ enum Before {
 /// One call, to be dropped.
 #[derive(Clone, Debug)]
 struct Case<'a> {
-    door: Door,
+    door: Way,
     stack: &'a [Kind],
     before: Before,
     readiness: Readiness,
@@ -148,7 +148,7 @@ impl Case<'_> {
 
     /// What the breaker and the budget hold of it.
     fn counted(&self, policies: &Policies, operations: &Operations, ended: Ended) {
-        let is_unready = self.door == Door::Tower && self.readiness == Readiness::Fails;
+        let is_unready = self.door == Way::Tower && self.readiness == Readiness::Fails;
         let tries = if is_unready { usize::from(ended == Ended::Answered) } else { operations.answered() };
         let breakers = self.stack.iter().enumerate().filter(|(_, kind)| **kind == Kind::CircuitBreaker);
         let outcomes = breakers.map(|(place, _)| match self.stack[place..].contains(&Kind::Retry) {
@@ -156,7 +156,7 @@ impl Case<'_> {
             false => tries,
         });
         let window = policies.breaker.snapshot().counts.failures;
-        assert_eq!(window.calls as usize, outcomes.sum::<usize>(), "{self:?}");
+        assert_eq!(window.total as usize, outcomes.sum::<usize>(), "{self:?}");
         // A try that is sent may wait for its service: only where it does not, those that were sent are those that were started.
         let has_one_retry = self.stack.iter().filter(|kind| **kind == Kind::Retry).count() == 1;
         if has_one_retry && self.readiness == Readiness::AtOnce {
@@ -197,10 +197,10 @@ fn scripts(stack: &[Kind]) -> Vec<Vec<Try>> {
     alone.chain(after_failures).collect()
 }
 
-async fn every_case(door: Door, before: Before, stacks: &[Vec<Kind>]) {
+async fn every_case(door: Way, before: Before, stacks: &[Vec<Kind>]) {
     let readinesses: &[Readiness] = match door {
-        Door::Plain => &[Readiness::AtOnce],
-        Door::Tower => &[Readiness::AtOnce, Readiness::AfterOnePoll, Readiness::Fails, Readiness::Panics],
+        Way::Plain => &[Readiness::AtOnce],
+        Way::Tower => &[Readiness::AtOnce, Readiness::AfterOnePoll, Readiness::Fails, Readiness::Panics],
     };
     for stack in stacks {
         for script in &scripts(stack) {
@@ -216,11 +216,11 @@ async fn every_case(door: Door, before: Before, stacks: &[Vec<Kind>]) {
     }
 }
 
-async fn g1_g2_nothing_is_left_of_a_call_dropped_after_any_number_of_polls(door: Door) {
+async fn g1_g2_nothing_is_left_of_a_call_dropped_after_any_number_of_polls(door: Way) {
     every_case(door, Before::Idle, &stacks()).await;
 }
 
-async fn g1_g2_nothing_is_left_of_a_call_that_had_to_wait_in_line(door: Door) {
+async fn g1_g2_nothing_is_left_of_a_call_that_had_to_wait_in_line(door: Way) {
     let with_bulkhead = stacks().into_iter().filter(|stack| stack.contains(&Kind::Bulkhead));
     let with_bulkhead: Vec<_> = with_bulkhead.collect();
     for freed_before_drop in [false, true] {
@@ -228,8 +228,8 @@ async fn g1_g2_nothing_is_left_of_a_call_that_had_to_wait_in_line(door: Door) {
     }
 }
 
-async fn g1_g2_nothing_is_left_of_a_probe_dropped_after_any_number_of_polls(door: Door) {
-    // A breaker around itself would refuse its own probe.
+async fn g1_g2_nothing_is_left_of_a_probe_dropped_after_any_number_of_polls(door: Way) {
+    // A breaker around itself would reject its own probe.
     let with_one_breaker =
         stacks().into_iter().filter(|stack| stack.iter().filter(|kind| **kind == Kind::CircuitBreaker).count() == 1);
     every_case(door, Before::HalfOpen, &with_one_breaker.collect::<Vec<_>>()).await;

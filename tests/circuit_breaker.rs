@@ -23,22 +23,22 @@ use withstand::{
     classify_fn,
 };
 
-both_doors! {
+both_ways! {
     b1_after_a_thousand_successes_the_fifth_failure_of_ten_opens,
     b1_old_outcomes_leave_a_count_window_one_by_one,
     b1_a_time_window_forgets_slice_by_slice,
-    b1_slices_count_from_the_start_of_the_era,
+    b1_slices_count_from_the_start_of_the_generation,
     b1_no_rate_is_taken_below_min_calls,
     b1_slow_calls_open_by_their_rate,
     b1_each_rule_owns_its_window,
     b1_a_run_must_be_long_enough_and_span_its_time,
     b1_the_default_runs_are_twenty_in_200_ms_and_eight_in_1500_ms,
     b1_unknown_and_dropped_calls_do_not_break_a_run_and_a_success_does,
-    b2_refusals_never_enter_a_window,
+    b2_rejections_never_enter_a_window,
     b2_a_success_never_opens,
-    b3_an_outcome_of_an_earlier_era_is_stale_and_changes_nothing,
+    b3_an_outcome_of_an_earlier_generation_is_stale_and_changes_nothing,
     b3_a_probe_of_an_earlier_half_open_state_is_stale_too,
-    b4_refuses_one_tick_before_and_admits_at_the_instant,
+    b4_rejects_one_tick_before_and_admits_at_the_instant,
     b4_each_reopening_is_longer_up_to_the_cap,
     b4_without_growth_the_opening_is_fixed,
     b4_jitter_only_shortens,
@@ -68,30 +68,30 @@ both_doors! {
 }
 
 fn fifty_percent_of_ten() -> CircuitBreakerBuilder {
-    CircuitBreaker::builder("users").no_failure_runs().failure_rate(0.5, Window::calls(10)).no_open_jitter()
+    CircuitBreaker::builder("users").no_consecutive_failures().failure_rate(0.5, Window::calls(10)).no_open_jitter()
 }
 
 /// Opens on the third failure in a row, for a second.
 fn three_in_a_row() -> CircuitBreakerBuilder {
-    CircuitBreaker::builder("users").failure_run(3, Duration::ZERO).no_open_jitter()
+    CircuitBreaker::builder("users").consecutive_failures(3, Duration::ZERO).no_open_jitter()
 }
 
 fn build(builder: CircuitBreakerBuilder) -> CircuitBreaker {
     builder.build().expect("good settings")
 }
 
-async fn calls(breaker: &impl Policy, door: Door, op: &Op, count: usize) {
+async fn calls(breaker: &impl Policy, door: Way, op: &Op, count: usize) {
     for _ in 0..count {
         let _ = breaker.through(door, op).await;
     }
 }
 
-async fn open(breaker: &CircuitBreaker, door: Door) {
+async fn open(breaker: &CircuitBreaker, door: Way) {
     calls(breaker, door, &fail(), 3).await;
     assert_eq!(breaker.state(), State::Open);
 }
 
-async fn half_open(breaker: &CircuitBreaker, door: Door) {
+async fn half_open(breaker: &CircuitBreaker, door: Way) {
     open(breaker, door).await;
     pass(secs(1)).await;
     assert_eq!(breaker.state(), State::HalfOpen);
@@ -99,17 +99,17 @@ async fn half_open(breaker: &CircuitBreaker, door: Door) {
 
 fn failures(breaker: &CircuitBreaker) -> (u64, u64) {
     let window = breaker.snapshot().counts.failures;
-    (window.calls, window.hits)
+    (window.total, window.count)
 }
 
-fn refused<T: std::fmt::Debug>(answer: Result<T, Failure>) -> Option<Option<Duration>> {
+fn rejected<T: std::fmt::Debug>(answer: Result<T, Failure>) -> Option<Option<Duration>> {
     match answer {
         Err(Error::Rejected(Rejected::CircuitOpen(open))) => Some(open.retry_after()),
         _ => None,
     }
 }
 
-async fn b1_after_a_thousand_successes_the_fifth_failure_of_ten_opens(door: Door) {
+async fn b1_after_a_thousand_successes_the_fifth_failure_of_ten_opens(door: Way) {
     let breaker = build(fifty_percent_of_ten());
     calls(&breaker, door, &succeed(), 1000).await;
     calls(&breaker, door, &fail(), 4).await;
@@ -118,7 +118,7 @@ async fn b1_after_a_thousand_successes_the_fifth_failure_of_ten_opens(door: Door
     assert_eq!(breaker.state(), State::Open);
 }
 
-async fn b1_old_outcomes_leave_a_count_window_one_by_one(door: Door) {
+async fn b1_old_outcomes_leave_a_count_window_one_by_one(door: Way) {
     let breaker = build(fifty_percent_of_ten());
     calls(&breaker, door, &fail(), 4).await;
     calls(&breaker, door, &succeed(), 6).await;
@@ -129,9 +129,9 @@ async fn b1_old_outcomes_leave_a_count_window_one_by_one(door: Door) {
     }
 }
 
-async fn b1_a_time_window_forgets_slice_by_slice(door: Door) {
+async fn b1_a_time_window_forgets_slice_by_slice(door: Way) {
     let window = Window::time(secs(1)).min_calls(100);
-    let breaker = build(CircuitBreaker::builder("users").no_failure_runs().failure_rate(0.5, window));
+    let breaker = build(CircuitBreaker::builder("users").no_consecutive_failures().failure_rate(0.5, window));
     calls(&breaker, door, &fail(), 2).await;
     pass(ms(100)).await;
     calls(&breaker, door, &fail(), 1).await;
@@ -146,22 +146,22 @@ async fn b1_a_time_window_forgets_slice_by_slice(door: Door) {
     assert_eq!(failures(&breaker), (0, 0), "and so it is after a century");
 }
 
-async fn b1_slices_count_from_the_start_of_the_era(door: Door) {
+async fn b1_slices_count_from_the_start_of_the_generation(door: Way) {
     let window = Window::time(secs(1)).min_calls(100);
-    let breaker = build(CircuitBreaker::builder("users").no_failure_runs().failure_rate(0.5, window));
+    let breaker = build(CircuitBreaker::builder("users").no_consecutive_failures().failure_rate(0.5, window));
     pass(ms(50)).await;
     breaker.reset();
     pass(ms(99)).await;
     calls(&breaker, door, &fail(), 1).await;
     pass(ms(900)).await;
-    assert_eq!(failures(&breaker), (1, 1), "999 ms into the era its first slice is still in");
+    assert_eq!(failures(&breaker), (1, 1), "999 ms into the generation its first slice is still in");
     pass(ms(1)).await;
     assert_eq!(failures(&breaker), (0, 0));
 }
 
-async fn b1_no_rate_is_taken_below_min_calls(door: Door) {
+async fn b1_no_rate_is_taken_below_min_calls(door: Way) {
     let window = Window::calls(100).min_calls(4);
-    let breaker = build(CircuitBreaker::builder("users").no_failure_runs().failure_rate(0.5, window));
+    let breaker = build(CircuitBreaker::builder("users").no_consecutive_failures().failure_rate(0.5, window));
     calls(&breaker, door, &fail(), 3).await;
     assert_eq!((breaker.state(), breaker.snapshot().counts.failures.rate), (State::Closed, None));
     calls(&breaker, door, &succeed(), 1).await;
@@ -171,8 +171,9 @@ async fn b1_no_rate_is_taken_below_min_calls(door: Door) {
     assert_eq!(breaker.state(), State::Open);
 }
 
-async fn b1_slow_calls_open_by_their_rate(door: Door) {
-    let builder = CircuitBreaker::builder("users").no_failure_runs().slow_call_rate(0.5, ms(100), Window::calls(4));
+async fn b1_slow_calls_open_by_their_rate(door: Way) {
+    let builder =
+        CircuitBreaker::builder("users").no_consecutive_failures().slow_call_rate(0.5, ms(100), Window::calls(4));
     let breaker = build(builder);
     calls(&breaker, door, &succeed_after(ms(99)), 4).await;
     assert_eq!(breaker.snapshot().counts.slow_calls.rate, Some(0.0));
@@ -186,7 +187,7 @@ async fn b1_slow_calls_open_by_their_rate(door: Door) {
     assert_eq!(breaker.state(), State::Open, "a failed call may be slow too");
 }
 
-async fn b1_each_rule_owns_its_window(door: Door) {
+async fn b1_each_rule_owns_its_window(door: Way) {
     let builder = CircuitBreaker::builder("users").failure_rate(1.0, Window::calls(2)).slow_call_rate(
         1.0,
         ms(100),
@@ -195,16 +196,16 @@ async fn b1_each_rule_owns_its_window(door: Door) {
     let breaker = build(builder);
     calls(&breaker, door, &fail(), 1).await;
     calls(&breaker, door, &succeed_after(ms(100)), 2).await;
-    let Counts { failures, slow_calls, failure_run, .. } = breaker.snapshot().counts;
-    assert_eq!((failures.calls, failures.hits), (2, 0), "the failure has left the window of two");
-    assert_eq!((slow_calls.calls, slow_calls.hits), (3, 2), "the window of a minute holds all");
-    assert_eq!(failure_run, 0);
+    let Counts { failures, slow_calls, consecutive_failures, .. } = breaker.snapshot().counts;
+    assert_eq!((failures.total, failures.count), (2, 0), "the failure has left the window of two");
+    assert_eq!((slow_calls.total, slow_calls.count), (3, 2), "the window of a minute holds all");
+    assert_eq!(consecutive_failures, 0);
     calls(&breaker, door, &fail(), 2).await;
     assert_eq!(breaker.state(), State::Open);
 }
 
-async fn b1_a_run_must_be_long_enough_and_span_its_time(door: Door) {
-    let breaker = build(CircuitBreaker::builder("users").failure_run(3, secs(1)));
+async fn b1_a_run_must_be_long_enough_and_span_its_time(door: Way) {
+    let breaker = build(CircuitBreaker::builder("users").consecutive_failures(3, secs(1)));
     calls(&breaker, door, &fail(), 10).await;
     assert_eq!(breaker.state(), State::Closed, "long, but not for a second");
     pass(ms(999)).await;
@@ -215,7 +216,7 @@ async fn b1_a_run_must_be_long_enough_and_span_its_time(door: Door) {
     assert_eq!(breaker.state(), State::Open);
 }
 
-async fn b1_the_default_runs_are_twenty_in_200_ms_and_eight_in_1500_ms(door: Door) {
+async fn b1_the_default_runs_are_twenty_in_200_ms_and_eight_in_1500_ms(door: Way) {
     let after = async |count: usize, span| {
         let breaker = CircuitBreaker::new("users");
         calls(&breaker, door, &fail(), count - 1).await;
@@ -231,33 +232,33 @@ async fn b1_the_default_runs_are_twenty_in_200_ms_and_eight_in_1500_ms(door: Doo
     assert_eq!(after(8, ms(1500)).await, State::Open);
 }
 
-async fn b1_unknown_and_dropped_calls_do_not_break_a_run_and_a_success_does(door: Door) {
+async fn b1_unknown_and_dropped_calls_do_not_break_a_run_and_a_success_does(door: Way) {
     let breaker = build(three_in_a_row());
     let full = Bulkhead::new("full", 0);
-    let refused = op(move || ready(Err(Error::from_rejected(full.try_acquire().expect_err("it is full")))));
+    let rejected = op(move || ready(Err(Error::from_rejected(full.try_acquire().expect_err("it is full")))));
     calls(&breaker, door, &fail(), 2).await;
-    calls(&breaker, door, &refused, 5).await;
+    calls(&breaker, door, &rejected, 5).await;
     drop(breaker.through(door, &hang()));
-    assert_eq!(breaker.snapshot().counts.failure_run, 2);
+    assert_eq!(breaker.snapshot().counts.consecutive_failures, 2);
     calls(&breaker, door, &succeed(), 1).await;
     calls(&breaker, door, &fail(), 2).await;
     assert_eq!(breaker.state(), State::Closed);
-    calls(&breaker, door, &refused, 5).await;
+    calls(&breaker, door, &rejected, 5).await;
     calls(&breaker, door, &fail(), 1).await;
     assert_eq!(breaker.state(), State::Open);
 }
 
-async fn b2_refusals_never_enter_a_window(door: Door) {
+async fn b2_rejections_never_enter_a_window(door: Way) {
     let breaker = build(fifty_percent_of_ten().required_successes(1));
     calls(&breaker, door, &fail(), 10).await;
     calls(&breaker, door, &succeed(), 20).await;
-    assert_eq!(breaker.snapshot().refused, 20);
+    assert_eq!(breaker.snapshot().rejected, 20);
     pass(secs(1)).await;
     calls(&breaker, door, &succeed(), 1).await;
     assert_eq!((breaker.state(), failures(&breaker)), (State::Closed, (0, 0)));
 }
 
-async fn b2_a_success_never_opens(door: Door) {
+async fn b2_a_success_never_opens(door: Way) {
     let breaker = build(fifty_percent_of_ten());
     calls(&breaker, door, &fail(), 9).await;
     calls(&breaker, door, &succeed(), 1).await;
@@ -265,7 +266,7 @@ async fn b2_a_success_never_opens(door: Door) {
     assert_eq!(breaker.state(), State::Closed);
 }
 
-async fn b3_an_outcome_of_an_earlier_era_is_stale_and_changes_nothing(door: Door) {
+async fn b3_an_outcome_of_an_earlier_generation_is_stale_and_changes_nothing(door: Way) {
     let breaker = build(three_in_a_row().required_successes(1));
     let late = |outcome: &Op| {
         let outcome = outcome.clone();
@@ -287,13 +288,13 @@ async fn b3_an_outcome_of_an_earlier_era_is_stale_and_changes_nothing(door: Door
     assert_eq!(breaker.state(), State::Closed);
     futures::future::join_all(late_failures).await;
     assert_eq!((breaker.state(), breaker.snapshot().stale), (State::Closed, 4), "they do not open");
-    assert_eq!(breaker.snapshot().counts.failure_run, 0);
+    assert_eq!(breaker.snapshot().counts.consecutive_failures, 0);
 
-    for begin_era in [CircuitBreaker::reset, CircuitBreaker::metrics_only, CircuitBreaker::reset] {
+    for begin_generation in [CircuitBreaker::reset, CircuitBreaker::metrics_only, CircuitBreaker::reset] {
         let before = breaker.through(door, &late(&fail()));
-        begin_era(&breaker);
+        begin_generation(&breaker);
         assert!(before.await.is_err());
-        assert_eq!(breaker.snapshot().counts.failure_run, 0);
+        assert_eq!(breaker.snapshot().counts.consecutive_failures, 0);
     }
     assert_eq!(breaker.snapshot().stale, 7);
 
@@ -303,7 +304,7 @@ async fn b3_an_outcome_of_an_earlier_era_is_stale_and_changes_nothing(door: Door
     assert_eq!(breaker.snapshot().stale, 8, "a success is tallied too, though it would change nothing");
 }
 
-async fn b3_a_probe_of_an_earlier_half_open_state_is_stale_too(door: Door) {
+async fn b3_a_probe_of_an_earlier_half_open_state_is_stale_too(door: Way) {
     let breaker = build(three_in_a_row().probes(2).required_successes(1));
     half_open(&breaker, door).await;
     let late = breaker.through(door, &succeed_after(secs(5)));
@@ -316,12 +317,12 @@ async fn b3_a_probe_of_an_earlier_half_open_state_is_stale_too(door: Door) {
     assert_eq!((state, probes_in_flight, stale), (State::HalfOpen, 1, 1));
 }
 
-async fn b4_refuses_one_tick_before_and_admits_at_the_instant(door: Door) {
+async fn b4_rejects_one_tick_before_and_admits_at_the_instant(door: Way) {
     let breaker = build(three_in_a_row());
     open(&breaker, door).await;
-    assert_eq!(refused(breaker.through(door, &succeed()).await), Some(Some(secs(1))));
+    assert_eq!(rejected(breaker.through(door, &succeed()).await), Some(Some(secs(1))));
     pass(ms(999)).await;
-    assert_eq!(refused(breaker.through(door, &succeed()).await), Some(Some(ms(1))));
+    assert_eq!(rejected(breaker.through(door, &succeed()).await), Some(Some(ms(1))));
     assert_eq!(breaker.snapshot().time_left, Some(ms(1)));
     pass(ms(1)).await;
     assert!(breaker.through(door, &succeed()).await.is_ok());
@@ -331,7 +332,7 @@ async fn b4_refuses_one_tick_before_and_admits_at_the_instant(door: Door) {
     assert!(breaker.through(door, &succeed()).await.is_ok(), "and long after it");
 }
 
-async fn b4_each_reopening_is_longer_up_to_the_cap(door: Door) {
+async fn b4_each_reopening_is_longer_up_to_the_cap(door: Way) {
     let breaker = build(three_in_a_row().open_growth(3.0).max_open_for(secs(10)));
     open(&breaker, door).await;
     for seconds in [1, 3, 9, 10, 10] {
@@ -345,7 +346,7 @@ async fn b4_each_reopening_is_longer_up_to_the_cap(door: Door) {
     assert_eq!(breaker.snapshot().time_left, Some(secs(1)), "once closed, it begins anew");
 }
 
-async fn b4_without_growth_the_opening_is_fixed(door: Door) {
+async fn b4_without_growth_the_opening_is_fixed(door: Way) {
     let breaker = build(three_in_a_row().open_for(secs(30)).no_open_growth());
     open(&breaker, door).await;
     for _ in 0..5 {
@@ -355,9 +356,9 @@ async fn b4_without_growth_the_opening_is_fixed(door: Door) {
     }
 }
 
-async fn b4_jitter_only_shortens(door: Door) {
+async fn b4_jitter_only_shortens(door: Way) {
     let lengths = async |seed| {
-        let builder = CircuitBreaker::builder("users").failure_run(1, Duration::ZERO).seed(seed);
+        let builder = CircuitBreaker::builder("users").consecutive_failures(1, Duration::ZERO).seed(seed);
         let breaker = build(builder.open_for(secs(10)).open_jitter(0.2));
         let mut lengths = Vec::new();
         for _ in 0..200 {
@@ -375,7 +376,7 @@ async fn b4_jitter_only_shortens(door: Door) {
     assert_ne!(first, lengths(2).await);
 }
 
-async fn b4_stays_open_as_long_as_the_dependency_asks_up_to_the_cap(door: Door) {
+async fn b4_stays_open_as_long_as_the_dependency_asks_up_to_the_cap(door: Way) {
     for (asked, stays) in [(ms(10), secs(1)), (secs(5), secs(5)), (secs(60), secs(10)), (Duration::MAX, secs(10))] {
         let asks = move |answer: &Answer| match answer {
             Ok(_) => Verdict::Healthy,
@@ -387,14 +388,14 @@ async fn b4_stays_open_as_long_as_the_dependency_asks_up_to_the_cap(door: Door) 
     }
 }
 
-async fn b4_the_longest_duration_there_is_never_ends(door: Door) {
+async fn b4_the_longest_duration_there_is_never_ends(door: Way) {
     let breaker = build(three_in_a_row().open_for(Duration::MAX).open_growth(f64::MAX));
     open(&breaker, door).await;
     pass(secs(3_000_000_000)).await;
-    assert_eq!(refused(breaker.through(door, &succeed()).await), Some(None));
+    assert_eq!(rejected(breaker.through(door, &succeed()).await), Some(None));
 }
 
-async fn b5_at_most_so_many_probes_run_at_once_over_all_clones(door: Door) {
+async fn b5_at_most_so_many_probes_run_at_once_over_all_clones(door: Way) {
     for slots in [1, 3] {
         let breaker = build(three_in_a_row().probes(slots));
         half_open(&breaker, door).await;
@@ -403,11 +404,11 @@ async fn b5_at_most_so_many_probes_run_at_once_over_all_clones(door: Door) {
         let mut running: Vec<_> = clones.iter().map(|clone| clone.through(door, &hang)).collect();
         let admitted = running.iter_mut().filter_map(|call| poll(call).is_pending().then_some(())).count();
         assert_eq!((admitted, breaker.snapshot().probes_in_flight), (slots, slots));
-        assert_eq!(refused(breaker.through(door, &succeed()).await), Some(None), "no one can tell for how long");
+        assert_eq!(rejected(breaker.through(door, &succeed()).await), Some(None), "no one can tell for how long");
     }
 }
 
-async fn b5_closes_after_the_required_successes(door: Door) {
+async fn b5_closes_after_the_required_successes(door: Way) {
     let breaker = build(three_in_a_row().required_successes(3));
     half_open(&breaker, door).await;
     calls(&breaker, door, &succeed(), 2).await;
@@ -416,7 +417,7 @@ async fn b5_closes_after_the_required_successes(door: Door) {
     assert_eq!(breaker.state(), State::Closed);
 }
 
-async fn b5_one_failed_probe_reopens(door: Door) {
+async fn b5_one_failed_probe_reopens(door: Way) {
     let breaker = build(three_in_a_row().probes(3).required_successes(3));
     half_open(&breaker, door).await;
     let other = breaker.through(door, &succeed_after(ms(10)));
@@ -424,16 +425,16 @@ async fn b5_one_failed_probe_reopens(door: Door) {
     calls(&breaker, door, &fail(), 1).await;
     assert_eq!((breaker.state(), breaker.snapshot().time_left), (State::Open, Some(secs(2))));
     assert!(other.await.is_ok());
-    assert_eq!((breaker.state(), breaker.snapshot().stale), (State::Open, 1), "a probe of the old era is stale");
+    assert_eq!((breaker.state(), breaker.snapshot().stale), (State::Open, 1), "a probe of the old generation is stale");
 }
 
-async fn b5_a_dropped_probe_gives_its_slot_back(door: Door) {
+async fn b5_a_dropped_probe_gives_its_slot_back(door: Way) {
     let breaker = build(three_in_a_row());
     half_open(&breaker, door).await;
     let hang = hang();
     let mut probe = breaker.through(door, &hang);
     assert!(poll(&mut probe).is_pending());
-    assert!(refused(breaker.through(door, &succeed()).await).is_some());
+    assert!(rejected(breaker.through(door, &succeed()).await).is_some());
     drop(probe);
     drop(breaker.through(door, &hang));
     assert_eq!((breaker.state(), breaker.snapshot().probes_in_flight), (State::HalfOpen, 0));
@@ -441,17 +442,17 @@ async fn b5_a_dropped_probe_gives_its_slot_back(door: Door) {
     assert_eq!(breaker.state(), State::Closed);
 }
 
-async fn b5_an_ignored_probe_gives_its_slot_back(door: Door) {
+async fn b5_an_ignored_probe_gives_its_slot_back(door: Way) {
     let breaker = build(three_in_a_row());
     half_open(&breaker, door).await;
     let full = Bulkhead::new("full", 0);
-    let refused = op(move || ready(Err(Error::from_rejected(full.try_acquire().expect_err("it is full")))));
-    calls(&breaker, door, &refused, 5).await;
+    let rejected = op(move || ready(Err(Error::from_rejected(full.try_acquire().expect_err("it is full")))));
+    calls(&breaker, door, &rejected, 5).await;
     let Snapshot { state, probes_in_flight, counts, .. } = breaker.snapshot();
     assert_eq!((state, probes_in_flight, counts.probe_successes), (State::HalfOpen, 0, 0));
 }
 
-async fn b5_a_panicking_probe_gives_its_slot_back(door: Door) {
+async fn b5_a_panicking_probe_gives_its_slot_back(door: Way) {
     let breaker = build(three_in_a_row());
     half_open(&breaker, door).await;
     let starting = breaker.clone();
@@ -466,21 +467,21 @@ async fn b5_a_panicking_probe_gives_its_slot_back(door: Door) {
     assert_eq!((breaker.state(), breaker.snapshot().probes_in_flight), (State::HalfOpen, 0));
 }
 
-async fn b5_a_probe_that_outlives_its_timeout_counts_as_failed(door: Door) {
+async fn b5_a_probe_that_outlives_its_timeout_counts_as_failed(door: Way) {
     let breaker = build(three_in_a_row().probe_timeout(secs(4)));
     half_open(&breaker, door).await;
     let hang = hang();
     let _hung = breaker.through(door, &hang);
     pass(ms(3999)).await;
-    assert_eq!(refused(breaker.through(door, &succeed()).await), Some(None), "still its slot");
+    assert_eq!(rejected(breaker.through(door, &succeed()).await), Some(None), "still its slot");
     pass(ms(1)).await;
-    assert_eq!(refused(breaker.through(door, &succeed()).await), Some(Some(secs(2))), "reopened, and for longer");
+    assert_eq!(rejected(breaker.through(door, &succeed()).await), Some(Some(secs(2))), "reopened, and for longer");
     pass(secs(2)).await;
     calls(&breaker, door, &succeed(), 2).await;
     assert_eq!(breaker.state(), State::Closed);
 }
 
-async fn b5_a_probe_that_ends_after_its_timeout_counts_as_failed(door: Door) {
+async fn b5_a_probe_that_ends_after_its_timeout_counts_as_failed(door: Way) {
     let breaker = build(three_in_a_row().probe_timeout(secs(4)));
     half_open(&breaker, door).await;
     assert!(breaker.through(door, &succeed_after(secs(4))).await.is_ok());
@@ -493,7 +494,7 @@ async fn b5_a_probe_that_ends_after_its_timeout_counts_as_failed(door: Door) {
     assert_eq!(breaker.state(), State::Open);
 }
 
-async fn b5_a_black_hole_behind_an_outer_timeout_does_not_keep_it_half_open(door: Door) {
+async fn b5_a_black_hole_behind_an_outer_timeout_does_not_keep_it_half_open(door: Way) {
     let breaker = build(three_in_a_row().count_dropped_after(secs(1)));
     half_open(&breaker, door).await;
     for opening in [2, 4, 8] {
@@ -504,7 +505,7 @@ async fn b5_a_black_hole_behind_an_outer_timeout_does_not_keep_it_half_open(door
     }
 }
 
-async fn b5_nor_does_it_by_default_once_it_was_given_up_for_as_long_as_a_probe_may_take(door: Door) {
+async fn b5_nor_does_it_by_default_once_it_was_given_up_for_as_long_as_a_probe_may_take(door: Way) {
     let breaker = build(three_in_a_row().probe_timeout(secs(10)));
     half_open(&breaker, door).await;
     let give_up = async || {
@@ -523,7 +524,7 @@ async fn b5_nor_does_it_by_default_once_it_was_given_up_for_as_long_as_a_probe_m
     assert_eq!(give_up().await, None, "an answer begins it anew");
 }
 
-async fn b5_a_probe_that_outlived_its_timeout_fails_it_though_another_succeeds(door: Door) {
+async fn b5_a_probe_that_outlived_its_timeout_fails_it_though_another_succeeds(door: Way) {
     for other in [succeed(), hang()] {
         let breaker = build(three_in_a_row().probes(2).required_successes(1).probe_timeout(secs(10)));
         half_open(&breaker, door).await;
@@ -538,7 +539,7 @@ async fn b5_a_probe_that_outlived_its_timeout_fails_it_though_another_succeeds(d
     }
 }
 
-async fn b6_a_dropped_call_says_nothing_by_default(door: Door) {
+async fn b6_a_dropped_call_says_nothing_by_default(door: Way) {
     let breaker = build(three_in_a_row());
     for _ in 0..10 {
         let given_up = tokio::time::timeout(secs(60), breaker.through(door, &hang())).await;
@@ -547,12 +548,12 @@ async fn b6_a_dropped_call_says_nothing_by_default(door: Door) {
     assert_eq!((breaker.state(), breaker.snapshot().counts), (State::Closed, Counts::default()));
 }
 
-async fn b6_a_dropped_call_counts_once_it_has_run_for_long(door: Door) {
+async fn b6_a_dropped_call_counts_once_it_has_run_for_long(door: Way) {
     let breaker = build(three_in_a_row().count_dropped_after(secs(1)));
     let give_up_after = async |span| {
         let given_up = tokio::time::timeout(span, breaker.through(door, &hang())).await;
         assert!(given_up.is_err());
-        breaker.snapshot().counts.failure_run
+        breaker.snapshot().counts.consecutive_failures
     };
     assert_eq!(give_up_after(ms(999)).await, 0);
     assert_eq!(give_up_after(secs(1)).await, 1);
@@ -561,10 +562,10 @@ async fn b6_a_dropped_call_counts_once_it_has_run_for_long(door: Door) {
     assert_eq!(breaker.state(), State::Open);
 }
 
-async fn b7_by_hand(door: Door) {
+async fn b7_by_hand(door: Way) {
     let breaker = build(three_in_a_row());
     breaker.force_open();
-    assert_eq!(refused(breaker.through(door, &succeed()).await), Some(None));
+    assert_eq!(rejected(breaker.through(door, &succeed()).await), Some(None));
     pass(secs(1_000_000)).await;
     assert_eq!((breaker.state(), breaker.snapshot().time_left), (State::ForcedOpen, None));
     breaker.force_closed();
@@ -572,7 +573,7 @@ async fn b7_by_hand(door: Door) {
     assert_eq!((breaker.state(), breaker.snapshot().counts), (State::ForcedClosed, Counts::default()));
     breaker.metrics_only();
     calls(&breaker, door, &fail(), 100).await;
-    assert_eq!((breaker.state(), breaker.snapshot().counts.failure_run), (State::MetricsOnly, 100));
+    assert_eq!((breaker.state(), breaker.snapshot().counts.consecutive_failures), (State::MetricsOnly, 100));
     breaker.reset();
     assert_eq!((breaker.state(), breaker.snapshot().counts), (State::Closed, Counts::default()));
     open(&breaker, door).await;
@@ -581,7 +582,7 @@ async fn b7_by_hand(door: Door) {
     assert_eq!(breaker.snapshot().time_left, Some(secs(1)), "a reset forgets the outage");
 }
 
-async fn b7_each_transition_emits_one_event(door: Door) {
+async fn b7_each_transition_emits_one_event(door: Way) {
     let log = Log::new();
     let breaker = build(three_in_a_row().listener_fn(log.listener()));
     half_open(&breaker, door).await;
@@ -592,26 +593,26 @@ async fn b7_each_transition_emits_one_event(door: Door) {
     breaker.force_open();
     breaker.reset();
     breaker.reset();
-    assert_eq!(breaker.snapshot().era, 8);
-    let (mut transitions, mut refusals) = (Vec::new(), 0);
+    assert_eq!(breaker.snapshot().generation, 8);
+    let (mut transitions, mut rejections) = (Vec::new(), 0);
     for event in log.take() {
         match event {
             CircuitBreakerEvent::Transition { name, transition, .. } => {
                 assert_eq!(name.as_str(), "users");
                 transitions.push(transition);
             }
-            CircuitBreakerEvent::Refused { retry_after, .. } => {
+            CircuitBreakerEvent::Rejected { retry_after, .. } => {
                 assert_eq!(retry_after, Some(secs(2)));
-                refusals += 1;
+                rejections += 1;
             }
             _ => unreachable!("there are two kinds"),
         }
     }
-    let told: Vec<_> = transitions.iter().map(|told| (told.from, told.to, told.reason, told.era)).collect();
+    let told: Vec<_> = transitions.iter().map(|told| (told.from, told.to, told.reason, told.generation)).collect();
     assert_eq!(
         told,
         [
-            (State::Closed, State::Open, Reason::FailureRun, 1),
+            (State::Closed, State::Open, Reason::ConsecutiveFailures, 1),
             (State::Open, State::HalfOpen, Reason::OpenForPassed, 2),
             (State::HalfOpen, State::Open, Reason::ProbeFailed, 3),
             (State::Open, State::HalfOpen, Reason::OpenForPassed, 4),
@@ -621,12 +622,12 @@ async fn b7_each_transition_emits_one_event(door: Door) {
             (State::Closed, State::Closed, Reason::Forced, 8),
         ]
     );
-    assert_eq!(refusals, 4);
+    assert_eq!(rejections, 4);
     let of = |index: usize| -> Transition { transitions[index] };
-    assert_eq!((of(0).counts.failure_run, of(0).open_for), (3, Some(secs(1))), "the counts of the state left");
+    assert_eq!((of(0).counts.consecutive_failures, of(0).open_for), (3, Some(secs(1))), "the counts of the state left");
     assert_eq!((of(4).counts.probe_successes, of(4).open_for), (2, None));
-    let Outage { lasted, refused, .. } = of(4).outage.expect("it closed after an outage");
-    assert_eq!((lasted, refused), (secs(3), 4));
+    let Outage { lasted, rejected, .. } = of(4).outage.expect("it closed after an outage");
+    assert_eq!((lasted, rejected), (secs(3), 4));
     assert_eq!(of(6).outage, None);
 }
 
@@ -636,19 +637,19 @@ fn b7_states_and_reasons_read_as_they_are_traced() {
     assert_eq!(Reason::ProbeTimedOut.to_string(), "probe timed out");
 }
 
-async fn g0_the_call_itself_decides_and_starts(door: Door) {
+async fn g0_the_call_itself_decides_and_starts(door: Way) {
     let breaker = build(three_in_a_row());
     let (flaky, starts) = fail_times(usize::MAX);
     let call = breaker.through(door, &flaky);
     assert_eq!(starts.load(SeqCst), 1, "it has started before anyone polls it");
     breaker.force_open();
-    assert!(refused(call.await).is_none(), "and is not refused any more");
+    assert!(rejected(call.await).is_none(), "and is not rejected any more");
     let decided = breaker.through(door, &flaky);
     breaker.reset();
-    assert!(refused(decided.await).is_some());
+    assert!(rejected(decided.await).is_some());
 }
 
-async fn g1_the_operation_is_dropped_before_its_slot_returns(door: Door) {
+async fn g1_the_operation_is_dropped_before_its_slot_returns(door: Way) {
     struct Seen(CircuitBreaker, Arc<AtomicUsize>);
     impl Drop for Seen {
         fn drop(&mut self) {
@@ -675,7 +676,7 @@ async fn g1_the_operation_is_dropped_before_its_slot_returns(door: Door) {
     }
 }
 
-async fn g1_a_slot_returns_when_the_call_completes_though_the_future_is_kept(door: Door) {
+async fn g1_a_slot_returns_when_the_call_completes_though_the_future_is_kept(door: Way) {
     let breaker = build(three_in_a_row().required_successes(9));
     half_open(&breaker, door).await;
     let succeed = succeed();
@@ -686,7 +687,7 @@ async fn g1_a_slot_returns_when_the_call_completes_though_the_future_is_kept(doo
     assert_eq!(breaker.snapshot().counts.probe_successes, 1);
 }
 
-async fn g2_a_panic_counts_as_a_dropped_call(door: Door) {
+async fn g2_a_panic_counts_as_a_dropped_call(door: Way) {
     let breaker = build(three_in_a_row());
     for _ in 0..5 {
         let panicking = breaker.clone();
@@ -699,7 +700,7 @@ async fn g2_a_panic_counts_as_a_dropped_call(door: Door) {
     open(&breaker, door).await;
 }
 
-async fn g2_a_panicking_listener_is_caught(door: Door) {
+async fn g2_a_panicking_listener_is_caught(door: Way) {
     let breaker = build(three_in_a_row().listener_fn(|_| panic!("listener")).required_successes(1));
     let hook = panic::take_hook();
     panic::set_hook(Box::new(|_| {}));
@@ -709,20 +710,24 @@ async fn g2_a_panicking_listener_is_caught(door: Door) {
     assert_eq!(breaker.state(), State::Closed);
 }
 
-async fn g6_reading_makes_no_transition(door: Door) {
+async fn g6_reading_makes_no_transition(door: Way) {
     let log = Log::new();
     let breaker = build(three_in_a_row().listener_fn(log.listener()));
     half_open(&breaker, door).await;
     assert_eq!(log.take().len(), 1);
-    let Snapshot { state, era, time_left, .. } = breaker.snapshot();
-    assert_eq!((state, era, time_left), (State::HalfOpen, 1, None), "it reads half-open, in the era of the opening");
+    let Snapshot { state, generation, time_left, .. } = breaker.snapshot();
+    assert_eq!(
+        (state, generation, time_left),
+        (State::HalfOpen, 1, None),
+        "it reads half-open, in the generation of the opening"
+    );
     assert_eq!(log.take(), []);
 }
 
 #[tokio::test(start_paused = true)]
 async fn b5_five_clones_on_five_threads_and_one_slot_admit_one() {
     let breaker = build(three_in_a_row());
-    half_open(&breaker, Door::Plain).await;
+    half_open(&breaker, Way::Plain).await;
     let clock = tokio::runtime::Handle::current();
     let acquire = || {
         let _paused = clock.enter();
@@ -738,7 +743,7 @@ async fn b5_five_clones_on_five_threads_and_one_slot_admit_one() {
 #[test]
 fn g5_threads_lose_no_outcome() {
     let window = Window::calls(1 << 16);
-    let breaker = build(CircuitBreaker::builder("users").no_failure_runs().failure_rate(1.0, window));
+    let breaker = build(CircuitBreaker::builder("users").no_consecutive_failures().failure_rate(1.0, window));
     std::thread::scope(|scope| {
         for thread in 0..4 {
             let breaker = &breaker;
@@ -827,57 +832,57 @@ fn poll_ready<S: Service<u32>>(service: &mut S) -> Poll<Result<(), S::Error>> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn b8_an_open_circuit_is_ready_without_asking_and_refuses_in_call() {
+async fn b8_an_open_circuit_is_ready_without_asking_and_rejects_in_call() {
     let breaker = build(three_in_a_row());
     let inner = Reluctant::new(|| Poll::Pending);
     let mut service = breaker.layer().layer(inner.clone());
     assert!(poll_ready(&mut service).is_pending());
-    open(&breaker, Door::Plain).await;
+    open(&breaker, Way::Plain).await;
     assert!(poll_ready(&mut service).is_ready());
     assert_eq!(inner.polls.load(SeqCst), 1);
-    assert_eq!(refused(service.call(1).await), Some(Some(secs(1))));
+    assert_eq!(rejected(service.call(1).await), Some(Some(secs(1))));
 }
 
 #[tokio::test(start_paused = true)]
-async fn b8_a_refusal_is_remembered_until_call_and_decided_anew() {
+async fn b8_a_rejection_is_remembered_until_call_and_decided_anew() {
     let breaker = build(three_in_a_row());
     let inner = Reluctant::new(|| Poll::Ready(Ok(())));
     let mut service = breaker.layer().layer(inner.clone());
-    open(&breaker, Door::Plain).await;
+    open(&breaker, Way::Plain).await;
     assert!(poll_ready(&mut service).is_ready());
     let mut clone = service.clone();
     pass(secs(1)).await;
-    assert!(refused(service.call(1).await).is_some(), "the inner service was never asked");
+    assert!(rejected(service.call(1).await).is_some(), "the inner service was never asked");
     assert!(service.ready().await.expect("ready").call(1).await.is_ok());
-    assert!(clone.ready().await.expect("ready").call(1).await.is_ok(), "a clone remembers no refusal");
+    assert!(clone.ready().await.expect("ready").call(1).await.is_ok(), "a clone remembers no rejection");
     assert_eq!(inner.polls.load(SeqCst), 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn b8_half_open_with_its_slots_taken_is_ready_and_refuses() {
+async fn b8_half_open_with_its_slots_taken_is_ready_and_rejects() {
     let breaker = build(three_in_a_row().probe_timeout(secs(4)));
-    half_open(&breaker, Door::Plain).await;
+    half_open(&breaker, Way::Plain).await;
     let _probe = breaker.try_acquire().expect("a probe");
     let inner = Reluctant::new(|| Poll::Pending);
     let mut service = breaker.layer().layer(inner.clone());
     assert!(poll_ready(&mut service).is_ready());
-    assert_eq!(refused(service.call(1).await), Some(None));
+    assert_eq!(rejected(service.call(1).await), Some(None));
     pass(secs(4)).await;
     assert!(poll_ready(&mut service).is_ready(), "the probe ran too long, so it has reopened");
-    assert_eq!(refused(service.call(1).await), Some(Some(secs(2))));
+    assert_eq!(rejected(service.call(1).await), Some(Some(secs(2))));
     assert_eq!(inner.polls.load(SeqCst), 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn b8_one_layer_on_fifty_failing_services_refuses_47() {
+async fn b8_one_layer_on_fifty_failing_services_rejects_47() {
     let breaker = build(three_in_a_row());
     let layer = breaker.layer();
-    let mut refusals = 0;
+    let mut rejections = 0;
     for _ in 0..50 {
         let service = layer.layer(Perform::default());
-        refusals += usize::from(refused(service.oneshot(fail()).await).is_some());
+        rejections += usize::from(rejected(service.oneshot(fail()).await).is_some());
     }
-    assert_eq!(refusals, 47);
+    assert_eq!(rejections, 47);
 }
 
 #[tokio::test(start_paused = true)]
@@ -888,7 +893,7 @@ async fn g7_a_readiness_error_passes_through_and_counts_once() {
         let mut service = breaker.layer().layer(inner);
         assert!(matches!(poll_ready(&mut service), Poll::Ready(Err(Error::Inner("dead")))));
         let snapshot = breaker.snapshot();
-        assert!(snapshot.counts.failure_run == run || snapshot.state == State::Open);
+        assert!(snapshot.counts.consecutive_failures == run || snapshot.state == State::Open);
     }
     assert_eq!(breaker.state(), State::Open);
     pass(secs(1)).await;
@@ -900,7 +905,7 @@ async fn g7_a_readiness_error_passes_through_and_counts_once() {
 #[tokio::test(start_paused = true)]
 async fn g2_a_classifier_that_panics_while_readiness_is_polled_gives_the_slot_back() {
     let breaker = build(three_in_a_row());
-    half_open(&breaker, Door::Plain).await;
+    half_open(&breaker, Way::Plain).await;
     let judged = breaker.classify(classify_fn(|_: &Answer| -> Verdict { panic!("classifier") }));
     let mut service = judged.layer().layer(Reluctant::new(|| Poll::Ready(Err(Error::Inner("dead")))));
     let polled = catch_unwind(AssertUnwindSafe(|| poll_ready(&mut service)));
@@ -922,12 +927,12 @@ async fn g2_not_even_a_panic_in_the_drop_of_a_listeners_panic_escapes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn g7_a_refusal_after_readiness_keeps_that_readiness_for_the_next_call() {
+async fn g7_a_rejection_after_readiness_keeps_that_readiness_for_the_next_call() {
     let breaker = build(three_in_a_row());
     let mut service = breaker.layer().layer(Perform::default());
     service.ready().await.expect("ready");
-    open(&breaker, Door::Plain).await;
-    assert!(refused(service.call(succeed()).await).is_some());
+    open(&breaker, Way::Plain).await;
+    assert!(rejected(service.call(succeed()).await).is_some());
     pass(secs(1)).await;
     assert!(service.call(succeed()).await.is_ok(), "`Perform` panics when it is not ready");
 }

@@ -36,7 +36,7 @@ struct Policies {
     total: Timeout,
     retry: RetryWithBackoff,
     breaker: CircuitBreaker,
-    per_try: Timeout,
+    per_attempt: Timeout,
 }
 
 fn policies() -> Policies {
@@ -45,7 +45,7 @@ fn policies() -> Policies {
         total: Timeout::new(secs(10)),
         retry: RetryWithBackoff::new("users"),
         breaker: CircuitBreaker::new("users"),
-        per_try: Timeout::new(secs(2)),
+        per_attempt: Timeout::new(secs(2)),
     }
 }
 
@@ -84,7 +84,7 @@ async fn fetch_user(client: &reqwest::Client, id: u64) -> Result<User, ApiError>
 
 /// How many calls in a row have failed.
 fn failures<C>(breaker: &CircuitBreaker<C>) -> u32 {
-    breaker.snapshot().counts.failure_run
+    breaker.snapshot().counts.consecutive_failures
 }
 
 fn is_send<T: Send>(value: T) -> T {
@@ -96,14 +96,15 @@ mod plain {
 
     #[tokio::test(start_paused = true)]
     async fn all_five_over_reqwest_with_an_enum_of_ones_own() {
-        let Policies { bulkhead, total, retry, breaker, per_try } = policies();
+        let Policies { bulkhead, total, retry, breaker, per_attempt } = policies();
         let (client, id) = (reqwest::Client::new(), 7);
         let fallback = Fallback::from_fn(|_: ApiError| Ok(User::unavailable(id)));
 
         let user = fallback
             .call(|| {
-                bulkhead
-                    .call(|| total.call(|| retry.call(|| breaker.call(|| per_try.call(|| fetch_user(&client, id))))))
+                bulkhead.call(|| {
+                    total.call(|| retry.call(|| breaker.call(|| per_attempt.call(|| fetch_user(&client, id)))))
+                })
             })
             .await;
 
@@ -113,15 +114,16 @@ mod plain {
 
     #[tokio::test(start_paused = true)]
     async fn all_five_over_reqwest_lifted_and_judged_by_status() {
-        let Policies { bulkhead, total, retry, breaker, per_try } = policies();
+        let Policies { bulkhead, total, retry, breaker, per_attempt } = policies();
         let by_status = by_status(reqwest::Response::status).errors(reqwest::Error::status);
         let (retry, breaker) = (retry.classify(by_status), breaker.classify(by_status));
         let client = reqwest::Client::new();
         let fallback = Fallback::from_async_fn(|error: Error<reqwest::Error>| async { Err(error) });
 
         let send = || lift(client.get(REFUSED).send());
-        let answer =
-            fallback.call(|| bulkhead.call(|| total.call(|| retry.call(|| breaker.call(|| per_try.call(send)))))).await;
+        let answer = fallback
+            .call(|| bulkhead.call(|| total.call(|| retry.call(|| breaker.call(|| per_attempt.call(send))))))
+            .await;
 
         assert!(answer.is_err());
         assert_eq!(failures(&breaker), 3);
@@ -143,12 +145,12 @@ mod plain {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn over_every_error_that_carries_refusals() {
-        let Policies { bulkhead, total, retry, breaker, per_try } = policies();
+    async fn over_every_error_that_carries_rejections() {
+        let Policies { bulkhead, total, retry, breaker, per_attempt } = policies();
         macro_rules! through_all {
             ($error:ty) => {
                 let op = || ready(Ok::<_, $error>(1));
-                let call = bulkhead.call(|| total.call(|| retry.call(|| breaker.call(|| per_try.call(op)))));
+                let call = bulkhead.call(|| total.call(|| retry.call(|| breaker.call(|| per_attempt.call(op)))));
                 assert_eq!(call.await.unwrap(), 1);
             };
         }
@@ -162,13 +164,15 @@ mod plain {
 
     #[tokio::test(start_paused = true)]
     async fn in_a_spawned_task_that_owns_all_of_it() {
-        let Policies { bulkhead, total, retry, breaker, per_try } = policies();
+        let Policies { bulkhead, total, retry, breaker, per_attempt } = policies();
         let (client, id) = (reqwest::Client::new(), 7);
         let fallback = Fallback::from_fn(move |_: ApiError| Ok(User::unavailable(id)));
 
         let task = tokio::spawn(async move {
             let fetch = || fetch_user(&client, id);
-            fallback.call(|| bulkhead.call(|| total.call(|| retry.call(|| breaker.call(|| per_try.call(fetch)))))).await
+            fallback
+                .call(|| bulkhead.call(|| total.call(|| retry.call(|| breaker.call(|| per_attempt.call(fetch))))))
+                .await
         });
         assert_eq!(task.await.unwrap().unwrap(), User::unavailable(7));
     }
@@ -202,9 +206,9 @@ mod plain {
         }
 
         async fn show(State(app): State<App>, Path(id): Path<u64>) -> Response {
-            let App { policies: Policies { bulkhead, total, retry, breaker, per_try }, client } = &app;
+            let App { policies: Policies { bulkhead, total, retry, breaker, per_attempt }, client } = &app;
             let fetch = || fetch_user(client, id);
-            match bulkhead.call(|| total.call(|| retry.call(|| breaker.call(|| per_try.call(fetch))))).await {
+            match bulkhead.call(|| total.call(|| retry.call(|| breaker.call(|| per_attempt.call(fetch))))).await {
                 Ok(user) => user.name.into_response(),
                 Err(error) => (StatusCode::BAD_GATEWAY, error.to_string()).into_response(),
             }
@@ -218,12 +222,13 @@ mod plain {
 
     #[tokio::test(start_paused = true)]
     async fn many_at_once_in_join_all() {
-        let Policies { bulkhead, total, retry, breaker, per_try } = policies();
+        let Policies { bulkhead, total, retry, breaker, per_attempt } = policies();
         let op = |n: u32| ready(Ok::<_, BoxError>(n));
         let answers = join_all((0..20).map(|n| {
-            let (total, retry, breaker, per_try) = (&total, &retry, &breaker, &per_try);
-            bulkhead
-                .call(move || total.call(move || retry.call(move || breaker.call(move || per_try.call(move || op(n))))))
+            let (total, retry, breaker, per_attempt) = (&total, &retry, &breaker, &per_attempt);
+            bulkhead.call(move || {
+                total.call(move || retry.call(move || breaker.call(move || per_attempt.call(move || op(n)))))
+            })
         }))
         .await;
         assert!(answers[..16].iter().all(Result::is_ok), "eight at once, and eight in line");
@@ -232,7 +237,7 @@ mod plain {
 
     #[tokio::test(start_paused = true)]
     async fn operations_that_are_not_send_on_a_local_set() {
-        let Policies { bulkhead, total, retry, breaker, per_try } = policies();
+        let Policies { bulkhead, total, retry, breaker, per_attempt } = policies();
         let fallback = Fallback::from_fn(|error: Error<&'static str>| Err(error));
         let task = async move {
             let shared = Rc::new(7);
@@ -243,7 +248,9 @@ mod plain {
                     Ok(*shared)
                 })
             };
-            fallback.call(|| bulkhead.call(|| total.call(|| retry.call(|| breaker.call(|| per_try.call(op)))))).await
+            fallback
+                .call(|| bulkhead.call(|| total.call(|| retry.call(|| breaker.call(|| per_attempt.call(op))))))
+                .await
         };
         let local = tokio::task::LocalSet::new();
         assert_eq!(local.run_until(async { tokio::task::spawn_local(task).await.unwrap() }).await, Ok(7));
@@ -289,7 +296,7 @@ mod tower_layers {
 
     #[tokio::test(start_paused = true)]
     async fn all_five_over_reqwest_lifted_and_judged_by_status() {
-        let Policies { bulkhead, total, retry, breaker, per_try } = policies();
+        let Policies { bulkhead, total, retry, breaker, per_attempt } = policies();
         let by_status = by_status(reqwest::Response::status).errors(reqwest::Error::status);
         let (retry, breaker) = (retry.classify(by_status), breaker.classify(by_status));
         let fallback = Fallback::from_async_fn(|error: Error<reqwest::Error>| async { Err(error) });
@@ -301,7 +308,7 @@ mod tower_layers {
             .layer(total.layer())
             .layer(retry.layer().clone_request(reqwest::Request::try_clone))
             .layer(breaker.layer())
-            .layer(per_try.layer())
+            .layer(per_attempt.layer())
             .layer(LiftLayer)
             .service(client.clone());
 
@@ -315,13 +322,13 @@ mod tower_layers {
     async fn what_belongs_to_one_request_type_is_said_on_the_layer() {
         let Policies { bulkhead, total, retry, .. } = policies();
         let client = reqwest::Client::new();
-        let fallback = Fallback::from_async_taken_fn(|path: String, error: Error<reqwest::Error>| async move {
+        let fallback = Fallback::from_async_request_fn(|path: String, error: Error<reqwest::Error>| async move {
             assert_eq!(path, "/users/7");
             Err(error)
         });
         let usual = total.limit();
         let stack = ServiceBuilder::new()
-            .layer(fallback.layer().take_fn(|request: &reqwest::Request| request.url().path().to_owned()))
+            .layer(fallback.layer().extract_fn(|request: &reqwest::Request| request.url().path().to_owned()))
             .layer(bulkhead.layer())
             .layer(total.layer().limit_fn(move |request: &reqwest::Request| {
                 Some(request.timeout().map_or(usual, |wanted| usual.min(*wanted)))
@@ -336,9 +343,9 @@ mod tower_layers {
 
     #[tokio::test(start_paused = true)]
     async fn a_second_service_stands_in() {
-        let Policies { bulkhead, per_try, .. } = policies();
+        let Policies { bulkhead, per_attempt, .. } = policies();
         let client = reqwest::Client::new();
-        let second = ServiceBuilder::new().layer(per_try.layer()).layer(LiftLayer).service(client.clone());
+        let second = ServiceBuilder::new().layer(per_attempt.layer()).layer(LiftLayer).service(client.clone());
         let service = ServiceBuilder::new()
             .layer(Fallback::service(second).layer().clone_request(reqwest::Request::try_clone))
             .layer(bulkhead.layer())
@@ -354,14 +361,14 @@ mod tower_layers {
 
     #[tokio::test(start_paused = true)]
     async fn all_five_over_a_service_with_a_boxed_error() {
-        let Policies { bulkhead, total, retry, breaker, per_try } = policies();
+        let Policies { bulkhead, total, retry, breaker, per_attempt } = policies();
         let service = ServiceBuilder::new()
             .layer(Fallback::value(0).layer())
             .layer(bulkhead.layer())
             .layer(total.layer())
             .layer(retry.layer())
             .layer(breaker.layer())
-            .layer(per_try.layer())
+            .layer(per_attempt.layer())
             .service(small());
         assert_eq!(service.clone().oneshot(1).await.unwrap(), 1);
         assert_eq!(service.oneshot(2).await.unwrap(), 0);
@@ -385,13 +392,13 @@ mod tower_layers {
     #[tokio::test(start_paused = true)]
     async fn option_layer_never_changes_the_error() {
         for on in [true, false] {
-            let Policies { bulkhead, total, retry, breaker, per_try } = policies();
+            let Policies { bulkhead, total, retry, breaker, per_attempt } = policies();
             let service = ServiceBuilder::new()
                 .option_layer(on.then(|| bulkhead.layer()))
                 .option_layer(on.then(|| total.layer()))
                 .option_layer(on.then(|| retry.layer()))
                 .option_layer(on.then(|| breaker.layer()))
-                .option_layer(on.then(|| per_try.layer()))
+                .option_layer(on.then(|| per_attempt.layer()))
                 .layer(LiftLayer)
                 .service(service_fn(|(): ()| ready(Err::<u32, _>("down"))));
             let answer: Result<u32, Error<&str>> = service.oneshot(()).await;
@@ -402,10 +409,10 @@ mod tower_layers {
 
     #[tokio::test(start_paused = true)]
     async fn all_five_around_an_axum_router() {
-        let Policies { bulkhead, total, retry, breaker, per_try } = policies();
+        let Policies { bulkhead, total, retry, breaker, per_attempt } = policies();
         let breaker = breaker.classify(by_status(Response::status));
         let stale = Fallback::from_fn(|_: Error<Infallible>| Ok("stale".into_response()))
-            .only_fn(|error: &Error<Infallible>| matches!(error.as_rejected(), Some(Rejected::CircuitOpen(_))));
+            .handle_if(|error: &Error<Infallible>| matches!(error.as_rejected(), Some(Rejected::CircuitOpen(_))));
         let router = Router::new().route("/", get(|| async { "fresh" })).layer(
             ServiceBuilder::new()
                 .layer(HandleErrorLayer::new(answer))
@@ -414,7 +421,7 @@ mod tower_layers {
                 .layer(total.layer())
                 .layer(retry.layer().clone_request_fn(|_: &axum::extract::Request| None))
                 .layer(breaker.layer())
-                .layer(per_try.layer())
+                .layer(per_attempt.layer())
                 .layer(LiftLayer),
         );
 
@@ -442,7 +449,7 @@ mod tower_layers {
     async fn all_five_over_a_tonic_channel() {
         type Request = http::Request<tonic::body::Body>;
 
-        let Policies { bulkhead, total, retry, breaker, per_try } = policies();
+        let Policies { bulkhead, total, retry, breaker, per_attempt } = policies();
         let channel = tonic::transport::Endpoint::from_static(REFUSED).connect_lazy();
         let fallback = Fallback::from_async_fn(|error: Error<tonic::transport::Error>| async { Err(error) });
         let channel = ServiceBuilder::new()
@@ -451,7 +458,7 @@ mod tower_layers {
             .layer(total.layer())
             .layer(retry.layer().clone_request(|_: &Request| None))
             .layer(breaker.layer())
-            .layer(per_try.layer())
+            .layer(per_attempt.layer())
             .layer(LiftLayer)
             .service(channel);
 
@@ -464,7 +471,7 @@ mod tower_layers {
 
     #[tokio::test(start_paused = true)]
     async fn many_at_once_in_join_all_and_in_spawned_tasks() {
-        let Policies { bulkhead, total, retry, breaker, per_try } = policies();
+        let Policies { bulkhead, total, retry, breaker, per_attempt } = policies();
         let calls = Arc::new(AtomicU32::new(0));
         let counted = calls.clone();
         let service = ServiceBuilder::new()
@@ -472,7 +479,7 @@ mod tower_layers {
             .layer(total.layer())
             .layer(retry.layer())
             .layer(breaker.layer())
-            .layer(per_try.layer())
+            .layer(per_attempt.layer())
             .service(service_fn(move |n: u32| {
                 counted.fetch_add(1, SeqCst);
                 ready(Ok::<_, BoxError>(n))
@@ -486,7 +493,7 @@ mod tower_layers {
 
     #[tokio::test(start_paused = true)]
     async fn operations_that_are_not_send_on_a_local_set() {
-        let Policies { bulkhead, total, retry, breaker, per_try } = policies();
+        let Policies { bulkhead, total, retry, breaker, per_attempt } = policies();
         let shared = Rc::new(7);
         let service = ServiceBuilder::new()
             .layer(Fallback::value(0).layer())
@@ -494,7 +501,7 @@ mod tower_layers {
             .layer(total.layer())
             .layer(retry.layer())
             .layer(breaker.layer())
-            .layer(per_try.layer())
+            .layer(per_attempt.layer())
             .layer(LiftLayer)
             .service(service_fn(move |(): ()| {
                 let shared = shared.clone();

@@ -1,4 +1,4 @@
-//! What the compiler says of an error that cannot carry a refusal: it names the three cures.
+//! What the compiler says of an error that cannot carry a rejection: it names the three cures.
 #![cfg(feature = "tower")]
 
 use std::{

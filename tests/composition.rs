@@ -22,7 +22,7 @@ use withstand::{
     circuit_breaker::State, classify_fn, retry::Constant,
 };
 
-both_doors! {
+both_ways! {
     all_five_answer_while_the_dependency_fails,
     an_open_circuit_is_not_retried_and_costs_no_token,
     a_timeout_of_each_attempt_counts_against_the_dependency_and_is_retried,
@@ -51,20 +51,23 @@ impl Stack {
             total: Timeout::new(secs(10)).named("total"),
             retry: retry.build().expect("good settings"),
             budget,
-            breaker: CircuitBreaker::builder("users").failure_run(5, Duration::ZERO).build().expect("good settings"),
+            breaker: CircuitBreaker::builder("users")
+                .consecutive_failures(5, Duration::ZERO)
+                .build()
+                .expect("good settings"),
             each: Timeout::new(secs(4)).named("each"),
         }
     }
 
     /// Without the fallback, so that one sees what it would have to answer for.
-    fn call(&self, door: Door, op: &Op) -> BoxFuture<'_, Answer> {
+    fn call(&self, door: Way, op: &Op) -> BoxFuture<'_, Answer> {
         let Self { bulkhead, total, retry, breaker, each, .. } = self;
         let op = op.clone();
         match door {
-            Door::Plain => Box::pin(
+            Way::Plain => Box::pin(
                 bulkhead.call(move || total.call(move || retry.call(move || breaker.call(|| each.call(|| op()))))),
             ),
-            Door::Tower => {
+            Way::Tower => {
                 let service = ServiceBuilder::new()
                     .layer(bulkhead.layer())
                     .layer(total.layer())
@@ -78,7 +81,7 @@ impl Stack {
     }
 }
 
-async fn all_five_answer_while_the_dependency_fails(door: Door) {
+async fn all_five_answer_while_the_dependency_fails(door: Way) {
     let stack = Stack::new();
     let Stack { bulkhead, total, retry, breaker, each, .. } = &stack;
     let fallback = Fallback::value(7);
@@ -88,33 +91,33 @@ async fn all_five_answer_while_the_dependency_fails(door: Door) {
     let service = layers.service(Perform::default());
     for _ in 0..100 {
         let answer = match door {
-            Door::Plain => fallback.call(|| stack.call(door, &failing)).await,
-            Door::Tower => service.clone().oneshot(failing.clone()).await,
+            Way::Plain => fallback.call(|| stack.call(door, &failing)).await,
+            Way::Tower => service.clone().oneshot(failing.clone()).await,
         };
         assert_eq!(answer, Ok(7));
     }
     // The fifth opens the circuit. The retry that it belongs to sleeps for as long, and finds it half-open.
     assert_eq!((starts.load(SeqCst), stack.breaker.state()), (6, State::Open));
-    assert_eq!(stack.breaker.snapshot().refused, 98, "each of the others at once");
+    assert_eq!(stack.breaker.snapshot().rejected, 98, "each of the others at once");
 }
 
-async fn an_open_circuit_is_not_retried_and_costs_no_token(door: Door) {
+async fn an_open_circuit_is_not_retried_and_costs_no_token(door: Way) {
     let stack = Stack::new();
     stack.breaker.force_open();
     let start = Instant::now();
     assert!(matches!(rejected(stack.call(door, &succeed()).await), Some(Rejected::CircuitOpen(_))));
     assert_eq!((start.elapsed(), stack.budget.available()), (Duration::ZERO, 100.0));
-    assert_eq!(stack.breaker.snapshot().refused, 1);
+    assert_eq!(stack.breaker.snapshot().rejected, 1);
 }
 
-async fn a_timeout_of_each_attempt_counts_against_the_dependency_and_is_retried(door: Door) {
+async fn a_timeout_of_each_attempt_counts_against_the_dependency_and_is_retried(door: Way) {
     let stack = Stack::new();
     let error = rejected(stack.call(door, &hang()).await).expect("a timeout");
     assert_eq!((error.name(), error.was_started()), (Some("total"), true), "4 + 1 + 4 + 1 seconds are ten");
-    assert_eq!(stack.breaker.snapshot().counts.failure_run, 2);
+    assert_eq!(stack.breaker.snapshot().counts.consecutive_failures, 2);
 }
 
-async fn the_total_timeout_bounds_tries_and_sleeps(door: Door) {
+async fn the_total_timeout_bounds_tries_and_sleeps(door: Way) {
     let stack = Stack::new();
     let start = Instant::now();
     assert!(stack.call(door, &hang()).await.is_err());
@@ -122,13 +125,14 @@ async fn the_total_timeout_bounds_tries_and_sleeps(door: Door) {
     assert_eq!(stack.bulkhead.snapshot().in_flight, 0);
 }
 
-async fn a_breaker_over_a_full_bulkhead_stays_closed(door: Door) {
+async fn a_breaker_over_a_full_bulkhead_stays_closed(door: Way) {
     let full = Bulkhead::new("full", 0);
-    let breaker = CircuitBreaker::builder("users").failure_run(1, Duration::ZERO).build().expect("good settings");
+    let breaker =
+        CircuitBreaker::builder("users").consecutive_failures(1, Duration::ZERO).build().expect("good settings");
     for _ in 0..10 {
         let answer = match door {
-            Door::Plain => breaker.call(|| full.call(|| std::future::ready(Answer::Ok(1)))).await,
-            Door::Tower => {
+            Way::Plain => breaker.call(|| full.call(|| std::future::ready(Answer::Ok(1)))).await,
+            Way::Tower => {
                 let layers = ServiceBuilder::new().layer(breaker.layer()).layer(full.layer());
                 layers.service(Perform::default()).oneshot(succeed()).await
             }
@@ -138,17 +142,17 @@ async fn a_breaker_over_a_full_bulkhead_stays_closed(door: Door) {
     assert_eq!(breaker.state(), State::Closed);
 }
 
-async fn a_circuit_that_opens_between_two_tries_ends_the_retry(door: Door) {
+async fn a_circuit_that_opens_between_two_tries_ends_the_retry(door: Way) {
     let stack = Stack::new();
     let fail = fail();
     let mut call = stack.call(door, &fail);
     assert!(poll(&mut call).is_pending());
     stack.breaker.force_open();
     assert!(matches!(rejected(call.await), Some(Rejected::CircuitOpen(_))));
-    assert_eq!(stack.budget.available(), 100.0, "the token of the refused try came back");
+    assert_eq!(stack.budget.available(), 100.0, "the token of the rejected try came back");
 }
 
-async fn a_slot_of_the_bulkhead_is_held_over_all_tries(door: Door) {
+async fn a_slot_of_the_bulkhead_is_held_over_all_tries(door: Way) {
     let stack = Stack::new();
     let fail = fail();
     let mut sleeping = [stack.call(door, &fail), stack.call(door, &fail)];
@@ -160,16 +164,16 @@ async fn a_slot_of_the_bulkhead_is_held_over_all_tries(door: Door) {
     assert!(stack.call(door, &succeed()).await.is_ok());
 }
 
-async fn order_of_the_layers_does_not_change_the_error_type(door: Door) {
+async fn order_of_the_layers_does_not_change_the_error_type(door: Way) {
     let Stack { bulkhead, total, retry, breaker, .. } = Stack::new();
     let mut answers: Vec<Answer> = Vec::new();
     match door {
-        Door::Plain => {
+        Way::Plain => {
             answers.push(breaker.call(|| bulkhead.call(|| succeed()())).await);
             answers.push(bulkhead.call(|| breaker.call(|| succeed()())).await);
             answers.push(total.call(|| retry.call(|| total.call(|| succeed()()))).await);
         }
-        Door::Tower => {
+        Way::Tower => {
             let one = ServiceBuilder::new().layer(breaker.layer()).layer(bulkhead.layer());
             let other = ServiceBuilder::new().layer(bulkhead.layer()).layer(breaker.layer());
             let optional = ServiceBuilder::new().layer(retry.layer()).option_layer(Some(total.layer()));

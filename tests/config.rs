@@ -13,7 +13,7 @@ fn fields(error: &ConfigError) -> Vec<&str> {
     error.settings().iter().map(|setting| setting.field()).collect()
 }
 
-fn refused(builder: CircuitBreakerBuilder) -> ConfigError {
+fn rejected(builder: CircuitBreakerBuilder) -> ConfigError {
     builder.build().expect_err("bad settings")
 }
 
@@ -22,14 +22,14 @@ fn g4_one_error_names_every_bad_setting_of_a_circuit_breaker() {
     let builder = CircuitBreaker::builder("users")
         .failure_rate(f64::NAN, Window::calls(0))
         .slow_call_rate(1.5, Duration::ZERO, Window::time(Duration::from_nanos(9)).min_calls(0))
-        .failure_run(0, Duration::ZERO)
+        .consecutive_failures(0, Duration::ZERO)
         .open_for(Duration::ZERO)
         .open_growth(0.5)
         .open_jitter(f64::INFINITY)
         .probes(0)
         .required_successes(0)
         .probe_timeout(Duration::ZERO);
-    let error = refused(builder);
+    let error = rejected(builder);
     let expected = [
         "failure_rate",
         "failure_rate",
@@ -38,7 +38,7 @@ fn g4_one_error_names_every_bad_setting_of_a_circuit_breaker() {
         "slow_call_rate",
         "slow_call_rate",
         "slow_call_rate",
-        "failure_runs",
+        "consecutive_failure_rules",
         "open_for",
         "open_growth",
         "open_jitter",
@@ -50,35 +50,38 @@ fn g4_one_error_names_every_bad_setting_of_a_circuit_breaker() {
 }
 
 #[test]
-fn g4_rates_out_of_range_are_refused() {
+fn g4_rates_out_of_range_are_rejected() {
     for rate in [0.0, -0.5, 1.000_001, f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
         let builder = CircuitBreaker::builder("users").failure_rate(rate, Window::calls(10));
-        assert_eq!(fields(&refused(builder)), ["failure_rate"], "{rate}");
+        assert_eq!(fields(&rejected(builder)), ["failure_rate"], "{rate}");
     }
     for growth in [0.0, 0.999, f64::NAN, f64::INFINITY] {
-        assert_eq!(fields(&refused(CircuitBreaker::builder("users").open_growth(growth))), ["open_growth"]);
+        assert_eq!(fields(&rejected(CircuitBreaker::builder("users").open_growth(growth))), ["open_growth"]);
     }
     for jitter in [-0.1, 1.1, f64::NAN] {
-        assert_eq!(fields(&refused(CircuitBreaker::builder("users").open_jitter(jitter))), ["open_jitter"]);
+        assert_eq!(fields(&rejected(CircuitBreaker::builder("users").open_jitter(jitter))), ["open_jitter"]);
     }
 }
 
 #[test]
-fn g4_contradictions_are_refused() {
+fn g4_contradictions_are_rejected() {
     let builder = CircuitBreaker::builder("users");
-    let shorter = refused(builder.open_for(Duration::from_secs(60)).max_open_for(Duration::from_secs(59)));
+    let shorter = rejected(builder.open_for(Duration::from_secs(60)).max_open_for(Duration::from_secs(59)));
     assert_eq!(
         shorter.to_string(),
         "bad settings for the circuit breaker `users`: max_open_for must be at least open_for, 60s, not 59s"
     );
     assert_eq!(shorter.settings()[0].why(), "must be at least open_for, 60s, not 59s");
     let never_full = CircuitBreaker::builder("users").failure_rate(0.5, Window::calls(10).min_calls(11));
-    assert_eq!(fields(&refused(never_full)), ["failure_rate"]);
-    assert_eq!(fields(&refused(CircuitBreaker::builder("users").no_failure_runs())), ["failure_runs"]);
+    assert_eq!(fields(&rejected(never_full)), ["failure_rate"]);
+    assert_eq!(
+        fields(&rejected(CircuitBreaker::builder("users").no_consecutive_failures())),
+        ["consecutive_failure_rules"]
+    );
 }
 
 #[test]
-fn g4_bad_settings_of_a_retry_are_refused() {
+fn g4_bad_settings_of_a_retry_are_rejected() {
     let error = RetryWithBackoff::builder("users")
         .max_attempts(0)
         .backoff(Exponential::new(Duration::from_secs(2), Duration::from_secs(1)).factor(f64::NAN))
@@ -97,7 +100,7 @@ fn g4_bad_settings_of_a_retry_are_refused() {
 }
 
 #[test]
-fn r5_attempts_that_the_default_bucket_could_not_pay_are_refused_until_a_budget_is_said() {
+fn r5_attempts_that_the_default_bucket_could_not_pay_are_rejected_until_a_budget_is_said() {
     let builder = || RetryWithBackoff::builder("users").max_attempts(12);
     let error = builder().build().expect_err("contradictory");
     assert_eq!(
@@ -111,17 +114,17 @@ fn r5_attempts_that_the_default_bucket_could_not_pay_are_refused_until_a_budget_
 }
 
 #[test]
-fn g4_bad_settings_of_a_bulkhead_are_refused() {
+fn g4_bad_settings_of_a_bulkhead_are_rejected() {
     let error = Bulkhead::builder("users", 1).queue(0, Duration::ZERO).build().expect_err("bad settings");
     assert_eq!(fields(&error), ["queue", "queue"], "{error}");
 }
 
 #[test]
-fn g4_the_largest_settings_there_are_work_or_are_refused() {
+fn g4_the_largest_settings_there_are_work_or_are_rejected() {
     let most = CircuitBreaker::builder("users")
         .failure_rate(1.0, Window::time(Duration::MAX).min_calls(u32::MAX))
         .slow_call_rate(1.0, Duration::MAX, Window::time(Duration::MAX))
-        .failure_run(u32::MAX, Duration::MAX)
+        .consecutive_failures(u32::MAX, Duration::MAX)
         .open_for(Duration::MAX)
         .open_growth(f64::MAX)
         .max_open_for(Duration::MAX)
@@ -137,7 +140,7 @@ fn g4_the_largest_settings_there_are_work_or_are_refused() {
         drop(most.try_acquire().expect("it is closed"));
     }
     let too_many = CircuitBreaker::builder("users").failure_rate(0.5, Window::calls(u32::MAX));
-    assert_eq!(fields(&refused(too_many)), ["failure_rate"]);
+    assert_eq!(fields(&rejected(too_many)), ["failure_rate"]);
     let longest = Exponential::new(Duration::MAX, Duration::MAX).factor(f64::MAX);
     let retry = RetryWithBackoff::builder("users").backoff(longest).deadline(Duration::MAX);
     assert!(retry.max_retry_after(Duration::MAX).build().is_ok());
@@ -153,7 +156,7 @@ fn g4_the_smallest_settings_there_are_work() {
     let least = CircuitBreaker::builder("users")
         .failure_rate(f64::MIN_POSITIVE, Window::calls(1))
         .slow_call_rate(f64::MIN_POSITIVE, TICK, Window::time(10 * TICK).min_calls(1))
-        .failure_run(1, Duration::ZERO)
+        .consecutive_failures(1, Duration::ZERO)
         .open_for(TICK)
         .open_growth(1.0)
         .max_open_for(TICK)
@@ -211,7 +214,7 @@ fn defaults_of_the_circuit_breaker_are_those_of_its_table() {
         &built,
         &[
             (
-                "`failure_runs`",
+                "`consecutive_failure_rules`",
                 "20 or more failures with no success between, that span 200 ms or longer; or 8 or more that span 1.5 s or longer",
                 "[RunRule { failures: 20, spanning: 200ms }, RunRule { failures: 8, spanning: 1.5s }]",
             ),
@@ -267,14 +270,14 @@ fn defaults_of_the_others_are_those_of_their_tables() {
         &format!("{:?}", Bulkhead::builder("users", 16)),
         &[
             ("`max_concurrent`", "none: you name it", "max_concurrent: 16"),
-            ("`queue`", "none: a call that finds no slot is refused at once", "queue: None"),
+            ("`queue`", "none: a call that finds no slot is rejected at once", "queue: None"),
         ],
     );
     assert_defaults(
         include_str!("../src/fallback/mod.rs"),
         &format!("{:?}", withstand::Fallback::value(7)),
         &[
-            ("handled", "every error, our own refusals included; no answer", "handled: EveryError"),
+            ("handled", "every error, our own rejections included; no answer", "handled: EveryError"),
             ("name", "none", "name: None"),
         ],
     );

@@ -1,4 +1,4 @@
-//! How errors carry a refusal, and how it is found again: section 2 of the design.
+//! How errors carry a rejection, and how it is found again: section 2 of the design.
 
 use std::{
     error::Error as StdError,
@@ -32,7 +32,7 @@ struct While<E: StdError + 'static>(#[source] E);
 /// A circuit that opened this very moment, for ten seconds.
 fn circuit_open() -> Rejected {
     let breaker = CircuitBreaker::builder("users")
-        .failure_run(1, Duration::ZERO)
+        .consecutive_failures(1, Duration::ZERO)
         .open_for(Duration::from_secs(10))
         .no_open_jitter()
         .build()
@@ -53,11 +53,11 @@ async fn timed_out() -> Rejected {
     }
 }
 
-async fn each_refusal() -> [Rejected; 3] {
+async fn each_rejection() -> [Rejected; 3] {
     [circuit_open(), bulkhead_full(), timed_out().await]
 }
 
-mod a_refusal_tells {
+mod a_rejection_tells {
     use super::*;
 
     #[tokio::test(start_paused = true)]
@@ -72,7 +72,8 @@ mod a_refusal_tells {
 
     #[tokio::test(start_paused = true)]
     async fn the_time_left_in_whole_seconds_is_rounded_up() {
-        let builder = CircuitBreaker::builder("users").failure_run(1, Duration::ZERO).open_for(Duration::from_secs(10));
+        let builder =
+            CircuitBreaker::builder("users").consecutive_failures(1, Duration::ZERO).open_for(Duration::from_secs(10));
         let breaker = builder.no_open_jitter().build().expect("the settings are good");
         breaker.try_acquire().expect("it is closed").failure();
         for (passed, left) in [(1, 10), (8_999, 1), (0, 1), (999, 1)] {
@@ -133,19 +134,19 @@ mod carriers {
 
     /// Whether `E` takes in what each policy has to say, and gives it back.
     async fn carries_what_each_policy_says<E: CarriesRejected>() {
-        for rejected in each_refusal().await {
+        for rejected in each_rejection().await {
             assert_eq!(E::from_rejected(rejected.clone()).as_rejected(), Some(&rejected));
         }
         let never = || pending::<Result<(), E>>();
         let breaker = CircuitBreaker::new("users");
         breaker.force_open();
-        assert!(matches!(refusal(breaker.call(never)).await, Rejected::CircuitOpen(_)));
-        assert!(matches!(refusal(Bulkhead::new("api", 0).call(never)).await, Rejected::BulkheadFull(_)));
-        assert!(matches!(refusal(Timeout::new(Duration::ZERO).call(never)).await, Rejected::TimedOut(_)));
+        assert!(matches!(rejection(breaker.call(never)).await, Rejected::CircuitOpen(_)));
+        assert!(matches!(rejection(Bulkhead::new("api", 0).call(never)).await, Rejected::BulkheadFull(_)));
+        assert!(matches!(rejection(Timeout::new(Duration::ZERO).call(never)).await, Rejected::TimedOut(_)));
     }
 
-    async fn refusal<E: CarriesRejected>(call: impl Future<Output = Result<(), E>>) -> Rejected {
-        call.await.expect_err("it is refused").as_rejected().expect("it carries the refusal").clone()
+    async fn rejection<E: CarriesRejected>(call: impl Future<Output = Result<(), E>>) -> Rejected {
+        call.await.expect_err("it is rejected").as_rejected().expect("it carries the rejection").clone()
     }
 
     fn carries_nothing_else<E: CarriesRejected>(error: E) {
@@ -204,12 +205,12 @@ mod carriers {
     }
 }
 
-mod a_refusal_is_found {
+mod a_rejection_is_found {
     use super::*;
 
     #[tokio::test(start_paused = true)]
     async fn on_its_own_and_anywhere_in_a_chain() {
-        for rejected in each_refusal().await {
+        for rejected in each_rejection().await {
             assert_eq!(Rejected::find(&rejected), Some(&rejected));
             let chain = While(While(ApiError::Policy(rejected.clone())));
             assert_eq!(Rejected::find(&chain), Some(&rejected));
@@ -221,7 +222,7 @@ mod a_refusal_is_found {
 
     #[tokio::test(start_paused = true)]
     async fn in_an_io_error_though_its_source_skips_it() {
-        for rejected in each_refusal().await {
+        for rejected in each_rejection().await {
             let error = io::Error::from_rejected(rejected.clone());
             assert!(error.source().is_none(), "else there is nothing to prove");
             assert_eq!(Rejected::find(&error), Some(&rejected));
@@ -244,7 +245,7 @@ mod a_refusal_is_found {
     async fn in_an_anyhow_error_under_its_context() {
         use anyhow::Context;
 
-        for rejected in each_refusal().await {
+        for rejected in each_rejection().await {
             let error = anyhow::Error::from_rejected(rejected.clone()).context("fetching").context("answering");
             assert_eq!(error.as_rejected(), Some(&rejected));
             let error = Err::<(), _>(ApiError::Policy(rejected.clone())).context("fetching").unwrap_err();
@@ -255,7 +256,7 @@ mod a_refusal_is_found {
 
 #[tokio::test(start_paused = true)]
 async fn an_io_error_has_the_kind_timed_out_for_a_timeout_alone() {
-    let kinds = each_refusal().await.map(|rejected| io::Error::from_rejected(rejected).kind());
+    let kinds = each_rejection().await.map(|rejected| io::Error::from_rejected(rejected).kind());
     assert_eq!(kinds, [io::ErrorKind::Other, io::ErrorKind::Other, io::ErrorKind::TimedOut]);
 }
 
@@ -276,7 +277,7 @@ mod error_of_e {
     }
 
     #[test]
-    fn has_the_refusal_it_holds_as_its_source() {
+    fn has_the_rejection_it_holds_as_its_source() {
         let error = Error::<ApiError>::Rejected(bulkhead_full());
         assert_eq!(error.source().unwrap().downcast_ref(), Some(&bulkhead_full()));
     }
@@ -302,20 +303,20 @@ mod lifting {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn once_lets_a_retry_see_the_refusal() {
+    async fn once_lets_a_retry_see_the_rejection() {
         let (retry, breaker) = (RetryWithBackoff::new("users"), CircuitBreaker::new("users"));
         breaker.force_open();
         let answer = retry.call(|| breaker.call(|| lift(down()))).await;
         assert!(matches!(answer, Err(Error::Rejected(Rejected::CircuitOpen(_)))));
-        assert_eq!(breaker.snapshot().refused, 1);
+        assert_eq!(breaker.snapshot().rejected, 1);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn twice_hides_the_refusal_from_a_retry_which_the_documentation_warns_of() {
+    async fn twice_hides_the_rejection_from_a_retry_which_the_documentation_warns_of() {
         let (retry, breaker) = (RetryWithBackoff::new("users"), CircuitBreaker::new("users"));
         breaker.force_open();
         let error = retry.call(|| lift(breaker.call(|| lift(down())))).await.unwrap_err();
-        assert_eq!(breaker.snapshot().refused, 3, "the retry took the refusal for a failure");
+        assert_eq!(breaker.snapshot().rejected, 3, "the retry took the rejection for a failure");
         assert_eq!(error.as_rejected(), None);
         assert!(Rejected::find(&error).is_some(), "a search still finds it");
     }
@@ -345,7 +346,7 @@ mod names {
     }
 
     #[test]
-    fn a_refusal_allocates_nothing_and_neither_does_its_clone() {
+    fn a_rejection_allocates_nothing_and_neither_does_its_clone() {
         let breaker = CircuitBreaker::new("users");
         breaker.force_open();
         let bulkhead = Bulkhead::new("api", 0);
@@ -421,7 +422,7 @@ mod in_tower {
     }
 
     #[tokio::test]
-    async fn a_refusal_is_found_behind_buffer() {
+    async fn a_rejection_is_found_behind_buffer() {
         let (service, starts) = down();
         let service = Buffer::new(ServiceBuilder::new().layer(Bulkhead::new("api", 0).layer()).service(service), 4);
         let error = service.oneshot(1).await.unwrap_err();
@@ -430,7 +431,7 @@ mod in_tower {
     }
 
     #[tokio::test]
-    async fn a_lifted_refusal_is_found_behind_buffer() {
+    async fn a_lifted_rejection_is_found_behind_buffer() {
         let service = service_fn(|n: u32| ready(Ok::<_, fmt::Error>(n)));
         let service = ServiceBuilder::new().layer(Bulkhead::new("api", 0).layer()).layer(LiftLayer).service(service);
         let error = Buffer::new(service, 4).oneshot(1).await.unwrap_err();
@@ -438,7 +439,7 @@ mod in_tower {
     }
 
     #[tokio::test]
-    async fn a_refusal_is_found_inside_the_error_that_buffer_wraps_it_in() {
+    async fn a_rejection_is_found_inside_the_error_that_buffer_wraps_it_in() {
         let service = Buffer::new(NeverReady(|| BoxError::from_rejected(bulkhead_full())), 4);
         let error = service.oneshot(1).await.unwrap_err();
         assert!(error.is::<ServiceError>(), "else there is nothing to prove: {error:?}");
@@ -459,7 +460,7 @@ mod in_tower {
         breaker.force_open();
         let error = service.oneshot(1).await.unwrap_err();
         assert!(matches!(error.as_rejected(), Some(Rejected::CircuitOpen(_))));
-        assert_eq!(breaker.snapshot().refused, 1, "one call, one refusal");
+        assert_eq!(breaker.snapshot().rejected, 1, "one call, one rejection");
         assert_eq!(starts.load(SeqCst), 3, "and the dependency was spared");
     }
 }

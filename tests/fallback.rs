@@ -16,14 +16,14 @@ use support::*;
 use tower::{Layer, ServiceExt, buffer::Buffer, service_fn};
 use withstand::{Bulkhead, CarriesRejected, Error, Fallback, FallbackEvent, Verdict, classify_fn};
 
-both_doors! {
+both_ways! {
     f1_a_value_stands_in,
     f1_a_function_of_the_error_stands_in,
     f1_an_async_function_of_the_error_stands_in,
     f1_a_function_of_the_whole_result_stands_in,
     f1_an_async_function_of_the_whole_result_stands_in,
     f2_runs_only_for_the_results_it_was_told_to_handle,
-    f2_handles_our_own_refusals_too,
+    f2_handles_our_own_rejections_too,
     f2_runs_at_most_once_and_its_own_failure_is_what_the_caller_gets,
     f2_the_event_has_the_first_error_and_then_its_own,
     f2_a_function_of_the_error_leaves_an_answer_alone,
@@ -48,20 +48,20 @@ fn unavailable() -> Op {
     op(|| ready(Ok(503)))
 }
 
-async fn f1_a_value_stands_in(door: Door) {
+async fn f1_a_value_stands_in(door: Way) {
     let fallback = Fallback::value(7);
     assert_eq!(fallback.through(door, &fail()).await, Ok(7));
     assert_eq!(fallback.through(door, &succeed()).await, Ok(1));
 }
 
-async fn f1_a_function_of_the_error_stands_in(door: Door) {
+async fn f1_a_function_of_the_error_stands_in(door: Way) {
     let fallback = Fallback::from_fn(|error: Failure| if error == Error::Inner("bad") { Ok(7) } else { Err(error) });
     assert_eq!(fallback.through(door, &fail()).await, Ok(7));
     let other = op(|| ready(Err(Error::Inner("other"))));
     assert_eq!(fallback.through(door, &other).await, Err(Error::Inner("other")));
 }
 
-async fn f1_an_async_function_of_the_error_stands_in(door: Door) {
+async fn f1_an_async_function_of_the_error_stands_in(door: Way) {
     let fallback = Fallback::from_async_fn(|_: Failure| async {
         tokio::time::sleep(secs(1)).await;
         Ok(7)
@@ -69,20 +69,20 @@ async fn f1_an_async_function_of_the_error_stands_in(door: Door) {
     assert_eq!(fallback.through(door, &fail()).await, Ok(7));
 }
 
-async fn f1_a_function_of_the_whole_result_stands_in(door: Door) {
+async fn f1_a_function_of_the_whole_result_stands_in(door: Way) {
     let fallback = Fallback::from_result_fn(|answer: Answer| answer.map(|number| number + 1)).classify(by_number());
     assert_eq!(fallback.through(door, &unavailable()).await, Ok(504));
     assert_eq!(fallback.through(door, &succeed()).await, Ok(1));
 }
 
-async fn f1_an_async_function_of_the_whole_result_stands_in(door: Door) {
+async fn f1_an_async_function_of_the_whole_result_stands_in(door: Way) {
     let fallback = Fallback::from_async_result_fn(|answer: Answer| async move { answer.map(|number| number + 1) });
     assert_eq!(fallback.through(door, &fail()).await, Err(Error::Inner("bad")));
     assert_eq!(fallback.classify(by_number()).through(door, &unavailable()).await, Ok(504));
 }
 
-async fn f2_runs_only_for_the_results_it_was_told_to_handle(door: Door) {
-    let only_bad = Fallback::value(7).only_fn(|error: &Failure| *error == Error::Inner("bad"));
+async fn f2_runs_only_for_the_results_it_was_told_to_handle(door: Way) {
+    let only_bad = Fallback::value(7).handle_if(|error: &Failure| *error == Error::Inner("bad"));
     assert_eq!(only_bad.through(door, &fail()).await, Ok(7));
     let other = op(|| ready(Err(Error::Inner("other"))));
     assert_eq!(only_bad.through(door, &other).await, Err(Error::Inner("other")));
@@ -92,14 +92,14 @@ async fn f2_runs_only_for_the_results_it_was_told_to_handle(door: Door) {
     assert_eq!(healthy.through(door, &fail()).await, Err(Error::Inner("bad")));
 }
 
-async fn f2_handles_our_own_refusals_too(door: Door) {
+async fn f2_handles_our_own_rejections_too(door: Way) {
     let full = Bulkhead::new("full", 0);
-    let refused = op(move || ready(Err(Error::from_rejected(full.try_acquire().expect_err("it is full")))));
-    assert_eq!(Fallback::value(7).through(door, &refused).await, Ok(7));
-    assert_eq!(Fallback::value(7).classify(withstand::ByError).through(door, &refused).await, Ok(7));
+    let rejected = op(move || ready(Err(Error::from_rejected(full.try_acquire().expect_err("it is full")))));
+    assert_eq!(Fallback::value(7).through(door, &rejected).await, Ok(7));
+    assert_eq!(Fallback::value(7).classify(withstand::ByError).through(door, &rejected).await, Ok(7));
 }
 
-async fn f2_runs_at_most_once_and_its_own_failure_is_what_the_caller_gets(door: Door) {
+async fn f2_runs_at_most_once_and_its_own_failure_is_what_the_caller_gets(door: Way) {
     let runs = Arc::new(AtomicUsize::new(0));
     let counted = runs.clone();
     let fallback = Fallback::from_fn(move |_: Failure| {
@@ -112,13 +112,13 @@ async fn f2_runs_at_most_once_and_its_own_failure_is_what_the_caller_gets(door: 
     assert_eq!(runs.load(SeqCst), 1);
 }
 
-async fn f2_the_event_has_the_first_error_and_then_its_own(door: Door) {
+async fn f2_the_event_has_the_first_error_and_then_its_own(door: Way) {
     let told = Arc::new(Mutex::new(Vec::new()));
     let heard = told.clone();
     let fallback = Fallback::from_fn(|_: Failure| Answer::Err(Error::Inner("fallback"))).named("users").listener_fn(
         move |event: &FallbackEvent<'_, u32, Failure>| {
             let said = match event {
-                FallbackEvent::SteppedIn { name, result, .. } => format!("{name:?} for {result:?}"),
+                FallbackEvent::Recovering { name, result, .. } => format!("{name:?} for {result:?}"),
                 FallbackEvent::Failed { name, error, .. } => format!("{name:?} failed: {error}"),
                 _ => unreachable!("there are two kinds"),
             };
@@ -131,12 +131,12 @@ async fn f2_the_event_has_the_first_error_and_then_its_own(door: Door) {
     assert_eq!(*told, [r#"Some("users") for Err(Inner("bad"))"#, r#"Some("users") failed: fallback"#]);
 }
 
-async fn f2_a_function_of_the_error_leaves_an_answer_alone(door: Door) {
+async fn f2_a_function_of_the_error_leaves_an_answer_alone(door: Way) {
     let fallback = Fallback::from_fn(|_: Failure| Ok(7)).classify(by_number());
     assert_eq!(fallback.through(door, &unavailable()).await, Ok(503));
 }
 
-async fn g0_the_operation_starts_in_the_call_and_what_stands_in_does_not(door: Door) {
+async fn g0_the_operation_starts_in_the_call_and_what_stands_in_does_not(door: Way) {
     let runs = Arc::new(AtomicUsize::new(0));
     let counted = runs.clone();
     let fallback = Fallback::from_fn(move |_: Failure| Ok(counted.fetch_add(1, SeqCst) as u32));
@@ -147,7 +147,7 @@ async fn g0_the_operation_starts_in_the_call_and_what_stands_in_does_not(door: D
     assert_eq!(runs.load(SeqCst), 1);
 }
 
-async fn g1_the_operation_is_gone_before_anything_stands_in(door: Door) {
+async fn g1_the_operation_is_gone_before_anything_stands_in(door: Way) {
     struct Held(Arc<AtomicUsize>);
     impl Drop for Held {
         fn drop(&mut self) {
@@ -168,7 +168,7 @@ async fn g1_the_operation_is_gone_before_anything_stands_in(door: Door) {
     assert_eq!(fallback.through(door, &failing).await, Ok(0));
 }
 
-async fn g1_a_dropped_call_drops_what_stands_in(door: Door) {
+async fn g1_a_dropped_call_drops_what_stands_in(door: Way) {
     let alive = Arc::new(());
     let held = alive.clone();
     let fallback = Fallback::from_async_fn(move |_: Failure| {
@@ -186,7 +186,7 @@ async fn g1_a_dropped_call_drops_what_stands_in(door: Door) {
     assert_eq!(Arc::strong_count(&alive), 2);
 }
 
-async fn g2_a_panic_propagates_and_the_fallback_works_on(door: Door) {
+async fn g2_a_panic_propagates_and_the_fallback_works_on(door: Way) {
     let fallback =
         Fallback::from_fn(|error: Failure| if error == Error::Inner("bad") { panic!("fallback") } else { Ok(7) });
     let panicking = fallback.clone();
@@ -198,7 +198,7 @@ async fn g2_a_panic_propagates_and_the_fallback_works_on(door: Door) {
     assert_eq!(fallback.through(door, &other).await, Ok(7));
 }
 
-async fn g2_a_panicking_listener_is_caught(door: Door) {
+async fn g2_a_panicking_listener_is_caught(door: Way) {
     let fallback = Fallback::value(7).listener_fn(|_: &FallbackEvent<'_, u32, Failure>| panic!("listener"));
     assert_eq!(fallback.through(door, &fail()).await, Ok(7));
 }
@@ -213,7 +213,7 @@ fn counting() -> (Arc<AtomicUsize>, impl Fn(&FallbackEvent<'_, u32, Failure>) + 
     (told, count)
 }
 
-async fn f2_nothing_is_told_when_nothing_steps_in(door: Door) {
+async fn f2_nothing_is_told_when_nothing_steps_in(door: Way) {
     let (told, count) = counting();
     let at_once = Fallback::from_fn(Answer::Err).classify(by_number()).listener_fn(count);
     assert_eq!(at_once.through(door, &unavailable()).await, Ok(503), "it has no error to go by");
@@ -228,13 +228,14 @@ async fn f2_nothing_is_told_when_nothing_steps_in(door: Door) {
 async fn f2_nothing_is_told_when_what_was_taken_meets_no_error() {
     let unavailable = service_fn(|_: u32| ready(Answer::Ok(503)));
     let (told, count) = counting();
-    let at_once = Fallback::from_taken_fn(|_: u32, error| Answer::Err(error)).classify(by_number()).listener_fn(count);
-    let service = at_once.layer().take_fn(|request: &u32| *request).layer(unavailable);
+    let at_once =
+        Fallback::from_request_fn(|_: u32, error| Answer::Err(error)).classify(by_number()).listener_fn(count);
+    let service = at_once.layer().extract_fn(|request: &u32| *request).layer(unavailable);
     assert_eq!(service.oneshot(3).await, Ok(503));
     assert_eq!(told.load(SeqCst), 0);
     let (told, count) = counting();
-    let later = Fallback::from_async_taken_fn(|_: u32, error| ready(Answer::Err(error)));
-    let service = later.classify(by_number()).listener_fn(count).layer().take_fn(|request: &u32| *request);
+    let later = Fallback::from_async_request_fn(|_: u32, error| ready(Answer::Err(error)));
+    let service = later.classify(by_number()).listener_fn(count).layer().extract_fn(|request: &u32| *request);
     assert_eq!(service.layer(unavailable).oneshot(3).await, Ok(503));
     assert_eq!(told.load(SeqCst), 0);
 }
@@ -254,11 +255,11 @@ async fn f2_nothing_is_told_when_the_second_service_has_no_copy_of_the_request()
 async fn f1_what_was_taken_from_the_request_beforehand_helps_to_answer() {
     let failing = service_fn(|_: (u32, String)| ready(Answer::Err(Error::Inner("bad"))));
     let take = |request: &(u32, String)| request.0;
-    let at_once = Fallback::from_taken_fn(|id: u32, _: Failure| Ok(id + 100));
-    let service = at_once.layer().take_fn(take).layer(failing);
+    let at_once = Fallback::from_request_fn(|id: u32, _: Failure| Ok(id + 100));
+    let service = at_once.layer().extract_fn(take).layer(failing);
     assert_eq!(service.oneshot((7, "not Clone is fine".into())).await, Ok(107));
-    let later = Fallback::from_async_taken_fn(|id: u32, _: Failure| async move { Ok(id + 200) });
-    let service = later.layer().take_fn(take).layer(failing);
+    let later = Fallback::from_async_request_fn(|id: u32, _: Failure| async move { Ok(id + 200) });
+    let service = later.layer().extract_fn(take).layer(failing);
     assert_eq!(service.oneshot((7, "not Clone is fine".into())).await, Ok(207));
 }
 

@@ -14,7 +14,7 @@ use End::*;
 use io::ErrorKind::{ConnectionRefused, ConnectionReset};
 use proxy::{Fault, Proxy};
 use reqwest::{Client, Method, Request, Response, Url};
-use support::{Door, Log, ms, secs};
+use support::{Log, Way, ms, secs};
 use tokio::{
     net::TcpListener,
     runtime::Handle,
@@ -42,14 +42,14 @@ macro_rules! on_real_sockets {
 
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $name() {
-                alone(Door::$door, $limits, async |world| $scenario(world, $($argument),*).await).await
+                alone(Way::$door, $limits, async |world| $scenario(world, $($argument),*).await).await
             })*
         }
     };
 }
 
 on_real_sockets! {
-    a_port_that_refuses: PATIENT => outage(Fault::Refuses, NoAnswer(Some(ConnectionRefused))),
+    a_port_that_rejects: PATIENT => outage(Fault::Rejects, NoAnswer(Some(ConnectionRefused))),
     a_reset_before_the_answer: PATIENT => outage(Fault::ResetsAfter(0), NoAnswer(Some(ConnectionReset))),
     a_reset_in_the_body: PATIENT => outage(Fault::ResetsAfter(MID_BODY), BrokenBody(Some(ConnectionReset))),
     an_answer_that_is_not_http: PATIENT => outage(Fault::Garbage, NoAnswer(None)),
@@ -155,7 +155,7 @@ async fn reused_connection_closed(world: &mut World) {
 }
 
 async fn probe_cut_off(world: &mut World) {
-    world.befalls(Fault::Refuses).await;
+    world.befalls(Fault::Rejects).await;
     world.stack.calls_until_the_circuit_opens().await;
     world.befalls(Fault::StallsAfter(0)).await;
     until("it is half-open", || world.stack.breaker.state() == State::HalfOpen).await;
@@ -211,7 +211,7 @@ struct World {
 
 impl World {
     /// All is well, and an answer has come.
-    async fn start(door: Door, limits: Limits) -> Self {
+    async fn start(door: Way, limits: Limits) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
         let proxy = Proxy::start(listener.local_addr().expect("it is bound")).await.expect("a free port");
         let stack = Arc::new(Stack::new(door, limits, &format!("http://{}", proxy.address())));
@@ -266,7 +266,7 @@ type HttpError = Error<reqwest::Error>;
 
 /// The client under all five policies, by one of the doors.
 struct Stack {
-    door: Door,
+    door: Way,
     deadline: Duration,
     bulkhead: Bulkhead,
     total: Timeout,
@@ -280,7 +280,7 @@ struct Stack {
 }
 
 impl Stack {
-    fn new(door: Door, limits: Limits, url: &str) -> Self {
+    fn new(door: Way, limits: Limits, url: &str) -> Self {
         let retries = Log::new();
         let bulkhead = Bulkhead::builder("users", 2).queue(CALLS, MAX_WAIT).build().expect("good settings");
         let total = Timeout::new(limits.total).named("total");
@@ -293,7 +293,7 @@ impl Stack {
             .build()
             .expect("good settings");
         let breaker = CircuitBreaker::builder("users")
-            .failure_run(5, Duration::ZERO)
+            .consecutive_failures(5, Duration::ZERO)
             .open_for(ms(200))
             .no_open_growth()
             .probe_timeout(secs(60))
@@ -328,12 +328,12 @@ impl Stack {
         let Self { bulkhead, total, retry, breaker, each, client, .. } = self;
         let request = || Request::new(Method::GET, self.url.clone());
         match self.door {
-            Door::Plain => {
+            Way::Plain => {
                 let attempt = || breaker.call(|| each.call(|| lift(read(client.execute(request())))));
                 let fallback = Fallback::from_fn(End::in_place_of);
                 fallback.call(|| bulkhead.call(|| total.call(|| retry.call(attempt)))).await
             }
-            Door::Tower => self.tower.clone().oneshot(request()).await,
+            Way::Tower => self.tower.clone().oneshot(request()).await,
         }
     }
 
@@ -409,7 +409,7 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
 /// Runs a scenario, and waits until no task is left of it: neither a policy's nor a connection's.
-async fn alone(door: Door, limits: Limits, scenario: impl AsyncFnOnce(&mut World)) {
+async fn alone(door: Way, limits: Limits, scenario: impl AsyncFnOnce(&mut World)) {
     let _turn = ONE_AT_A_TIME.lock().await;
     let mut world = World::start(door, limits).await;
     scenario(&mut world).await;

@@ -38,7 +38,7 @@ enum Place {
     FallbackJudge,
     Backoff,
     Delay,
-    StandIn,
+    Recovery,
     StandInPoll,
     BreakerListener,
     RetryListener,
@@ -60,7 +60,7 @@ const PLACES: [Place; 19] = [
     Place::FallbackJudge,
     Place::Backoff,
     Place::Delay,
-    Place::StandIn,
+    Place::Recovery,
     Place::StandInPoll,
     Place::BreakerListener,
     Place::RetryListener,
@@ -175,7 +175,7 @@ impl Classify<Response, Failure> for Judge {
         self.0.at(self.1);
         match answer {
             Ok(response) if !response.busy => Verdict::Healthy,
-            Err(Error::Rejected(rejected)) if !rejected.was_started() => Verdict::Unknown,
+            Err(Error::Rejected(rejected)) if !rejected.was_started() => Verdict::Ignored,
             _ => Verdict::Transient { retry_after: None },
         }
     }
@@ -268,7 +268,7 @@ impl Service<Request> for Backend {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Door {
+enum Way {
     Plain,
     Tower,
 }
@@ -291,7 +291,7 @@ impl Policies {
             let bomb = bomb.clone();
             move || bomb.at(place)
         };
-        let (opened, tried, expired, refused) = (
+        let (opened, tried, expired, rejected) = (
             at(Place::BreakerListener),
             at(Place::RetryListener),
             at(Place::TimeoutListener),
@@ -301,12 +301,12 @@ impl Policies {
         Self {
             bulkhead: Bulkhead::builder("panics", 1)
                 .queue(1, secs(60))
-                .listener_fn(move |_| refused())
+                .listener_fn(move |_| rejected())
                 .build()
                 .expect("good settings"),
             breaker: CircuitBreaker::builder("panics")
                 .failure_rate(0.9, Window::calls(6))
-                .no_failure_runs()
+                .no_consecutive_failures()
                 .classify(Judge(bomb.clone(), Place::BreakerJudge))
                 .listener_fn(move |_| opened())
                 .build()
@@ -324,10 +324,10 @@ impl Policies {
         }
     }
 
-    async fn call(self, door: Door, case: Case) -> Answer {
+    async fn call(self, door: Way, case: Case) -> Answer {
         let (recover, heard) = (self.bomb.clone(), self.bomb.clone());
         let fallback = Fallback::from_async_result_fn(move |result: Answer| {
-            recover.at(Place::StandIn);
+            recover.at(Place::Recovery);
             drop(result);
             let bomb = recover.clone();
             poll_fn(move |_| {
@@ -339,11 +339,11 @@ impl Policies {
         .listener_fn(move |_: &withstand::FallbackEvent<'_, Response, Failure>| heard.at(Place::FallbackListener));
         let Self { bomb, bulkhead, breaker, retry, timeout, .. } = self;
         match door {
-            Door::Plain => {
+            Way::Plain => {
                 let one = || breaker.call(|| timeout.call(|| start(case, &bomb)));
                 fallback.call(|| bulkhead.call(|| retry.call(one))).await
             }
-            Door::Tower => {
+            Way::Tower => {
                 let service = ServiceBuilder::new()
                     .layer(fallback.layer())
                     .layer(bulkhead.layer())
@@ -357,7 +357,7 @@ impl Policies {
     }
 
     /// A call that may panic.
-    fn spawn(&self, door: Door, case: Case) -> tokio::task::JoinHandle<Result<(), Failure>> {
+    fn spawn(&self, door: Way, case: Case) -> tokio::task::JoinHandle<Result<(), Failure>> {
         let call = self.clone().call(door, case);
         tokio::spawn(async move {
             // What is answered belongs to the caller, and so does a panic in its drop.
@@ -381,13 +381,13 @@ impl Policies {
     }
 
     /// Whether the bomb went off.
-    async fn work_on_after(&self, door: Door, case: Case, place: Place) -> bool {
+    async fn work_on_after(&self, door: Way, case: Case, place: Place) -> bool {
         let what = format!("{place:?} in {case:?} by {door:?}");
         self.prepare(case).await;
         let is_full = matches!(case, Case::Queues | Case::IsFull);
         let slot = is_full.then(|| self.bulkhead.try_acquire().expect("it is free"));
         let place_in_line = (case == Case::IsFull).then(|| self.bulkhead.acquire());
-        let before = self.breaker.snapshot().counts.failures.calls;
+        let before = self.breaker.snapshot().counts.failures.total;
         self.bomb.arm(place);
         let call = self.spawn(door, case);
         pass(ms(1)).await;
@@ -403,14 +403,14 @@ impl Policies {
             }
         }
         if went_off && matches!(place, Place::Start | Place::Poll | Place::BreakerJudge) && case == Case::Succeeds {
-            assert_eq!(self.breaker.snapshot().counts.failures.calls, before, "it counts as dropped: {what}");
+            assert_eq!(self.breaker.snapshot().counts.failures.total, before, "it counts as dropped: {what}");
         }
         self.bomb.disarm();
         self.are_whole(door, &what).await;
         went_off
     }
 
-    async fn are_whole(&self, door: Door, what: &str) {
+    async fn are_whole(&self, door: Way, what: &str) {
         let bulkhead = self.bulkhead.snapshot();
         assert_eq!((bulkhead.in_flight, bulkhead.waiting), (0, 0), "{what}");
         assert_eq!(self.breaker.snapshot().probes_in_flight, 0, "{what}");
@@ -423,7 +423,7 @@ impl Policies {
 
 #[tokio::test(start_paused = true)]
 async fn g2_every_piece_of_a_users_code_panics_in_every_state_and_the_policies_work_on() {
-    for door in [Door::Plain, Door::Tower] {
+    for door in [Way::Plain, Way::Tower] {
         let mut reached = BTreeSet::new();
         for place in PLACES {
             for case in CASES {
@@ -433,14 +433,14 @@ async fn g2_every_piece_of_a_users_code_panics_in_every_state_and_the_policies_w
             }
         }
         let missed: Vec<_> = PLACES.iter().filter(|place| !reached.contains(place)).collect();
-        let expected: Vec<_> = PLACES.iter().filter(|place| door == Door::Plain && place.is_of_tower()).collect();
+        let expected: Vec<_> = PLACES.iter().filter(|place| door == Way::Plain && place.is_of_tower()).collect();
         assert_eq!(missed, expected, "nothing panicked there by {door:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn g2_an_operation_that_panics_when_its_call_is_dropped_gives_its_slot_back() {
-    for door in [Door::Plain, Door::Tower] {
+    for door in [Way::Plain, Way::Tower] {
         for case in [Case::Hangs, Case::HalfOpenAndHangs] {
             let policies = Policies::new();
             policies.prepare(case).await;

@@ -25,7 +25,7 @@ use withstand::{
     retry::{Attempt, Constant, Exponential, GaveUp, Jitter},
 };
 
-both_doors! {
+both_ways! {
     r1_max_attempts_counts_the_first_try,
     r1_the_last_result_is_returned_unchanged,
     r2_delays_double_up_to_their_cap,
@@ -42,11 +42,11 @@ both_doors! {
     r5_a_retry_takes_a_token_and_gives_it_back_if_it_succeeds,
     r5_a_first_try_that_succeeds_adds_a_tenth_and_the_bucket_never_overflows,
     r5_an_empty_bucket_ends_the_retry,
-    r5_a_token_comes_back_when_our_own_breaker_refuses_the_try,
+    r5_a_token_comes_back_when_our_own_breaker_rejects_the_try,
     r5_a_token_comes_back_when_the_call_is_dropped_while_it_sleeps,
     r5_a_token_is_lost_when_the_call_is_dropped_while_its_try_runs,
     r5_clones_and_siblings_share_one_budget,
-    r6_our_own_refusals_are_not_retried,
+    r6_our_own_rejections_are_not_retried,
     g0_the_first_try_starts_in_the_call,
     g1_a_dropped_call_drops_its_try,
     g2_a_panicking_try_counts_as_dropped,
@@ -74,14 +74,14 @@ fn timed() -> (Op, Arc<Mutex<Vec<Duration>>>) {
     (failing, starts)
 }
 
-async fn starts_of(retry: &impl Policy, door: Door) -> Vec<Duration> {
+async fn starts_of(retry: &impl Policy, door: Way) -> Vec<Duration> {
     let (failing, starts) = timed();
     assert!(retry.through(door, &failing).await.is_err());
     drop(failing);
     Arc::try_unwrap(starts).expect("the call is over").into_inner().expect("no panic")
 }
 
-async fn r1_max_attempts_counts_the_first_try(door: Door) {
+async fn r1_max_attempts_counts_the_first_try(door: Way) {
     for attempts in [1, 2, 5] {
         let retry = at_once().max_attempts(attempts).build().expect("good settings");
         let (failing, starts) = fail_times(usize::MAX);
@@ -94,7 +94,7 @@ async fn r1_max_attempts_counts_the_first_try(door: Door) {
     assert_eq!(starts.load(SeqCst), 1001);
 }
 
-async fn r1_the_last_result_is_returned_unchanged(door: Door) {
+async fn r1_the_last_result_is_returned_unchanged(door: Way) {
     let retry = at_once().build().expect("good settings");
     let numbered = Arc::new(AtomicUsize::new(0));
     let failing = op(move || ready(Err(Error::Inner(["first", "second", "third"][numbered.fetch_add(1, SeqCst)]))));
@@ -103,18 +103,18 @@ async fn r1_the_last_result_is_returned_unchanged(door: Door) {
     assert_eq!(retry.classify(classify_fn(judge)).through(door, &succeed()).await, Ok(1));
 }
 
-async fn r2_delays_double_up_to_their_cap(door: Door) {
+async fn r2_delays_double_up_to_their_cap(door: Way) {
     let backoff = Exponential::new(secs(1), secs(4)).jitter(Jitter::None);
     let retry = RetryWithBackoff::builder("users").backoff(backoff).max_attempts(5).build().expect("good settings");
     assert_eq!(starts_of(&retry, door).await, [0, 1, 3, 7, 11].map(secs));
 }
 
-async fn r2_a_backoff_that_ends_ends_the_retry(door: Door) {
+async fn r2_a_backoff_that_ends_ends_the_retry(door: Way) {
     let retry = RetryWithBackoff::builder("users").backoff_fn(|| [secs(2)]).max_attempts(9).build();
     assert_eq!(starts_of(&retry.expect("good settings"), door).await, [0, 2].map(secs));
 }
 
-async fn r2_with_a_seed_the_nth_calls_delays_depend_on_these_two_alone(door: Door) {
+async fn r2_with_a_seed_the_nth_calls_delays_depend_on_these_two_alone(door: Way) {
     let sequences = async |seed| {
         let retry = RetryWithBackoff::builder("users").seed(seed).build().expect("good settings");
         let mut sequences = Vec::new();
@@ -135,7 +135,7 @@ async fn r2_with_a_seed_the_nth_calls_delays_depend_on_these_two_alone(door: Doo
     assert_eq!(*second.1.lock().expect("no panic"), first[0], "whatever runs beside it");
 }
 
-async fn r2_without_a_seed_no_two_calls_share_a_sequence(door: Door) {
+async fn r2_without_a_seed_no_two_calls_share_a_sequence(door: Way) {
     let log = Log::new();
     let builder = RetryWithBackoff::builder("users").no_budget().listener_fn(log.listener());
     let retry = builder.build().expect("good settings");
@@ -157,14 +157,14 @@ fn hinting(hint: Duration) -> impl Fn(&Answer) -> Verdict + Clone + Send + Sync 
     }
 }
 
-async fn r3_waits_the_longer_of_hint_and_backoff(door: Door) {
+async fn r3_waits_the_longer_of_hint_and_backoff(door: Way) {
     for (hint, waits) in [(ms(10), secs(1)), (secs(5), secs(5)), (secs(30), secs(30))] {
         let retry = each_second().max_attempts(2).build().expect("good settings").classify(classify_fn(hinting(hint)));
         assert_eq!(starts_of(&retry, door).await, [Duration::ZERO, waits]);
     }
 }
 
-async fn r3_a_hint_above_its_cap_ends_the_retry(door: Door) {
+async fn r3_a_hint_above_its_cap_ends_the_retry(door: Way) {
     for hint in [secs(30) + ms(1), Duration::MAX] {
         let retry = each_second().build().expect("good settings").classify(classify_fn(hinting(hint)));
         assert_eq!(starts_of(&retry, door).await, [Duration::ZERO]);
@@ -174,7 +174,7 @@ async fn r3_a_hint_above_its_cap_ends_the_retry(door: Door) {
     assert_eq!(starts_of(&retry, door).await, [0, 60, 120].map(secs));
 }
 
-async fn r3_a_sleep_that_would_pass_the_deadline_is_not_begun(door: Door) {
+async fn r3_a_sleep_that_would_pass_the_deadline_is_not_begun(door: Way) {
     for (deadline, tries) in [(ms(999), 1), (secs(1), 2), (ms(1999), 2), (secs(2), 3), (Duration::MAX, 3)] {
         let retry = each_second().deadline(deadline).build().expect("good settings");
         let start = Instant::now();
@@ -183,7 +183,7 @@ async fn r3_a_sleep_that_would_pass_the_deadline_is_not_begun(door: Door) {
     }
 }
 
-async fn r3_no_sleep_passes_the_deadline_though_a_listener_takes_its_time(door: Door) {
+async fn r3_no_sleep_passes_the_deadline_though_a_listener_takes_its_time(door: Way) {
     let slow = |_: &RetryEvent| {
         let _ = pass(ms(500)).now_or_never();
     };
@@ -197,12 +197,12 @@ async fn r3_no_sleep_passes_the_deadline_though_a_listener_takes_its_time(door: 
     );
 }
 
-async fn r3_the_deadline_cuts_no_try_short(door: Door) {
+async fn r3_the_deadline_cuts_no_try_short(door: Way) {
     let retry = each_second().deadline(secs(1)).build().expect("good settings");
     assert!(retry.through(door, &succeed_after(secs(60))).await.is_ok());
 }
 
-async fn r4_zero_delay_means_no_sleep_at_all(door: Door) {
+async fn r4_zero_delay_means_no_sleep_at_all(door: Way) {
     let (flaky, starts) = fail_times(2);
     let retry = at_once().build().expect("good settings");
     let mut call = retry.through(door, &flaky);
@@ -210,7 +210,7 @@ async fn r4_zero_delay_means_no_sleep_at_all(door: Door) {
     assert_eq!(starts.load(SeqCst), 3);
 }
 
-async fn r4_after_32_tries_without_a_pending_poll_it_yields_once(door: Door) {
+async fn r4_after_32_tries_without_a_pending_poll_it_yields_once(door: Way) {
     let (failing, starts) = fail_times(1000);
     let retry = at_once().max_attempts(u32::MAX).no_budget().build().expect("good settings");
     let mut call = retry.through(door, &failing);
@@ -222,7 +222,7 @@ async fn r4_after_32_tries_without_a_pending_poll_it_yields_once(door: Door) {
     assert!(others_turn.is_err(), "it wakes itself, and a timeout beside it gets its turn");
 }
 
-async fn r5_a_retry_takes_a_token_and_gives_it_back_if_it_succeeds(door: Door) {
+async fn r5_a_retry_takes_a_token_and_gives_it_back_if_it_succeeds(door: Way) {
     let budget = RetryBudget::new(5);
     let retry = each_second().budget(&budget).build().expect("good settings");
     let (flaky, _) = fail_times(1);
@@ -238,7 +238,7 @@ async fn r5_a_retry_takes_a_token_and_gives_it_back_if_it_succeeds(door: Door) {
     assert_eq!(budget.available(), 2.0, "one that failed, one that succeeded");
 }
 
-async fn r5_a_first_try_that_succeeds_adds_a_tenth_and_the_bucket_never_overflows(door: Door) {
+async fn r5_a_first_try_that_succeeds_adds_a_tenth_and_the_bucket_never_overflows(door: Way) {
     let budget = RetryBudget::new(2);
     let retry = at_once().budget(&budget).build().expect("good settings");
     assert!(retry.through(door, &fail()).await.is_err());
@@ -249,7 +249,7 @@ async fn r5_a_first_try_that_succeeds_adds_a_tenth_and_the_bucket_never_overflow
     }
 }
 
-async fn r5_an_empty_bucket_ends_the_retry(door: Door) {
+async fn r5_an_empty_bucket_ends_the_retry(door: Way) {
     let retry = at_once().max_attempts(11).build().expect("good settings");
     let count = async || {
         let (failing, starts) = fail_times(usize::MAX);
@@ -266,29 +266,29 @@ async fn r5_an_empty_bucket_ends_the_retry(door: Door) {
     assert_eq!(count().await, 2);
 }
 
-/// Fails once, then our own breaker refuses.
-fn then_refused() -> (Op, Arc<AtomicUsize>) {
+/// Fails once, then our own breaker rejects.
+fn then_rejected() -> (Op, Arc<AtomicUsize>) {
     let breaker = CircuitBreaker::new("users");
     breaker.force_open();
     let starts = Arc::new(AtomicUsize::new(0));
     let counted = starts.clone();
     let answers = op(move || {
         let first = counted.fetch_add(1, SeqCst) == 0;
-        let refusal = Error::from_rejected(breaker.try_acquire().expect_err("it is open"));
-        ready(Err(if first { Error::Inner("bad") } else { refusal }))
+        let rejection = Error::from_rejected(breaker.try_acquire().expect_err("it is open"));
+        ready(Err(if first { Error::Inner("bad") } else { rejection }))
     });
     (answers, starts)
 }
 
-async fn r5_a_token_comes_back_when_our_own_breaker_refuses_the_try(door: Door) {
+async fn r5_a_token_comes_back_when_our_own_breaker_rejects_the_try(door: Way) {
     let budget = RetryBudget::new(5);
     let retry = at_once().budget(&budget).build().expect("good settings");
-    let (answers, starts) = then_refused();
+    let (answers, starts) = then_rejected();
     assert!(rejected(retry.through(door, &answers).await).is_some());
     assert_eq!((starts.load(SeqCst), budget.available()), (2, 5.0));
 }
 
-async fn r5_a_token_comes_back_when_the_call_is_dropped_while_it_sleeps(door: Door) {
+async fn r5_a_token_comes_back_when_the_call_is_dropped_while_it_sleeps(door: Way) {
     let budget = RetryBudget::new(5);
     let retry = each_second().budget(&budget).build().expect("good settings");
     let fail = fail();
@@ -299,7 +299,7 @@ async fn r5_a_token_comes_back_when_the_call_is_dropped_while_it_sleeps(door: Do
     assert_eq!(budget.available(), 5.0);
 }
 
-async fn r5_a_token_is_lost_when_the_call_is_dropped_while_its_try_runs(door: Door) {
+async fn r5_a_token_is_lost_when_the_call_is_dropped_while_its_try_runs(door: Way) {
     let budget = RetryBudget::new(5);
     let retry = at_once().budget(&budget).build().expect("good settings");
     let starts = AtomicUsize::new(0);
@@ -313,7 +313,7 @@ async fn r5_a_token_is_lost_when_the_call_is_dropped_while_its_try_runs(door: Do
     assert_eq!(budget.available(), 4.0);
 }
 
-async fn r5_clones_and_siblings_share_one_budget(door: Door) {
+async fn r5_clones_and_siblings_share_one_budget(door: Way) {
     let retry = at_once().max_attempts(11).build().expect("good settings");
     let sibling = retry.classify(classify_fn(|answer: &Answer| match answer {
         Ok(_) => Verdict::Healthy,
@@ -325,29 +325,29 @@ async fn r5_clones_and_siblings_share_one_budget(door: Door) {
     assert_eq!(starts.load(SeqCst), 1, "the clone has emptied it");
 }
 
-async fn r6_our_own_refusals_are_not_retried(door: Door) {
+async fn r6_our_own_rejections_are_not_retried(door: Way) {
     let (breaker, bulkhead) = (CircuitBreaker::new("users"), Bulkhead::new("users", 0));
     breaker.force_open();
-    let refusals: [Box<dyn Fn() -> withstand::Rejected + Send + Sync>; 2] = [
+    let rejections: [Box<dyn Fn() -> withstand::Rejected + Send + Sync>; 2] = [
         Box::new(move || breaker.try_acquire().expect_err("it is open")),
         Box::new(move || bulkhead.try_acquire().expect_err("it is full")),
     ];
-    for refuse in refusals {
+    for reject in rejections {
         let budget = RetryBudget::new(5);
         let retry = each_second().budget(&budget).build().expect("good settings");
         let starts = Arc::new(AtomicUsize::new(0));
         let counted = starts.clone();
-        let refused = op(move || {
+        let rejecting = op(move || {
             counted.fetch_add(1, SeqCst);
-            ready(Err(Error::from_rejected(refuse())))
+            ready(Err(Error::from_rejected(reject())))
         });
         let start = Instant::now();
-        assert!(rejected(retry.through(door, &refused).await).is_some());
+        assert!(rejected(retry.through(door, &rejecting).await).is_some());
         assert_eq!((starts.load(SeqCst), budget.available(), start.elapsed()), (1, 5.0, Duration::ZERO));
     }
 }
 
-async fn g0_the_first_try_starts_in_the_call(door: Door) {
+async fn g0_the_first_try_starts_in_the_call(door: Way) {
     let (flaky, starts) = fail_times(1);
     let retry = at_once().build().expect("good settings");
     let call = retry.through(door, &flaky);
@@ -355,7 +355,7 @@ async fn g0_the_first_try_starts_in_the_call(door: Door) {
     assert!(call.await.is_ok());
 }
 
-async fn g1_a_dropped_call_drops_its_try(door: Door) {
+async fn g1_a_dropped_call_drops_its_try(door: Way) {
     let alive = Arc::new(());
     let hang = hang_holding(&alive);
     let retry = at_once().build().expect("good settings");
@@ -365,7 +365,7 @@ async fn g1_a_dropped_call_drops_its_try(door: Door) {
     assert_eq!(Arc::strong_count(&alive), 1);
 }
 
-async fn g2_a_panicking_try_counts_as_dropped(door: Door) {
+async fn g2_a_panicking_try_counts_as_dropped(door: Way) {
     let budget = RetryBudget::new(5);
     let retry = at_once().budget(&budget).build().expect("good settings");
     let panicking = retry.clone();
@@ -380,7 +380,7 @@ async fn g2_a_panicking_try_counts_as_dropped(door: Door) {
     assert!(retry.through(door, &flaky).await.is_ok());
 }
 
-async fn g5_it_reports_retries_and_why_it_gave_up(door: Door) {
+async fn g5_it_reports_retries_and_why_it_gave_up(door: Way) {
     let told = async |retry: &dyn Policy, log: &Log<RetryEvent>, op: &Op| {
         let _ = retry.through(door, op).await;
         let brief = |event| match event {
@@ -407,8 +407,8 @@ async fn g5_it_reports_retries_and_why_it_gave_up(door: Door) {
     assert_eq!(GaveUp::BudgetSpent.to_string(), "budget spent", "as it is traced");
 }
 
-async fn only_transient_results_are_tried_again(door: Door) {
-    let verdicts = [(Verdict::Healthy, 1), (Verdict::Failed, 1), (Verdict::Unknown, 1), (Verdict::TRANSIENT, 3)];
+async fn only_transient_results_are_tried_again(door: Way) {
+    let verdicts = [(Verdict::Healthy, 1), (Verdict::Failed, 1), (Verdict::Ignored, 1), (Verdict::TRANSIENT, 3)];
     for (verdict, tries) in verdicts {
         let retry = at_once().build().expect("good settings").classify(classify_fn(move |_: &Answer| verdict));
         let (failing, starts) = fail_times(usize::MAX);
@@ -425,7 +425,7 @@ async fn r4_delays_that_are_over_before_they_are_slept_yield_too() {
         let builder = RetryWithBackoff::builder("users").max_attempts(100_000).no_budget().backoff_fn(delays);
         let retry = builder.build().expect("good settings");
         let (failing, starts) = fail_times(usize::MAX);
-        let mut call = retry.through(Door::Plain, &failing);
+        let mut call = retry.through(Way::Plain, &failing);
         assert!(poll(&mut call).is_pending());
         assert!(starts.load(SeqCst) <= 64, "{} tries in one poll", starts.load(SeqCst));
     }
@@ -447,7 +447,7 @@ async fn r7_a_call_that_is_over_keeps_neither_its_request_nor_a_service() {
 #[tokio::test(start_paused = true)]
 async fn r5_the_budget_of_a_retry_can_be_asked() {
     let retry = at_once().build().expect("good settings");
-    assert!(retry.through(Door::Plain, &fail()).await.is_err());
+    assert!(retry.through(Way::Plain, &fail()).await.is_err());
     assert_eq!(retry.budget().map(RetryBudget::available), Some(8.0));
     assert!(at_once().no_budget().build().expect("good settings").budget().is_none());
 }

@@ -27,9 +27,9 @@ use withstand::{
     retry::Constant,
 };
 
-both_doors! {
+both_ways! {
     a_circuit_that_opens_warns_and_one_that_closes_sums_the_outage_up,
-    a_refusal_of_an_open_circuit_is_a_debug_event,
+    a_rejection_of_an_open_circuit_is_a_debug_event,
     a_retry_tells_its_delay_and_why_it_gave_up,
     a_timeout_tells_its_limit,
     a_full_bulkhead_tells_its_limit_and_the_wait,
@@ -110,9 +110,9 @@ fn lines(told: &[Told], fields: &[&str]) -> Vec<String> {
     told.iter().map(|event| event.line(fields)).collect()
 }
 
-async fn a_circuit_that_opens_warns_and_one_that_closes_sums_the_outage_up(door: Door) {
+async fn a_circuit_that_opens_warns_and_one_that_closes_sums_the_outage_up(door: Way) {
     let (recorder, _guard) = Recorder::start();
-    let builder = CircuitBreaker::builder("users").no_failure_runs().failure_rate(0.5, Window::calls(4));
+    let builder = CircuitBreaker::builder("users").no_consecutive_failures().failure_rate(0.5, Window::calls(4));
     let breaker = builder.no_open_jitter().build().expect("good settings");
     let _ = breaker.through(door, &succeed()).await;
     for _ in 0..3 {
@@ -129,30 +129,30 @@ async fn a_circuit_that_opens_warns_and_one_that_closes_sums_the_outage_up(door:
     let told = recorder.take("withstand::circuit_breaker");
     let transitions: Vec<_> = told.into_iter().filter(|event| event.level != Level::DEBUG).collect();
     assert_eq!(
-        lines(&transitions, &["from", "to", "reason", "failure_rate", "open_for_ms", "outage_ms", "refused"]),
+        lines(&transitions, &["from", "to", "reason", "failure_rate", "open_for_ms", "outage_ms", "rejected"]),
         [
-            "WARN circuit opened from=closed to=open reason=failure rate failure_rate=0.75 open_for_ms=1000.0 outage_ms=- refused=-",
-            "INFO circuit half-open from=open to=half-open reason=open time passed failure_rate=- open_for_ms=- outage_ms=- refused=-",
-            "INFO circuit closed from=half-open to=closed reason=probes succeeded failure_rate=- open_for_ms=- outage_ms=1000.0 refused=1",
-            "WARN circuit forced open from=closed to=forced open reason=by hand failure_rate=- open_for_ms=- outage_ms=- refused=-",
-            "INFO circuit forced closed from=forced open to=forced closed reason=by hand failure_rate=- open_for_ms=- outage_ms=- refused=-",
-            "INFO circuit only counts from=forced closed to=metrics only reason=by hand failure_rate=- open_for_ms=- outage_ms=- refused=-",
+            "WARN circuit opened from=closed to=open reason=failure rate failure_rate=0.75 open_for_ms=1000.0 outage_ms=- rejected=-",
+            "INFO circuit half-open from=open to=half-open reason=open time passed failure_rate=- open_for_ms=- outage_ms=- rejected=-",
+            "INFO circuit closed from=half-open to=closed reason=probes succeeded failure_rate=- open_for_ms=- outage_ms=1000.0 rejected=1",
+            "WARN circuit forced open from=closed to=forced open reason=by hand failure_rate=- open_for_ms=- outage_ms=- rejected=-",
+            "INFO circuit forced closed from=forced open to=forced closed reason=by hand failure_rate=- open_for_ms=- outage_ms=- rejected=-",
+            "INFO circuit only counts from=forced closed to=metrics only reason=by hand failure_rate=- open_for_ms=- outage_ms=- rejected=-",
         ]
     );
 }
 
-async fn a_refusal_of_an_open_circuit_is_a_debug_event(door: Door) {
+async fn a_rejection_of_an_open_circuit_is_a_debug_event(door: Way) {
     let (recorder, _guard) = Recorder::start();
-    let breaker = CircuitBreaker::builder("users").failure_run(1, Duration::ZERO).no_open_jitter().build();
+    let breaker = CircuitBreaker::builder("users").consecutive_failures(1, Duration::ZERO).no_open_jitter().build();
     let breaker = breaker.expect("good settings");
     let _ = breaker.through(door, &fail()).await;
     recorder.take("withstand::circuit_breaker");
     let _ = breaker.through(door, &succeed()).await;
     let told = recorder.take("withstand::circuit_breaker");
-    assert_eq!(lines(&told, &["retry_after_ms"]), ["DEBUG call refused retry_after_ms=1000.0"]);
+    assert_eq!(lines(&told, &["retry_after_ms"]), ["DEBUG call rejected retry_after_ms=1000.0"]);
 }
 
-async fn a_retry_tells_its_delay_and_why_it_gave_up(door: Door) {
+async fn a_retry_tells_its_delay_and_why_it_gave_up(door: Way) {
     let (recorder, _guard) = Recorder::start();
     let builder = || RetryWithBackoff::builder("users").backoff(Constant::new(ms(100)));
     let _ = builder().max_attempts(2).build().expect("good settings").through(door, &fail()).await;
@@ -167,24 +167,24 @@ async fn a_retry_tells_its_delay_and_why_it_gave_up(door: Door) {
     );
 }
 
-async fn a_timeout_tells_its_limit(door: Door) {
+async fn a_timeout_tells_its_limit(door: Way) {
     let (recorder, _guard) = Recorder::start();
     let _ = Timeout::new(ms(50)).named("users").through(door, &hang()).await;
     assert_eq!(lines(&recorder.take("withstand::timeout"), &["limit_ms"]), ["DEBUG timed out limit_ms=50.0"]);
 }
 
-async fn a_full_bulkhead_tells_its_limit_and_the_wait(door: Door) {
+async fn a_full_bulkhead_tells_its_limit_and_the_wait(door: Way) {
     let (recorder, _guard) = Recorder::start();
     let _ = Bulkhead::new("users", 0).through(door, &succeed()).await;
     let queueing = Bulkhead::builder("users", 0).queue(1, ms(50)).build().expect("good settings");
     let _ = queueing.through(door, &succeed()).await;
     assert_eq!(
         lines(&recorder.take("withstand::bulkhead"), &["limit", "waited_ms"]),
-        ["DEBUG call refused limit=0 waited_ms=-", "DEBUG call refused limit=0 waited_ms=50.0"]
+        ["DEBUG call rejected limit=0 waited_ms=-", "DEBUG call rejected limit=0 waited_ms=50.0"]
     );
 }
 
-async fn a_fallback_tells_that_it_stepped_in_and_that_it_failed(door: Door) {
+async fn a_fallback_tells_that_it_stepped_in_and_that_it_failed(door: Way) {
     let (recorder, _guard) = Recorder::start();
     let fallback = Fallback::from_fn(|_: Failure| Answer::Err(Error::Inner("fallback"))).named("users");
     let _ = fallback.through(door, &fail()).await;
@@ -194,7 +194,7 @@ async fn a_fallback_tells_that_it_stepped_in_and_that_it_failed(door: Door) {
     );
 }
 
-async fn nothing_is_said_of_a_call_that_succeeds(door: Door) {
+async fn nothing_is_said_of_a_call_that_succeeds(door: Way) {
     let (recorder, _guard) = Recorder::start();
     let _ = CircuitBreaker::new("users").through(door, &succeed()).await;
     let _ = RetryWithBackoff::new("users").through(door, &succeed()).await;

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use tower::{Layer, Service};
 use withstand::{Rejected, Timeout, TimeoutEvent};
 
-both_doors! {
+both_ways! {
     t1_the_limit_counts_from_the_call,
     t1_an_answer_that_is_there_wins,
     t1_an_operation_that_spends_the_cooperative_budget_times_out,
@@ -42,7 +42,7 @@ fn timed_out(answer: Answer) -> Option<Duration> {
     }
 }
 
-async fn t1_the_limit_counts_from_the_call(door: Door) {
+async fn t1_the_limit_counts_from_the_call(door: Way) {
     let timeout = Timeout::new(ms(100));
     let hang = hang();
     let mut call = timeout.through(door, &hang);
@@ -52,7 +52,7 @@ async fn t1_the_limit_counts_from_the_call(door: Door) {
     assert!(poll(&mut call).is_ready());
 }
 
-async fn t1_an_answer_that_is_there_wins(door: Door) {
+async fn t1_an_answer_that_is_there_wins(door: Way) {
     let timeout = Timeout::new(ms(100));
     let succeed = succeed();
     let call = timeout.through(door, &succeed);
@@ -61,7 +61,7 @@ async fn t1_an_answer_that_is_there_wins(door: Door) {
     assert!(timeout.through(door, &succeed_after(ms(100))).await.is_ok(), "there at the very limit");
 }
 
-async fn t1_an_operation_that_spends_the_cooperative_budget_times_out(door: Door) {
+async fn t1_an_operation_that_spends_the_cooperative_budget_times_out(door: Way) {
     let greedy = op(|| async {
         let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
         for _ in 0..1000 {
@@ -81,7 +81,7 @@ async fn t1_an_operation_that_spends_the_cooperative_budget_times_out(door: Door
     assert!(poll(&mut call).is_ready(), "it is never out of work, so its timer is never asked");
 }
 
-async fn t2_ends_at_the_limit_and_not_before(door: Door) {
+async fn t2_ends_at_the_limit_and_not_before(door: Way) {
     let timeout = Timeout::new(ms(100));
     assert_eq!(timeout.limit(), ms(100));
     assert!(timeout.through(door, &succeed_after(ms(99))).await.is_ok());
@@ -90,7 +90,7 @@ async fn t2_ends_at_the_limit_and_not_before(door: Door) {
     assert_eq!(start.elapsed(), ms(100));
 }
 
-async fn t2_a_limit_of_zero_lets_only_an_answer_pass_that_is_there_at_once(door: Door) {
+async fn t2_a_limit_of_zero_lets_only_an_answer_pass_that_is_there_at_once(door: Way) {
     let timeout = Timeout::new(Duration::ZERO);
     assert!(timeout.through(door, &succeed()).await.is_ok());
     let start = Instant::now();
@@ -98,13 +98,13 @@ async fn t2_a_limit_of_zero_lets_only_an_answer_pass_that_is_there_at_once(door:
     assert_eq!(start.elapsed(), Duration::ZERO, "without any sleep");
 }
 
-async fn t2_the_longest_limits_there_are_never_end(door: Door) {
+async fn t2_the_longest_limits_there_are_never_end(door: Way) {
     for limit in [Duration::MAX, secs(u64::MAX), secs(4_000_000_000)] {
         assert!(Timeout::new(limit).through(door, &succeed_after(secs(3_000_000))).await.is_ok());
     }
 }
 
-async fn t2_the_operation_is_dropped_before_the_caller_is_told(door: Door) {
+async fn t2_the_operation_is_dropped_before_the_caller_is_told(door: Way) {
     let alive = Arc::new(());
     let hang = hang_holding(&alive);
     let timeout = Timeout::new(ms(100));
@@ -118,7 +118,7 @@ async fn t2_the_operation_is_dropped_before_the_caller_is_told(door: Door) {
     assert_eq!(left_in_the_call, 0, "though the call is still there");
 }
 
-async fn t2_with_another_limit_it_keeps_its_name_and_its_listener(door: Door) {
+async fn t2_with_another_limit_it_keeps_its_name_and_its_listener(door: Way) {
     let heard = Arc::new(AtomicUsize::new(0));
     let hears = heard.clone();
     let timeout = Timeout::new(ms(100)).named("users").listener_fn(move |_| {
@@ -132,7 +132,7 @@ async fn t2_with_another_limit_it_keeps_its_name_and_its_listener(door: Door) {
     assert_eq!(heard.load(SeqCst), 1);
 }
 
-async fn t2_the_error_tells_the_name_and_the_limit(door: Door) {
+async fn t2_the_error_tells_the_name_and_the_limit(door: Way) {
     let nameless = timeout_error(door, Timeout::new(ms(100))).await;
     assert_eq!(nameless.to_string(), "took longer than 100ms");
     assert_eq!((nameless.name(), nameless.was_started(), nameless.retry_after()), (None, true, None));
@@ -140,18 +140,18 @@ async fn t2_the_error_tells_the_name_and_the_limit(door: Door) {
     assert_eq!((named.to_string().as_str(), named.name()), ("`users` took longer than 100ms", Some("users")));
 }
 
-async fn timeout_error(door: Door, timeout: Timeout) -> Rejected {
+async fn timeout_error(door: Way, timeout: Timeout) -> Rejected {
     rejected(timeout.through(door, &hang()).await).expect("it hangs")
 }
 
-async fn g0_the_call_itself_starts(door: Door) {
+async fn g0_the_call_itself_starts(door: Way) {
     let (flaky, starts) = fail_times(0);
     let timeout = Timeout::new(ms(100));
     drop(timeout.through(door, &flaky));
     assert_eq!(starts.load(SeqCst), 1);
 }
 
-async fn g1_a_dropped_call_drops_its_operation(door: Door) {
+async fn g1_a_dropped_call_drops_its_operation(door: Way) {
     let alive = Arc::new(());
     let hang = hang_holding(&alive);
     let timeout = Timeout::new(ms(100));
@@ -161,7 +161,7 @@ async fn g1_a_dropped_call_drops_its_operation(door: Door) {
     assert_eq!(Arc::strong_count(&alive), 1);
 }
 
-async fn g3_neither_operation_nor_timer_outlives_the_call(door: Door) {
+async fn g3_neither_operation_nor_timer_outlives_the_call(door: Way) {
     let alive = Arc::new(());
     let held = alive.clone();
     let slow = op(move || {
@@ -189,12 +189,12 @@ async fn g3_neither_operation_nor_timer_outlives_the_call(door: Door) {
     assert_eq!(start.elapsed(), Duration::ZERO);
 }
 
-async fn g2_a_panicking_listener_is_caught(door: Door) {
+async fn g2_a_panicking_listener_is_caught(door: Way) {
     let timeout = Timeout::new(ms(100)).listener_fn(|_| panic!("listener"));
     assert!(timed_out(timeout.through(door, &hang()).await).is_some());
 }
 
-async fn g5_it_reports_each_call_that_took_too_long(door: Door) {
+async fn g5_it_reports_each_call_that_took_too_long(door: Way) {
     let log = Log::new();
     let timeout = Timeout::new(ms(100)).named("users").listener_fn(log.listener());
     let _ = timeout.through(door, &succeed()).await;

@@ -74,13 +74,13 @@ fn bulkhead_full() -> Rejected {
 }
 
 async fn timed_out() -> Rejected {
-    let answer = Timeout::new(Duration::ZERO).through(Door::Plain, &hang()).await;
+    let answer = Timeout::new(Duration::ZERO).through(Way::Plain, &hang()).await;
     rejected(answer).expect("it never ends")
 }
 
 /// A breaker that opens on the first failure.
 fn fragile() -> CircuitBreaker {
-    let builder = CircuitBreaker::builder("users").failure_run(1, Duration::ZERO).no_open_jitter();
+    let builder = CircuitBreaker::builder("users").consecutive_failures(1, Duration::ZERO).no_open_jitter();
     builder.build().expect("the settings are good")
 }
 
@@ -91,7 +91,7 @@ fn eager() -> RetryWithBackoff<ByError, withstand::retry::Constant> {
 #[test]
 fn transient_and_failed_are_failures_and_the_others_are_not() {
     assert!(Verdict::TRANSIENT.is_failure() && transient(secs(7)).is_failure() && Verdict::Failed.is_failure());
-    assert!(!Verdict::Healthy.is_failure() && !Verdict::Unknown.is_failure());
+    assert!(!Verdict::Healthy.is_failure() && !Verdict::Ignored.is_failure());
 }
 
 mod by_error {
@@ -121,11 +121,11 @@ mod by_error {
 
     #[test]
     fn an_open_circuit_and_a_full_bulkhead_are_unknown() {
-        for refusal in [circuit_open(), bulkhead_full()] {
-            assert_eq!(judge(ApiError::Policy(refusal.clone())), Verdict::Unknown);
-            assert_eq!(judge(Error::<&str>::Rejected(refusal.clone())), Verdict::Unknown);
-            assert_eq!(judge(tower::BoxError::from_rejected(refusal.clone())), Verdict::Unknown);
-            assert_eq!(judge(std::io::Error::from_rejected(refusal)), Verdict::Unknown);
+        for rejection in [circuit_open(), bulkhead_full()] {
+            assert_eq!(judge(ApiError::Policy(rejection.clone())), Verdict::Ignored);
+            assert_eq!(judge(Error::<&str>::Rejected(rejection.clone())), Verdict::Ignored);
+            assert_eq!(judge(tower::BoxError::from_rejected(rejection.clone())), Verdict::Ignored);
+            assert_eq!(judge(std::io::Error::from_rejected(rejection)), Verdict::Ignored);
         }
     }
 }
@@ -158,8 +158,8 @@ mod by_http_status {
         let judge = |error| by_status.classify(&Err::<Response, _>(error));
         assert_eq!(judge(ApiError::Status(404)), Verdict::TRANSIENT);
         assert_eq!(judge(ApiError::Policy(timed_out().await)), Verdict::TRANSIENT);
-        assert_eq!(judge(ApiError::Policy(circuit_open())), Verdict::Unknown);
-        assert_eq!(judge(ApiError::Policy(bulkhead_full())), Verdict::Unknown);
+        assert_eq!(judge(ApiError::Policy(circuit_open())), Verdict::Ignored);
+        assert_eq!(judge(ApiError::Policy(bulkhead_full())), Verdict::Ignored);
     }
 
     #[tokio::test(start_paused = true)]
@@ -174,7 +174,7 @@ mod by_http_status {
         }
         assert_eq!(judge(ApiError::Broken), Verdict::TRANSIENT, "no status");
         assert_eq!(judge(ApiError::Policy(timed_out().await)), Verdict::TRANSIENT);
-        assert_eq!(judge(ApiError::Policy(circuit_open())), Verdict::Unknown);
+        assert_eq!(judge(ApiError::Policy(circuit_open())), Verdict::Ignored);
     }
 
     #[test]
@@ -187,7 +187,7 @@ mod by_http_status {
         let judge = |error| by_status.classify(&Err::<reqwest::Response, _>(error));
         assert_eq!(judge(Error::Inner(failed(404))), Verdict::Healthy);
         assert_eq!(judge(Error::Inner(failed(503))), Verdict::TRANSIENT);
-        assert_eq!(judge(Error::Rejected(circuit_open())), Verdict::Unknown);
+        assert_eq!(judge(Error::Rejected(circuit_open())), Verdict::Ignored);
         let by_error_status = by_error_status(reqwest::Error::status);
         let judge = |error| by_error_status.classify(&Err::<String, _>(error));
         assert_eq!(judge(Error::Inner(failed(404))), Verdict::Healthy);
@@ -207,7 +207,7 @@ mod by_http_status {
         let judge = |error| by_error_status.classify(&Err::<&str, _>(error));
         assert_eq!(judge(ApiError::Broken), Verdict::TRANSIENT, "no status");
         assert_eq!(judge(ApiError::Policy(timed_out().await)), Verdict::TRANSIENT);
-        assert_eq!(judge(ApiError::Policy(circuit_open())), Verdict::Unknown);
+        assert_eq!(judge(ApiError::Policy(circuit_open())), Verdict::Ignored);
         // And a breaker counts as it says.
         let breaker = fragile().classify(withstand::by_error_status(ApiError::status));
         let _ = breaker.call(|| ready(Err::<u8, _>(ApiError::Status(404)))).await;
@@ -271,7 +271,7 @@ mod retry_after_header {
     }
 }
 
-both_doors! {
+both_ways! {
     the_breaker_counts_transient_and_failed_and_ignores_unknown,
     the_retry_tries_again_only_what_is_transient,
     the_fallback_handles_all_but_healthy,
@@ -288,15 +288,15 @@ both_doors! {
     an_open_circuit_is_never_retried,
     a_full_bulkhead_is_never_retried,
     a_timeout_is_retried,
-    the_fallback_handles_our_own_refusals,
+    the_fallback_handles_our_own_rejections,
 }
 
 /// A call through one policy, whatever its result's type.
 macro_rules! call {
     ($door:expr, $policy:expr, $answer:expr) => {
         match $door {
-            Door::Plain => $policy.call(|| ready($answer)).await,
-            Door::Tower => {
+            Way::Plain => $policy.call(|| ready($answer)).await,
+            Way::Tower => {
                 let service = service_fn(|()| ready($answer));
                 ServiceBuilder::new().layer($policy.layer()).service(service).oneshot(()).await
             }
@@ -308,8 +308,8 @@ macro_rules! call {
 macro_rules! call_both {
     ($door:expr, $outer:expr, $inner:expr, $op:expr) => {
         match $door {
-            Door::Plain => $outer.call(|| $inner.call(|| $op())).await,
-            Door::Tower => {
+            Way::Plain => $outer.call(|| $inner.call(|| $op())).await,
+            Way::Tower => {
                 let stack = ServiceBuilder::new().layer($outer.layer()).layer($inner.layer());
                 stack.service(Perform::default()).oneshot($op.clone()).await
             }
@@ -317,25 +317,25 @@ macro_rules! call_both {
     };
 }
 
-const EVERY_VERDICT: [Verdict; 4] = [Verdict::Healthy, Verdict::TRANSIENT, Verdict::Failed, Verdict::Unknown];
+const EVERY_VERDICT: [Verdict; 4] = [Verdict::Healthy, Verdict::TRANSIENT, Verdict::Failed, Verdict::Ignored];
 
 /// Judges every result alike.
 fn always(verdict: Verdict) -> impl Classify<u32, Failure> + Clone + Send + Sync + 'static {
     classify_fn(move |_: &Answer| verdict)
 }
 
-async fn the_breaker_counts_transient_and_failed_and_ignores_unknown(door: Door) {
+async fn the_breaker_counts_transient_and_failed_and_ignores_unknown(door: Way) {
     let counts = EVERY_VERDICT.map(|verdict| async move {
         let builder = CircuitBreaker::builder("users").failure_rate(1.0, Window::calls(10));
         let breaker = builder.classify(always(verdict)).build().unwrap();
         breaker.through(door, &succeed()).await.unwrap();
         let window = breaker.snapshot().counts.failures;
-        (window.calls, window.hits)
+        (window.total, window.count)
     });
     assert_eq!(futures::future::join_all(counts).await, [(1, 0), (1, 1), (1, 1), (0, 0)]);
 }
 
-async fn the_retry_tries_again_only_what_is_transient(door: Door) {
+async fn the_retry_tries_again_only_what_is_transient(door: Way) {
     let tries = EVERY_VERDICT.map(|verdict| async move {
         let (op, starts) = fail_times(0);
         eager().classify(always(verdict)).through(door, &op).await.unwrap();
@@ -344,13 +344,13 @@ async fn the_retry_tries_again_only_what_is_transient(door: Door) {
     assert_eq!(futures::future::join_all(tries).await, [1, 3, 1, 1]);
 }
 
-async fn the_fallback_handles_all_but_healthy(door: Door) {
+async fn the_fallback_handles_all_but_healthy(door: Way) {
     let answers = EVERY_VERDICT
         .map(|verdict| async move { Fallback::value(9).classify(always(verdict)).through(door, &succeed()).await });
     assert_eq!(futures::future::join_all(answers).await, [Ok(1), Ok(9), Ok(9), Ok(9)]);
 }
 
-async fn classify_fn_says_what_a_failure_is(door: Door) {
+async fn classify_fn_says_what_a_failure_is(door: Way) {
     let breaker = fragile().classify(classify_fn(|answer: &Answer| match answer {
         Err(Error::Inner("no such user")) | Ok(_) => Verdict::Healthy,
         Err(_) => Verdict::Failed,
@@ -361,7 +361,7 @@ async fn classify_fn_says_what_a_failure_is(door: Door) {
     assert_eq!(breaker.state(), State::Open);
 }
 
-async fn a_classifier_may_be_a_shared_trait_object(door: Door) {
+async fn a_classifier_may_be_a_shared_trait_object(door: Way) {
     let judge: Arc<dyn Classify<u32, Failure> + Send + Sync> = Arc::new(always(Verdict::Failed));
     let breaker = fragile().classify(judge.clone());
     breaker.through(door, &succeed()).await.unwrap();
@@ -372,7 +372,7 @@ async fn a_classifier_may_be_a_shared_trait_object(door: Door) {
     assert_eq!(Fallback::value(9).classify(judge).through(door, &succeed()).await, Ok(9));
 }
 
-async fn a_404_never_opens_a_circuit_and_a_503_does(door: Door) {
+async fn a_404_never_opens_a_circuit_and_a_503_does(door: Way) {
     let breaker = fragile().classify(by_status(Response::status));
     for _ in 0..100 {
         let answer: Result<Response, ApiError> = call!(door, breaker, Ok(response(404)));
@@ -383,7 +383,7 @@ async fn a_404_never_opens_a_circuit_and_a_503_does(door: Door) {
     assert_eq!(breaker.state(), State::Open);
 }
 
-async fn a_retry_after_is_waited_for_by_the_retry(door: Door) {
+async fn a_retry_after_is_waited_for_by_the_retry(door: Way) {
     let retry = eager().classify(by_status(Response::status).retry_after(header));
     let (start, tries) = (Instant::now(), AtomicUsize::new(0));
     let answer: Result<_, ApiError> = call!(door, retry, {
@@ -394,7 +394,7 @@ async fn a_retry_after_is_waited_for_by_the_retry(door: Door) {
     assert_eq!(start.elapsed(), secs(7));
 }
 
-async fn a_retry_after_keeps_the_circuit_open_up_to_its_cap(door: Door) {
+async fn a_retry_after_keeps_the_circuit_open_up_to_its_cap(door: Way) {
     for (asked, open_for) in [("0", secs(1)), ("7", secs(7)), ("600", secs(10))] {
         let breaker = fragile().classify(by_status(Response::status).retry_after(header));
         let _: Result<_, ApiError> = call!(door, breaker, Ok(asking_to_wait(503, asked)));
@@ -402,19 +402,19 @@ async fn a_retry_after_keeps_the_circuit_open_up_to_its_cap(door: Door) {
     }
 }
 
-async fn siblings_over_different_results_share_one_circuit(door: Door) {
+async fn siblings_over_different_results_share_one_circuit(door: Way) {
     let users = fragile();
     let responses = users.classify(by_status(Response::status));
     let failed: Result<Response, ApiError> = call!(door, responses, Ok(response(503)));
     assert!(failed.is_ok());
-    let refused = users.through(door, &succeed()).await;
-    assert!(matches!(rejected(refused), Some(Rejected::CircuitOpen(_))));
-    let refused: Result<Response, ApiError> = call!(door, responses, Ok(response(200)));
-    assert!(refused.unwrap_err().as_rejected().is_some());
-    assert_eq!((users.snapshot(), users.snapshot().refused), (responses.snapshot(), 2));
+    let answer = users.through(door, &succeed()).await;
+    assert!(matches!(rejected(answer), Some(Rejected::CircuitOpen(_))));
+    let rejected: Result<Response, ApiError> = call!(door, responses, Ok(response(200)));
+    assert!(rejected.unwrap_err().as_rejected().is_some());
+    assert_eq!((users.snapshot(), users.snapshot().rejected), (responses.snapshot(), 2));
 }
 
-async fn siblings_over_different_results_share_one_budget(door: Door) {
+async fn siblings_over_different_results_share_one_budget(door: Way) {
     let budget = RetryBudget::new(2);
     let users = RetryWithBackoff::builder("users").no_backoff().budget(&budget).build().unwrap();
     let responses = users.classify(by_status(Response::status));
@@ -426,69 +426,69 @@ async fn siblings_over_different_results_share_one_budget(door: Door) {
     assert_eq!(starts.load(SeqCst), 1, "nothing is left for the sibling");
 }
 
-async fn a_full_bulkhead_never_counts_against_the_dependency(door: Door) {
+async fn a_full_bulkhead_never_counts_against_the_dependency(door: Way) {
     let (breaker, full) = (fragile(), Bulkhead::new("api", 0));
     let succeed = succeed();
     for _ in 0..100 {
-        let refused = call_both!(door, breaker, full, succeed);
-        assert!(matches!(rejected(refused), Some(Rejected::BulkheadFull(_))));
+        let answer = call_both!(door, breaker, full, succeed);
+        assert!(matches!(rejected(answer), Some(Rejected::BulkheadFull(_))));
     }
     let snapshot = breaker.snapshot();
-    assert_eq!((snapshot.state, snapshot.counts.failure_run), (State::Closed, 0));
+    assert_eq!((snapshot.state, snapshot.counts.consecutive_failures), (State::Closed, 0));
 }
 
-async fn an_open_circuit_never_counts_against_the_dependency(door: Door) {
+async fn an_open_circuit_never_counts_against_the_dependency(door: Way) {
     let (breaker, open) = (fragile(), CircuitBreaker::new("inner"));
     open.force_open();
     let succeed = succeed();
     for _ in 0..100 {
-        let refused = call_both!(door, breaker, open, succeed);
-        assert_eq!(rejected(refused).unwrap().name(), Some("inner"));
+        let answer = call_both!(door, breaker, open, succeed);
+        assert_eq!(rejected(answer).unwrap().name(), Some("inner"));
     }
     assert_eq!(breaker.state(), State::Closed);
 }
 
-async fn a_timeout_counts_against_the_dependency(door: Door) {
-    let (breaker, per_try) = (fragile(), Timeout::new(ms(100)));
+async fn a_timeout_counts_against_the_dependency(door: Way) {
+    let (breaker, per_attempt) = (fragile(), Timeout::new(ms(100)));
     let hang = hang();
-    let late = call_both!(door, breaker, per_try, hang);
+    let late = call_both!(door, breaker, per_attempt, hang);
     assert!(matches!(rejected(late), Some(Rejected::TimedOut(_))));
     assert_eq!(breaker.state(), State::Open);
 }
 
-/// One refusal, no token, no sleep.
-async fn an_open_circuit_is_never_retried(door: Door) {
+/// One rejection, no token, no sleep.
+async fn an_open_circuit_is_never_retried(door: Way) {
     let budget = RetryBudget::new(10);
     let retry = RetryWithBackoff::builder("users").budget(&budget).build().unwrap();
     let breaker = CircuitBreaker::new("users");
     breaker.force_open();
     let (start, succeed) = (Instant::now(), succeed());
-    let refused = call_both!(door, retry, breaker, succeed);
-    assert!(matches!(rejected(refused), Some(Rejected::CircuitOpen(_))));
-    assert_eq!(breaker.snapshot().refused, 1);
+    let answer = call_both!(door, retry, breaker, succeed);
+    assert!(matches!(rejected(answer), Some(Rejected::CircuitOpen(_))));
+    assert_eq!(breaker.snapshot().rejected, 1);
     assert_eq!((budget.available(), start.elapsed()), (10.0, Duration::ZERO));
 }
 
-async fn a_full_bulkhead_is_never_retried(door: Door) {
+async fn a_full_bulkhead_is_never_retried(door: Way) {
     let budget = RetryBudget::new(10);
     let retry = RetryWithBackoff::builder("users").budget(&budget).build().unwrap();
     let full = Bulkhead::new("api", 0);
     let (start, succeed) = (Instant::now(), succeed());
-    let refused = call_both!(door, retry, full, succeed);
-    assert!(matches!(rejected(refused), Some(Rejected::BulkheadFull(_))));
-    assert_eq!(full.snapshot().refused, 1);
+    let answer = call_both!(door, retry, full, succeed);
+    assert!(matches!(rejected(answer), Some(Rejected::BulkheadFull(_))));
+    assert_eq!(full.snapshot().rejected, 1);
     assert_eq!((budget.available(), start.elapsed()), (10.0, Duration::ZERO));
 }
 
-async fn a_timeout_is_retried(door: Door) {
-    let (retry, per_try) = (eager(), Timeout::new(ms(100)));
+async fn a_timeout_is_retried(door: Way) {
+    let (retry, per_attempt) = (eager(), Timeout::new(ms(100)));
     let (start, hang) = (Instant::now(), hang());
-    let late = call_both!(door, retry, per_try, hang);
+    let late = call_both!(door, retry, per_attempt, hang);
     assert!(matches!(rejected(late), Some(Rejected::TimedOut(_))));
     assert_eq!(start.elapsed(), ms(300), "three tries");
 }
 
-async fn the_fallback_handles_our_own_refusals(door: Door) {
+async fn the_fallback_handles_our_own_rejections(door: Way) {
     let (fallback, full) = (Fallback::value(9), Bulkhead::new("api", 0));
     let succeed = succeed();
     assert_eq!(call_both!(door, fallback, full, succeed), Ok(9));

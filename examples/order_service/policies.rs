@@ -23,7 +23,7 @@ impl Policies {
             total: Timeout::new(ms(2000)).named("users, all tries"),
             retry: RetryWithBackoff::builder("users").backoff(Exponential::new(ms(50), ms(200))).build()?,
             breaker: CircuitBreaker::builder("users")
-                .no_failure_runs()
+                .no_consecutive_failures()
                 .failure_rate(0.5, Window::calls(10))
                 .open_for(ms(1000)) // the lesson's is 10 s: too long to watch
                 .max_open_for(ms(2000))

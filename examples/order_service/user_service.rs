@@ -74,7 +74,7 @@ impl UserService {
         self.data.delay_ms.store(delay.as_millis() as u64, Ordering::Relaxed);
     }
 
-    /// Gone, its connections too: once this returns, the port refuses.
+    /// Gone, its connections too: once this returns, the port rejects.
     pub fn stop(&self) {
         if let Some(Running { stop, thread }) = self.running.lock().expect("no panic under it").take() {
             drop(stop);

@@ -63,7 +63,7 @@ impl Evidence {
 
     fn has_opened_and_closed_again(&self) -> bool {
         let mut transitions = self.transitions.clone();
-        transitions.sort_by_key(|transition| transition.era);
+        transitions.sort_by_key(|transition| transition.generation);
         transitions.iter().any(|transition| transition.to == State::Open)
             && transitions.last().is_some_and(|last| last.to == State::Closed)
     }

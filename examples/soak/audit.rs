@@ -37,11 +37,11 @@ fn each(world: &World, what: &str, fault: impl Fn(&Stack) -> Option<String>) -> 
 
 fn outcomes(world: &World) -> Check {
     let outcomes = Outcomes::of(&world.stacks);
-    let Outcomes { offered, full, stood_in, failed, refused, cancelled, .. } = outcomes;
-    let [offered, answered, stood_in, failed, refused, cancelled] =
-        [offered, full + stood_in, stood_in, failed, refused, cancelled].map(grouped);
+    let Outcomes { offered, full, stood_in, failed, rejected, cancelled, .. } = outcomes;
+    let [offered, answered, stood_in, failed, rejected, cancelled] =
+        [offered, full + stood_in, stood_in, failed, rejected, cancelled].map(grouped);
     let says = format!(
-        "{offered} calls = {answered} succeeded ({stood_in} by a stand-in) + {failed} failed + {refused} refused + {cancelled} cancelled"
+        "{offered} calls = {answered} succeeded ({stood_in} by a stand-in) + {failed} failed + {rejected} rejected + {cancelled} cancelled"
     );
     (outcomes.offered == outcomes.came_out(), says)
 }
@@ -59,8 +59,10 @@ fn disagreement(stack: &Stack) -> Option<String> {
 
 fn unchained(stack: &Stack) -> Option<String> {
     let (chain, circuit) = (stack.heard.chain(), stack.policies.breaker.snapshot());
-    let is_last = chain.era == circuit.era;
-    chain.fault().or_else(|| (!is_last).then(|| format!("it ends with era {} of {}", chain.era, circuit.era)))
+    let is_last = chain.generation == circuit.generation;
+    chain.fault().or_else(|| {
+        (!is_last).then(|| format!("it ends with generation {} of {}", chain.generation, circuit.generation))
+    })
 }
 
 fn left_behind(stack: &Stack) -> Option<String> {
@@ -88,7 +90,7 @@ fn glances(world: &World) -> Check {
     }
 }
 
-/// First tries that succeed add a tenth of a token. A further one costs a token, unless it succeeds or is refused by the breaker.
+/// First tries that succeed add a tenth of a token. A further one costs a token, unless it succeeds or is rejected by the breaker.
 fn shared_budget(world: &World) -> Check {
     let sharing = || world.stacks.iter().filter(|stack| stack.settings.tokens == u32::MAX).map(|stack| &*stack.seams);
     let earned: u64 = sharing().map(|seams| seams.first.ended(End::Full)).sum();

@@ -19,7 +19,7 @@ use withstand::Rejected;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reply {
     Full,
-    StandIn,
+    Recovery,
 }
 
 #[derive(Debug, thiserror::Error)]

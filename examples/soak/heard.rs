@@ -15,7 +15,7 @@ use withstand::{
 
 use crate::{
     backend::{Failure, Reply},
-    seam::note_bulkhead_refusal,
+    seam::note_bulkhead_rejection,
 };
 
 #[derive(Debug, Default)]
@@ -33,15 +33,15 @@ impl Count {
 
 #[derive(Debug, Default)]
 pub struct Heard {
-    pub bulkhead_refused: Count,
+    pub bulkhead_rejected: Count,
     pub waited_in_vain: Count,
-    pub breaker_refused: Count,
+    pub breaker_rejected: Count,
     pub total_timed_out: Count,
     pub each_timed_out: Count,
     pub retrying: Count,
     pub gave_up: Count,
     pub stepped_in: Count,
-    pub stand_in_failed: Count,
+    pub recovery_failed: Count,
     chain: Mutex<Chain>,
 }
 
@@ -51,9 +51,9 @@ impl Heard {
     }
 
     pub fn bulkhead(&self, event: &BulkheadEvent) {
-        if let BulkheadEvent::Refused { waited, .. } = event {
-            note_bulkhead_refusal();
-            self.bulkhead_refused.add();
+        if let BulkheadEvent::Rejected { waited, .. } = event {
+            note_bulkhead_rejection();
+            self.bulkhead_rejected.add();
             if waited.is_some() {
                 self.waited_in_vain.add();
             }
@@ -62,7 +62,7 @@ impl Heard {
 
     pub fn breaker(&self, event: &CircuitBreakerEvent) {
         match event {
-            CircuitBreakerEvent::Refused { .. } => self.breaker_refused.add(),
+            CircuitBreakerEvent::Rejected { .. } => self.breaker_rejected.add(),
             CircuitBreakerEvent::Transition { transition, .. } => self.chain().hear(*transition),
             _ => {}
         }
@@ -78,8 +78,8 @@ impl Heard {
 
     pub fn fallback(&self, event: &FallbackEvent<'_, Reply, Failure>) {
         match event {
-            FallbackEvent::SteppedIn { .. } => self.stepped_in.add(),
-            FallbackEvent::Failed { .. } => self.stand_in_failed.add(),
+            FallbackEvent::Recovering { .. } => self.stepped_in.add(),
+            FallbackEvent::Failed { .. } => self.recovery_failed.add(),
             _ => {}
         }
     }
@@ -88,7 +88,7 @@ impl Heard {
 /// A circuit's transitions, each put behind the one before it: threads may deliver them out of order.
 #[derive(Debug)]
 pub struct Chain {
-    pub era: u64,
+    pub generation: u64,
     pub state: State,
     pub heard: u64,
     pub forced: u64,
@@ -102,7 +102,7 @@ pub struct Chain {
 impl Default for Chain {
     fn default() -> Self {
         Self {
-            era: 0,
+            generation: 0,
             state: State::Closed,
             heard: 0,
             forced: 0,
@@ -117,30 +117,31 @@ impl Default for Chain {
 impl Chain {
     fn hear(&mut self, transition: Transition) {
         self.heard += 1;
-        let era = transition.era;
-        if era <= self.era || self.early.insert(era, transition).is_some() {
-            self.broken.get_or_insert_with(|| format!("era {era} was heard twice"));
+        let generation = transition.generation;
+        if generation <= self.generation || self.early.insert(generation, transition).is_some() {
+            self.broken.get_or_insert_with(|| format!("generation {generation} was heard twice"));
         }
-        while let Some(next) = self.early.remove(&(self.era + 1)) {
+        while let Some(next) = self.early.remove(&(self.generation + 1)) {
             self.append(next);
         }
     }
 
     fn append(&mut self, next: Transition) {
-        let Transition { from, to, reason, era, .. } = next;
+        let Transition { from, to, reason, generation, .. } = next;
         if from != self.state || !is_lawful(from, to, reason) {
             let before = self.state;
-            self.broken.get_or_insert_with(|| format!("era {era}, {before}: from {from} to {to}, {reason}"));
+            self.broken
+                .get_or_insert_with(|| format!("generation {generation}, {before}: from {from} to {to}, {reason}"));
         }
         self.forced += u64::from(reason == Reason::Forced);
         self.openings += u64::from(from == State::Closed && to == State::Open);
         self.closings += u64::from(reason == Reason::ProbesSucceeded);
-        (self.era, self.state) = (era, to);
+        (self.generation, self.state) = (generation, to);
     }
 
     /// Why it is no chain, if it is none.
     pub fn fault(&self) -> Option<String> {
-        let missing = || format!("era {} was never heard", self.era + 1);
+        let missing = || format!("generation {} was never heard", self.generation + 1);
         self.broken.clone().or_else(|| (!self.early.is_empty()).then(missing))
     }
 }
@@ -148,7 +149,7 @@ impl Chain {
 fn is_lawful(from: State, to: State, reason: Reason) -> bool {
     use State::{Closed, ForcedClosed, ForcedOpen, HalfOpen, MetricsOnly, Open};
     match reason {
-        Reason::FailureRun | Reason::FailureRate | Reason::SlowCallRate => (from, to) == (Closed, Open),
+        Reason::ConsecutiveFailures | Reason::FailureRate | Reason::SlowCallRate => (from, to) == (Closed, Open),
         Reason::OpenForPassed => (from, to) == (Open, HalfOpen),
         Reason::ProbeFailed | Reason::ProbeTimedOut => (from, to) == (HalfOpen, Open),
         Reason::ProbesSucceeded => (from, to) == (HalfOpen, Closed),

@@ -43,7 +43,7 @@ pub fn settings(shared: &RetryBudget) -> [Settings; 4] {
         budget: shared.clone(),
         tokens: u32::MAX,
         each: ms(30),
-        trip: |breaker| breaker.failure_run(10, ms(5)).probe_timeout(LONG),
+        trip: |breaker| breaker.consecutive_failures(10, ms(5)).probe_timeout(LONG),
     };
     let stock = Settings { name: "stock", probes: 3, trip: on_half_of_forty, ..users.clone() };
     let prices = Settings { name: "prices", probes: 2, trip: on_rates_over_time, ..users.clone() }.with_tokens(10);
@@ -58,23 +58,26 @@ impl Settings {
 }
 
 fn on_half_of_forty(breaker: CircuitBreakerBuilder) -> CircuitBreakerBuilder {
-    breaker.no_failure_runs().failure_rate(0.5, Window::calls(40)).required_successes(5).probe_timeout(LONG)
+    breaker.no_consecutive_failures().failure_rate(0.5, Window::calls(40)).required_successes(5).probe_timeout(LONG)
 }
 
 fn on_rates_over_time(breaker: CircuitBreakerBuilder) -> CircuitBreakerBuilder {
     let window = Window::time(ms(300));
-    let breaker = breaker.no_failure_runs().failure_rate(0.4, window).slow_call_rate(0.6, ms(20), window);
+    let breaker = breaker.no_consecutive_failures().failure_rate(0.4, window).slow_call_rate(0.6, ms(20), window);
     breaker.probe_timeout(LONG)
 }
 
 /// Its probes can outlive their `probe_timeout`: one try may take longer.
 fn on_impatient_callers(breaker: CircuitBreakerBuilder) -> CircuitBreakerBuilder {
-    breaker.failure_runs([(30, Duration::ZERO), (5, ms(20))]).count_dropped_after(ms(15)).probe_timeout(ms(25))
+    breaker
+        .consecutive_failure_rules([(30, Duration::ZERO), (5, ms(20))])
+        .count_dropped_after(ms(15))
+        .probe_timeout(ms(25))
 }
 
 pub struct Policies {
     /// One that gives the error back, and one that answers.
-    pub fallbacks: [StandIn; 2],
+    pub fallbacks: [Recovery; 2],
     pub bulkhead: Bulkhead,
     pub total: Timeout,
     pub retry: RetryWithBackoff,
@@ -82,7 +85,7 @@ pub struct Policies {
     pub each: Timeout,
 }
 
-pub type StandIn = Fallback<AsyncErrorFn<Recover>, EveryError, ListenFn<Hear>>;
+pub type Recovery = Fallback<AsyncErrorFn<Recover>, EveryError, ListenFn<Hear>>;
 type Recover = fn(Failure) -> BoxFuture<'static, Answer>;
 type Hear = Box<dyn Fn(&FallbackEvent<'_, Reply, Failure>) + Send + Sync>;
 
@@ -92,7 +95,7 @@ impl Policies {
         let [by_bulkhead, by_total, by_retry, by_breaker, by_each] = [(); 5].map(|()| heard.clone());
         let breaker = CircuitBreaker::builder(*name).probes(*probes).open_for(ms(30)).max_open_for(ms(150));
         Ok(Self {
-            fallbacks: [give_back, stand_in].map(|recover: Recover| fallback(recover, heard.clone())),
+            fallbacks: [give_back, recovery].map(|recover: Recover| fallback(recover, heard.clone())),
             bulkhead: Bulkhead::builder(*name, SLOTS)
                 .queue(PLACES, ms(40))
                 .listener_fn(move |event| by_bulkhead.bulkhead(event))
@@ -110,7 +113,7 @@ impl Policies {
     }
 }
 
-fn fallback(recover: Recover, heard: Arc<Heard>) -> StandIn {
+fn fallback(recover: Recover, heard: Arc<Heard>) -> Recovery {
     let hear: Hear = Box::new(move |event| heard.fallback(event));
     Fallback::from_async_fn(recover).listener_fn(hear)
 }
@@ -120,10 +123,10 @@ fn give_back(failure: Failure) -> BoxFuture<'static, Answer> {
 }
 
 /// After a moment in which a caller may give up.
-fn stand_in(_: Failure) -> BoxFuture<'static, Answer> {
+fn recovery(_: Failure) -> BoxFuture<'static, Answer> {
     Box::pin(async {
         tokio::task::yield_now().await;
-        Ok(Reply::StandIn)
+        Ok(Reply::Recovery)
     })
 }
 

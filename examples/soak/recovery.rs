@@ -11,7 +11,7 @@ use crate::{
     audit::Check,
     backend::{Mood, Reply, Request},
     policies::ms,
-    stack::{Door, Stack},
+    stack::{Stack, Way},
     world::{World, tenths},
 };
 
@@ -53,7 +53,7 @@ fn weather(world: &World, mood: Mood) {
 
 /// Calls through each stack, by both doors; whether all of them succeeded in full.
 async fn round(world: &World, rng: &mut Rng) -> bool {
-    let doors = [Door::Plain, Door::Tower].into_iter().cycle().take(CALLS_A_ROUND);
+    let doors = [Way::Plain, Way::Tower].into_iter().cycle().take(CALLS_A_ROUND);
     let calls = world.stacks.iter().flat_map(|stack| doors.clone().map(move |door| (stack, door)));
     let calls = calls.map(|(stack, door)| stack.call(door, false, Request::new(rng.u64(..))));
     join_all(calls).await.iter().all(|answer| matches!(answer, Ok(Reply::Full)))

@@ -11,7 +11,7 @@ use crate::{
 pub fn title(seconds: u64, seed: u64, stacks: &[Stack]) {
     println!("{seconds} s of calls through full stacks over backends that fail, stall and recover; --seed {seed}\n");
     let names = stacks.iter().map(|stack| format!("{:<14}", stack.settings.name)).collect::<String>();
-    println!("   s  calls/s    full stand-in  failed refused cancelled inside   MiB  {names}");
+    println!("   s  calls/s    full stand-in  failed rejected cancelled inside   MiB  {names}");
 }
 
 /// What came out in the second that is over.
@@ -19,12 +19,12 @@ pub fn line(second: u64, world: &World, before: &mut Outcomes) {
     let now = Outcomes::of(&world.stacks);
     let came_out = now.came_out() - before.came_out();
     let (full, stood_in, failed) = (now.full - before.full, now.stood_in - before.stood_in, now.failed - before.failed);
-    let (refused, cancelled) = (now.refused - before.refused, now.cancelled - before.cancelled);
+    let (rejected, cancelled) = (now.rejected - before.rejected, now.cancelled - before.cancelled);
     let mib = memory::resident().map_or("-".into(), |bytes| format!("{:.1}", bytes as f64 / f64::from(1 << 20)));
     let states: String =
         world.stacks.iter().map(|stack| format!("{:<14}", stack.policies.breaker.state().as_str())).collect();
     println!(
-        "{second:>4} {came_out:>8} {full:>7} {stood_in:>8} {failed:>7} {refused:>7} {cancelled:>9} {:>6} {mib:>5}  {states}",
+        "{second:>4} {came_out:>8} {full:>7} {stood_in:>8} {failed:>7} {rejected:>7} {cancelled:>9} {:>6} {mib:>5}  {states}",
         now.inside,
     );
     *before = now;

@@ -28,7 +28,7 @@ pub enum End {
     BulkheadFull,
     /// Its caller, or a policy further out, gave it up.
     Dropped,
-    /// So it was, when a bulkhead had refused it already.
+    /// So it was, when a bulkhead had rejected it already.
     DroppedRefused,
 }
 
@@ -38,7 +38,7 @@ impl From<&Answer> for End {
     fn from(answer: &Answer) -> Self {
         match answer {
             Ok(Reply::Full) => Self::Full,
-            Ok(Reply::StandIn) => Self::StoodIn,
+            Ok(Reply::Recovery) => Self::StoodIn,
             Err(Failure::Down) => Self::Failed,
             Err(Failure::Policy(Rejected::TimedOut(_))) => Self::TimedOut,
             Err(Failure::Policy(Rejected::BulkheadFull(_))) => Self::BulkheadFull,
@@ -135,12 +135,12 @@ impl Seams {
 }
 
 thread_local! {
-    /// How many refusals by bulkheads were reported on this thread.
+    /// How many rejections by bulkheads were reported on this thread.
     static REFUSALS: Cell<u64> = const { Cell::new(0) };
 }
 
 /// For a bulkhead's listener, which runs inside the call that caused the event.
-pub fn note_bulkhead_refusal() {
+pub fn note_bulkhead_rejection() {
     REFUSALS.set(REFUSALS.get() + 1);
 }
 
@@ -173,11 +173,11 @@ impl Drop for Passage {
 pub fn watch<F>(seam: Arc<Seam>, start: impl FnOnce() -> F) -> Watched<F> {
     seam.entered.fetch_add(1, Relaxed);
     seam.most_inside.fetch_max(seam.inside.fetch_add(1, Relaxed) + 1, Relaxed);
-    let refusals = REFUSALS.get();
+    let rejections = REFUSALS.get();
     let mut passage = Passage { seam, if_dropped: Some(End::Dropped) };
     let future = start();
-    // A bulkhead that refuses at once has counted it, whether or not the caller stays to hear it.
-    if passage.seam.is_over_bulkhead && REFUSALS.get() != refusals {
+    // A bulkhead that rejects at once has counted it, whether or not the caller stays to hear it.
+    if passage.seam.is_over_bulkhead && REFUSALS.get() != rejections {
         passage.if_dropped = Some(End::DroppedRefused);
     }
     Watched { future, passage }

@@ -12,12 +12,12 @@ use withstand::{ConfigError, circuit_breaker::State};
 use crate::{
     backend::{Answer, Backend, BackendService, Failure, Mood, Reply, Request},
     heard::{Count, Heard},
-    policies::{Policies, SLOTS, Settings, StandIn},
+    policies::{Policies, Recovery, SLOTS, Settings},
     seam::{Pick, SeamLayer, Seams, watch},
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Door {
+pub enum Way {
     Plain,
     Tower,
 }
@@ -45,10 +45,10 @@ impl Stack {
     }
 
     /// A call that has begun when this returns, for `call` decides and starts. `stands_in`: the fallback answers.
-    pub fn call(&self, door: Door, stands_in: bool, request: Request) -> BoxFuture<'_, Answer> {
+    pub fn call(&self, door: Way, stands_in: bool, request: Request) -> BoxFuture<'_, Answer> {
         Box::pin(watch(self.seams.call.clone(), || match door {
-            Door::Plain => self.plain(stands_in, request),
-            Door::Tower => self.tower(stands_in, request),
+            Way::Plain => self.plain(stands_in, request),
+            Way::Tower => self.tower(stands_in, request),
         }))
     }
 
@@ -96,7 +96,7 @@ impl Stack {
     }
 }
 
-fn layers(fallback: &StandIn, policies: &Policies, seams: &Arc<Seams>, backend: &Arc<Backend>) -> BoxService {
+fn layers(fallback: &Recovery, policies: &Policies, seams: &Arc<Seams>, backend: &Arc<Backend>) -> BoxService {
     let Policies { bulkhead, total, retry, breaker, each, .. } = policies;
     let seam = |pick: Pick| SeamLayer { seams: seams.clone(), pick };
     BoxService::new(

@@ -54,7 +54,7 @@ pub fn sums(stack: &Stack) -> [Sum; 10] {
 
     let tries = |count: fn(&Seam) -> u64| count(first) + count(further);
     let full = bulkhead.ended(End::BulkheadFull) + bulkhead.ended(End::DroppedRefused);
-    // What is not let through is refused, also when nobody stays to hear it: `call` itself decides.
+    // What is not let through is rejected, also when nobody stays to hear it: `call` itself decides.
     let open = tries(Seam::entered) - backend.entered();
     // What timed out below passes through.
     let each = tries(|seam| seam.ended(End::TimedOut)) - backend.ended(End::TimedOut);
@@ -63,16 +63,16 @@ pub fn sums(stack: &Stack) -> [Sum; 10] {
     let retried = tries(Seam::completed) - retry.completed();
     let gave_up = retry.ended(End::Failed) + retry.ended(End::TimedOut);
     [
-        Sum::of("refused by a bulkhead", full, Some(slots.refused), heard.bulkhead_refused.get()),
-        Sum::of("refused by a breaker", open, Some(circuit.refused), heard.breaker_refused.get()),
+        Sum::of("rejected by a bulkhead", full, Some(slots.rejected), heard.bulkhead_rejected.get()),
+        Sum::of("rejected by a breaker", open, Some(circuit.rejected), heard.breaker_rejected.get()),
         Sum::of("timed out, one try", each, None, heard.each_timed_out.get()),
         Sum::of("timed out, all tries", all, None, heard.total_timed_out.get()),
         Sum::of("tried again", retried, None, heard.retrying.get()),
         Sum::of("not tried again", gave_up, None, heard.gave_up.get()),
         Sum::of("fallback stepped in", bulkhead.errors(), None, heard.stepped_in.get()),
-        Sum::of("fallback failed", call.errors(), None, heard.stand_in_failed.get()),
+        Sum::of("fallback failed", call.errors(), None, heard.recovery_failed.get()),
         Sum::of("forced by hand", stack.forced.get(), None, chain.forced),
-        Sum { what: "transitions", calls: None, snapshots: Some(circuit.era), listeners: Some(chain.heard) },
+        Sum { what: "transitions", calls: None, snapshots: Some(circuit.generation), listeners: Some(chain.heard) },
     ]
 }
 
@@ -90,7 +90,7 @@ pub struct Outcomes {
     pub full: u64,
     pub stood_in: u64,
     pub failed: u64,
-    pub refused: u64,
+    pub rejected: u64,
     pub cancelled: u64,
     pub inside: u64,
 }
@@ -103,13 +103,13 @@ impl Outcomes {
             full: sum(&|seam| seam.ended(End::Full)),
             stood_in: sum(&|seam| seam.ended(End::StoodIn)),
             failed: sum(&|seam| seam.ended(End::Failed) + seam.ended(End::TimedOut)),
-            refused: sum(&|seam| seam.ended(End::CircuitOpen) + seam.ended(End::BulkheadFull)),
+            rejected: sum(&|seam| seam.ended(End::CircuitOpen) + seam.ended(End::BulkheadFull)),
             cancelled: sum(&|seam| seam.ended(End::Dropped)),
             inside: sum(&Seam::inside),
         }
     }
 
     pub fn came_out(&self) -> u64 {
-        self.full + self.stood_in + self.failed + self.refused + self.cancelled
+        self.full + self.stood_in + self.failed + self.rejected + self.cancelled
     }
 }

@@ -18,7 +18,7 @@ use tokio::{
 use crate::{
     backend::{Answer, Request},
     policies::ms,
-    stack::Door,
+    stack::Way,
     world::World,
 };
 
@@ -40,14 +40,14 @@ async fn call_on(world: Arc<World>, mut rng: Rng) {
 /// What a caller is about to do.
 struct Plan {
     stack: usize,
-    door: Door,
+    door: Way,
     stands_in: bool,
     request: Request,
 }
 
 impl Plan {
     fn any(world: &World, rng: &mut Rng) -> Self {
-        let door = if rng.bool() { Door::Plain } else { Door::Tower };
+        let door = if rng.bool() { Way::Plain } else { Way::Tower };
         Self { stack: rng.usize(..world.stacks.len()), door, stands_in: rng.bool(), request: Request::new(rng.u64(..)) }
     }
 

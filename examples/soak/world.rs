@@ -18,7 +18,7 @@ use crate::{
     stack::Stack,
 };
 
-/// So many tokens are drained for each second. Callers pause for 20 ms on average, so not half as many can be earned back.
+/// So many tokens are drained for each second. Callers wait for 20 ms on average, so not half as many can be earned back.
 const DRAINED_A_SECOND: u32 = 20_000;
 
 pub struct World {

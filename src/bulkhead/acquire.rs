@@ -7,7 +7,7 @@ use std::{
 
 use pin_project_lite::pin_project;
 
-use super::{permit::BulkheadPermit, slots::Slots};
+use super::{permit::BulkheadPermit, shared::Slots};
 use crate::{
     clock::Alarm,
     error::{BulkheadFull, Rejected},
@@ -37,7 +37,7 @@ where
 {
     InLine(Ticket<A>),
     Slot(BulkheadPermit<A>),
-    Refused(BulkheadFull),
+    Rejected(BulkheadFull),
     Done,
 }
 
@@ -92,8 +92,8 @@ where
         Self { place: Place::Slot(permit), alarm: Alarm::at(None) }
     }
 
-    pub(super) fn refused(refused: BulkheadFull) -> Self {
-        Self { place: Place::Refused(refused), alarm: Alarm::at(None) }
+    pub(super) fn rejected(rejected: BulkheadFull) -> Self {
+        Self { place: Place::Rejected(rejected), alarm: Alarm::at(None) }
     }
 }
 
@@ -119,10 +119,10 @@ where
             Place::InLine(ticket) => {
                 let slots = ticket.slots.clone();
                 drop(ticket);
-                Poll::Ready(Err(slots.refuse(slots.max_wait).into()))
+                Poll::Ready(Err(slots.reject(slots.max_wait).into()))
             }
             Place::Slot(permit) => Poll::Ready(Ok(permit)),
-            Place::Refused(refused) => Poll::Ready(Err(refused.into())),
+            Place::Rejected(rejected) => Poll::Ready(Err(rejected.into())),
             Place::Done => panic!("polled after it was done"),
         }
     }

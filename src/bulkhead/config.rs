@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::{BulkheadEvent, slots::Slots};
+use super::{event::BulkheadEvent, shared::Slots};
 use crate::{
     error::{Check, ConfigError, Name},
     event::Listener,
@@ -27,13 +27,13 @@ impl BulkheadBuilder {
         Self { name, max_concurrent, queue: None, listener: Listener::NONE }
     }
 
-    /// Lets so many calls wait in line for a slot, each for at most `max_wait`. Without it a call that finds no slot is refused at once.
+    /// Lets so many calls wait in line for a slot, each for at most `max_wait`. Without it a call that finds no slot is rejected at once.
     pub fn queue(mut self, places: usize, max_wait: Duration) -> Self {
         self.queue = Some(Queue { places, max_wait });
         self
     }
 
-    /// Tells `hear` of every refusal.
+    /// Tells `hear` of every rejection.
     ///
     /// It runs on the thread, and inside the call, that caused the event. Its panic is caught. There is one: a second takes its place.
     pub fn listener_fn(mut self, hear: impl Fn(&BulkheadEvent) + Send + Sync + 'static) -> Self {

@@ -6,14 +6,14 @@ use crate::{error::Name, event::Event};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BulkheadEvent {
-    /// A call was refused.
+    /// A call was rejected.
     #[non_exhaustive]
-    Refused {
+    Rejected {
         /// The bulkhead's name.
         name: Name,
         /// How many calls it lets run at once.
         limit: usize,
-        /// How long the call had waited in line; `None` if it was refused at once.
+        /// How long the call had waited in line; `None` if it was rejected at once.
         waited: Option<Duration>,
     },
 }
@@ -22,12 +22,12 @@ impl Event for BulkheadEvent {
     fn trace(&self) {
         #[cfg(feature = "tracing")]
         match self {
-            Self::Refused { name, limit, waited } => tracing::debug!(
+            Self::Rejected { name, limit, waited } => tracing::debug!(
                 target: "withstand::bulkhead",
                 name = name.as_str(),
                 limit,
                 waited_ms = waited.map(|waited| waited.as_secs_f64() * 1e3),
-                "call refused"
+                "call rejected"
             ),
         }
     }

@@ -8,12 +8,12 @@ use std::{
 
 use pin_project_lite::pin_project;
 
-use super::{acquire::BulkheadAcquire, permit::BulkheadPermit, slots::Slots, state::Entry};
+use super::{acquire::BulkheadAcquire, permit::BulkheadPermit, shared::Slots, state::Entry};
 use crate::{
     carry::CarriesRejected,
     error::{BulkheadFull, Rejected},
-    operation::{Operation, TryFuture},
-    panics::or_undo,
+    operation::{Operation, ResultFuture},
+    panics::with_rollback,
 };
 
 pin_project! {
@@ -40,7 +40,7 @@ pin_project! {
         Waiting { operation: Option<O>, #[pin] acquire: BulkheadAcquire<A> },
         // In this order: the operation is gone before its slot is free.
         Running { #[pin] operation: F, permit: BulkheadPermit<A> },
-        Refused { refused: BulkheadFull, is_told: bool },
+        Rejected { rejected: BulkheadFull, is_told: bool },
         Done,
     }
 }
@@ -60,10 +60,10 @@ where
             }
             Entry::Queued(ticket) => {
                 // Made first: what leaves the line when dropped is more than that, and would be in memory meanwhile.
-                let operation = or_undo(operation, || slots.leave(ticket));
+                let operation = with_rollback(operation, || slots.leave(ticket));
                 Call::Waiting { operation: Some(operation), acquire: BulkheadAcquire::in_line(slots.clone(), ticket) }
             }
-            Entry::Full => Call::Refused { refused: slots.refuse(None), is_told: false },
+            Entry::Full => Call::Rejected { rejected: slots.reject(None), is_told: false },
         };
         Self { call }
     }
@@ -72,7 +72,7 @@ where
 impl<O, A, T, E> Future for BulkheadFuture<O, A>
 where
     O: Operation,
-    O::Future: TryFuture<Ok = T, Err = E>,
+    O::Future: ResultFuture<Ok = T, Err = E>,
     E: CarriesRejected,
     A: Deref<Target = Slots> + Clone,
 {
@@ -87,7 +87,7 @@ where
                 call.set(Call::Done);
                 Poll::Ready(result)
             }
-            CallProj::Refused { .. } => call.refused(),
+            CallProj::Rejected { .. } => call.rejected(),
             _ => call.poll_start(cx),
         }
     }
@@ -96,18 +96,18 @@ where
 impl<O, A, T, E> Call<O, O::Future, A>
 where
     O: Operation,
-    O::Future: TryFuture<Ok = T, Err = E>,
+    O::Future: ResultFuture<Ok = T, Err = E>,
     E: CarriesRejected,
     A: Deref<Target = Slots> + Clone,
 {
     /// Says so, once.
     #[inline(never)]
-    fn refused(mut self: Pin<&mut Self>) -> Poll<Result<T, E>> {
-        let CallProj::Refused { refused, is_told: is_told @ false } = self.as_mut().project() else {
+    fn rejected(mut self: Pin<&mut Self>) -> Poll<Result<T, E>> {
+        let CallProj::Rejected { rejected, is_told: is_told @ false } = self.as_mut().project() else {
             panic!("polled after it was done")
         };
         *is_told = true;
-        Poll::Ready(Err(E::from_rejected(Rejected::BulkheadFull(refused.clone()))))
+        Poll::Ready(Err(E::from_rejected(Rejected::BulkheadFull(rejected.clone()))))
     }
 
     /// Waits in line and starts the operation.
@@ -123,7 +123,7 @@ where
                 }
                 Err(rejected) => Err(E::from_rejected(rejected)),
             },
-            CallProj::Running { .. } | CallProj::Refused { .. } | CallProj::Done => panic!("polled after it was done"),
+            CallProj::Running { .. } | CallProj::Rejected { .. } | CallProj::Done => panic!("polled after it was done"),
         };
         self.set(Self::Done);
         Poll::Ready(result)

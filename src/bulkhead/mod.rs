@@ -1,7 +1,7 @@
 //! A [`Bulkhead`] lets only so many calls run at once.
 //!
 //! A dependency that grows slow gathers callers: each holds memory, a connection, a task, until none is left for calls to
-//! anything else. A bulkhead keeps the leak in one compartment: it refuses what does not fit.
+//! anything else. A bulkhead keeps the leak in one compartment: it rejects what does not fit.
 //!
 //! ```text
 //!            ┌─ max_concurrent ─┐
@@ -10,7 +10,7 @@
 //!    │ no slot is free    ▲ in order, as slots return
 //!    ├──▶ queue ▓ ▓ ▓ ────┘
 //!    │        └─ max_wait is over ─┐
-//!    └── no place is free ─────────┴──▶ refused
+//!    └── no place is free ─────────┴──▶ rejected
 //! ```
 //!
 //! # Defaults
@@ -18,7 +18,7 @@
 //! | setting | default |
 //! |---|---|
 //! | `max_concurrent` | none: you name it |
-//! | `queue` | none: a call that finds no slot is refused at once |
+//! | `queue` | none: a call that finds no slot is rejected at once |
 //!
 //! # Example
 //!
@@ -66,30 +66,25 @@
 mod acquire;
 mod config;
 mod event;
-mod free;
 mod future;
+mod gate;
 mod permit;
 mod policy;
-mod slots;
+mod shared;
 mod state;
+#[cfg(feature = "tower")]
+mod tower;
 
+#[cfg(feature = "tower")]
+pub use self::tower::{BulkheadLayer, BulkheadService};
 pub use self::{
-    acquire::BulkheadAcquire,
-    config::BulkheadBuilder,
-    event::BulkheadEvent,
-    future::BulkheadFuture,
-    permit::BulkheadPermit,
-    policy::Bulkhead,
-    slots::{Slots, Snapshot},
+    acquire::BulkheadAcquire, config::BulkheadBuilder, event::BulkheadEvent, future::BulkheadFuture,
+    permit::BulkheadPermit, policy::Bulkhead, shared::Snapshot,
 };
 
-#[cfg(feature = "tower")]
-mod layer;
-#[cfg(feature = "tower")]
-mod service;
-
-#[cfg(feature = "tower")]
-pub use self::{layer::BulkheadLayer, service::BulkheadService};
+// What only signatures name.
+#[doc(hidden)]
+pub use self::shared::Slots;
 
 #[cfg(all(test, withstand_loom))]
 mod loom;

@@ -1,6 +1,6 @@
 use std::ops::Deref;
 
-use super::slots::Slots;
+use super::shared::Slots;
 use crate::sync::Arc;
 
 /// A slot of a [`Bulkhead`](super::Bulkhead). Dropping it gives it back, and lets the next in line run.

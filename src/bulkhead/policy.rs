@@ -1,11 +1,11 @@
 use std::future::Future;
 
 use super::{
-    BulkheadBuilder,
     acquire::BulkheadAcquire,
+    config::BulkheadBuilder,
     future::BulkheadFuture,
     permit::BulkheadPermit,
-    slots::{Slots, Snapshot},
+    shared::{Slots, Snapshot},
     state::Entry,
 };
 use crate::{
@@ -23,7 +23,7 @@ pub struct Bulkhead {
 }
 
 impl Bulkhead {
-    /// Lets `max_concurrent` calls run at once, and refuses others at once. Zero refuses all.
+    /// Lets `max_concurrent` calls run at once, and rejects others at once. Zero rejects all.
     pub fn new(name: impl Into<Name>, max_concurrent: usize) -> Self {
         Self { slots: Arc::new(Self::builder(name, max_concurrent).unchecked()) }
     }
@@ -46,7 +46,7 @@ impl BulkheadBuilder {
 }
 
 impl Bulkhead {
-    /// Starts the operation if a slot is free; if not, waits in line for one, or refuses.
+    /// Starts the operation if a slot is free; if not, waits in line for one, or rejects.
     ///
     /// The slot or the place in line is taken at once; awaiting the future only waits.
     ///
@@ -81,7 +81,7 @@ impl Bulkhead {
         if self.slots.try_enter() {
             return Ok(BulkheadPermit::new(self.slots.clone()));
         }
-        Err(self.slots.refuse(None).into())
+        Err(self.slots.reject(None).into())
     }
 
     /// A slot, waiting in line for it if there is a queue. The slot or the place is taken at once.
@@ -102,7 +102,7 @@ impl Bulkhead {
         match slots.enter() {
             Entry::Slot => BulkheadAcquire::slot(BulkheadPermit::new(slots)),
             Entry::Queued(ticket) => BulkheadAcquire::in_line(slots, ticket),
-            Entry::Full => BulkheadAcquire::refused(slots.refuse(None)),
+            Entry::Full => BulkheadAcquire::rejected(slots.reject(None)),
         }
     }
 

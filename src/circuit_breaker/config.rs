@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::CircuitBreakerEvent;
+use super::event::CircuitBreakerEvent;
 use crate::{
     classify::ByError,
     clock::nanos,
@@ -139,7 +139,7 @@ impl Opening {
 pub(super) struct Rules {
     pub(super) failure_rate: Option<RateRule>,
     pub(super) slow_calls: Option<SlowRule>,
-    pub(super) failure_runs: Vec<RunRule>,
+    pub(super) consecutive_failure_rules: Vec<RunRule>,
     pub(super) open: Opening,
     pub(super) probes: usize,
     pub(super) required_successes: u32,
@@ -155,7 +155,7 @@ impl Rules {
 
     /// Whether a run of failures asks for the time of each of them.
     pub(super) fn have_spans(&self) -> bool {
-        self.failure_runs.iter().any(|run| !run.spanning.is_zero())
+        self.consecutive_failure_rules.iter().any(|run| !run.spanning.is_zero())
     }
 
     fn check(&self, check: &mut Check) {
@@ -166,10 +166,15 @@ impl Rules {
             check.refuse_if(rule.after.is_zero(), "slow_call_rate", "must be of calls slower than zero");
             rule.calls.check(check, "slow_call_rate");
         }
-        let no_run = self.failure_runs.iter().any(|run| run.failures == 0);
-        check.refuse_if(no_run, "failure_runs", "must be of at least 1 failure");
-        let no_rule = self.failure_runs.is_empty() && self.failure_rate.is_none() && self.slow_calls.is_none();
-        check.refuse_if(no_rule, "failure_runs", "are off, and no rate is set: the circuit could never open");
+        let no_run = self.consecutive_failure_rules.iter().any(|run| run.failures == 0);
+        check.refuse_if(no_run, "consecutive_failure_rules", "must be of at least 1 failure");
+        let no_rule =
+            self.consecutive_failure_rules.is_empty() && self.failure_rate.is_none() && self.slow_calls.is_none();
+        check.refuse_if(
+            no_rule,
+            "consecutive_failure_rules",
+            "are off, and no rate is set: the circuit could never open",
+        );
         self.open.check(check);
         check.refuse_if(self.probes == 0, "probes", "must be at least 1");
         check.refuse_if(self.required_successes == 0, "required_successes", "must be at least 1");
@@ -203,7 +208,7 @@ impl CircuitBreakerBuilder {
             rules: Rules {
                 failure_rate: None,
                 slow_calls: None,
-                failure_runs: vec![
+                consecutive_failure_rules: vec![
                     RunRule { failures: 20, spanning: Duration::from_millis(200) },
                     RunRule { failures: 8, spanning: Duration::from_millis(1500) },
                 ],
@@ -236,20 +241,20 @@ impl<C> CircuitBreakerBuilder<C> {
     /// Opens on an unbroken run of at least `failures`, the first of them at least `spanning` before the latest.
     ///
     /// In place of the default runs. `spanning` may be zero.
-    pub fn failure_run(self, failures: u32, spanning: Duration) -> Self {
-        self.failure_runs([(failures, spanning)])
+    pub fn consecutive_failures(self, failures: u32, spanning: Duration) -> Self {
+        self.consecutive_failure_rules([(failures, spanning)])
     }
 
-    /// Opens on any of these runs; see [`failure_run`](Self::failure_run).
-    pub fn failure_runs(mut self, runs: impl IntoIterator<Item = (u32, Duration)>) -> Self {
+    /// Opens on any of these runs; see [`consecutive_failures`](Self::consecutive_failures).
+    pub fn consecutive_failure_rules(mut self, runs: impl IntoIterator<Item = (u32, Duration)>) -> Self {
         let rule = |(failures, spanning)| RunRule { failures, spanning };
-        self.rules.failure_runs = runs.into_iter().map(rule).collect();
+        self.rules.consecutive_failure_rules = runs.into_iter().map(rule).collect();
         self
     }
 
     /// Does not open on a run of failures; then a rate must be set.
-    pub fn no_failure_runs(self) -> Self {
-        self.failure_runs([])
+    pub fn no_consecutive_failures(self) -> Self {
+        self.consecutive_failure_rules([])
     }
 
     /// How long the circuit stays open the first time.
@@ -318,7 +323,7 @@ impl<C> CircuitBreakerBuilder<C> {
         self
     }
 
-    /// Tells `hear` of every transition and refusal.
+    /// Tells `hear` of every transition and rejection.
     ///
     /// It runs on the thread, and inside the call, that caused the event. Its panic is caught. There is one: a second takes its place.
     pub fn listener_fn(mut self, hear: impl Fn(&CircuitBreakerEvent) + Send + Sync + 'static) -> Self {

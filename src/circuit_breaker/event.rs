@@ -17,9 +17,9 @@ pub enum CircuitBreakerEvent {
         /// From what, to what, and why.
         transition: Transition,
     },
-    /// A call was refused.
+    /// A call was rejected.
     #[non_exhaustive]
-    Refused {
+    Rejected {
         /// The breaker's name.
         name: Name,
         /// How long the circuit stays open; `None` if it is half-open or was forced open.
@@ -32,11 +32,11 @@ impl Event for CircuitBreakerEvent {
         #[cfg(feature = "tracing")]
         match self {
             Self::Transition { name, transition } => trace_transition(name.as_str(), transition),
-            Self::Refused { name, retry_after } => tracing::debug!(
+            Self::Rejected { name, retry_after } => tracing::debug!(
                 target: "withstand::circuit_breaker",
                 name = name.as_str(),
                 retry_after_ms = retry_after.map(millis),
-                "call refused"
+                "call rejected"
             ),
         }
     }
@@ -44,7 +44,7 @@ impl Event for CircuitBreakerEvent {
 
 #[cfg(feature = "tracing")]
 fn trace_transition(name: &str, transition: &Transition) {
-    let Transition { from, to, reason, era, counts, open_for, outage } = transition;
+    let Transition { from, to, reason, generation, counts, open_for, outage } = transition;
     macro_rules! transition {
         ($level:ident, $message:literal) => {
             tracing::$level!(
@@ -53,13 +53,13 @@ fn trace_transition(name: &str, transition: &Transition) {
                 from = from.as_str(),
                 to = to.as_str(),
                 reason = reason.as_str(),
-                era,
+                generation,
                 failure_rate = counts.failures.rate,
                 slow_call_rate = counts.slow_calls.rate,
-                failure_run = counts.failure_run,
+                consecutive_failures = counts.consecutive_failures,
                 open_for_ms = open_for.map(millis),
                 outage_ms = outage.map(|outage| millis(outage.lasted)),
-                refused = outage.map(|outage| outage.refused),
+                rejected = outage.map(|outage| outage.rejected),
                 $message
             )
         };

@@ -8,14 +8,14 @@ use std::{
 use pin_project_lite::pin_project;
 
 use super::{
-    circuit::{Circuit, Ticket},
     permit::CircuitBreakerPermit,
-    state::Refusal,
+    shared::{Circuit, Ticket},
+    state::Rejection,
 };
 use crate::{
     carry::CarriesRejected,
     classify::{Classify, Verdict},
-    panics::or_undo,
+    panics::with_rollback,
 };
 
 pin_project! {
@@ -41,7 +41,7 @@ pin_project! {
     #[project = CallProj]
     enum Call<F> {
         Running { #[pin] operation: F },
-        Refused { refusal: Refusal },
+        Rejected { rejection: Rejection },
         Done,
     }
 }
@@ -56,17 +56,17 @@ where
     pub(super) fn start(
         circuit: A,
         classifier: C,
-        admitted: Result<Ticket, Refusal>,
+        admitted: Result<Ticket, Rejection>,
         operation: impl FnOnce() -> F,
     ) -> Self {
         let (call, ticket) = match admitted {
             Ok(ticket) => {
-                let operation = or_undo(operation, || circuit.settle_dropped(ticket));
+                let operation = with_rollback(operation, || circuit.settle_dropped(ticket));
                 (Call::Running { operation }, ticket)
             }
-            Err(refusal) => {
-                circuit.count(refusal);
-                (Call::Refused { refusal }, Ticket::NONE)
+            Err(rejection) => {
+                circuit.count(rejection);
+                (Call::Rejected { rejection }, Ticket::NONE)
             }
         };
         Self { call, permit: CircuitBreakerPermit::new(circuit, ticket), classifier }
@@ -86,7 +86,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let CallProj::Running { operation } = this.call.as_mut().project() else {
-            return refused(this.call, this.permit);
+            return rejected(this.call, this.permit);
         };
         let result = ready!(operation.poll(cx));
         let verdict = this.classifier.classify(&result);
@@ -99,13 +99,13 @@ where
 }
 
 #[cold]
-fn refused<F, A, T, E>(mut call: Pin<&mut Call<F>>, permit: &CircuitBreakerPermit<A>) -> Poll<Result<T, E>>
+fn rejected<F, A, T, E>(mut call: Pin<&mut Call<F>>, permit: &CircuitBreakerPermit<A>) -> Poll<Result<T, E>>
 where
     A: Deref<Target = Circuit>,
     E: CarriesRejected,
 {
-    let CallProj::Refused { refusal } = call.as_mut().project() else { panic!("polled after it was done") };
-    let rejected = permit.circuit().rejected(*refusal);
+    let CallProj::Rejected { rejection } = call.as_mut().project() else { panic!("polled after it was done") };
+    let rejected = permit.circuit().rejected(*rejection);
     call.set(Call::Done);
     Poll::Ready(Err(E::from_rejected(rejected)))
 }

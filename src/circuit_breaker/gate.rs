@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! bits 63..11   10..3    2           1   0
-//! era           tally    is tallied  0   is calm     passing
+//! generation           tally    is tallied  0   is calm     passing
 //! until (63..2, ns)                  1   0           open
 //! 0                                  1   1           half-open: ask the core
 //! ```
@@ -19,8 +19,8 @@ use crate::sync::{AtomicU64, Ordering};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum View {
     /// Calls pass.
-    Passing { era: u64, successes: Successes },
-    /// Calls are refused until then.
+    Passing { generation: u64, successes: Successes },
+    /// Calls are rejected until then.
     Open { until: u64 },
     /// Who may pass is for the core to say.
     HalfOpen,
@@ -48,13 +48,13 @@ const ONE: u64 = 1 << 3;
 /// So many successes find room in the word. The one after them takes the lock.
 const MOST: u64 = 255;
 const TALLY: u64 = MOST * ONE;
-/// The era begins right above the tally.
-const ERA_SHIFT: u32 = (TALLY + ONE).trailing_zeros();
+/// The generation begins right above the tally.
+const GENERATION_SHIFT: u32 = (TALLY + ONE).trailing_zeros();
 
 /// In what role a call was let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Admission {
-    Call { era: u64 },
+    Call { generation: u64 },
     Probe { number: u64 },
 }
 
@@ -70,14 +70,14 @@ impl Pass {
 
     pub(super) fn of(admission: Admission) -> Self {
         Self(match admission {
-            Admission::Call { era } => era << ERA_SHIFT,
+            Admission::Call { generation } => generation << GENERATION_SHIFT,
             Admission::Probe { number } => (number + 1) << 2 | HALF_OPEN,
         })
     }
 
     pub(super) fn admission(self) -> Admission {
         match self.0 & NOT_PASSING {
-            0 => Admission::Call { era: self.0 >> ERA_SHIFT },
+            0 => Admission::Call { generation: self.0 >> GENERATION_SHIFT },
             _ => Admission::Probe { number: (self.0 >> 2) - 1 },
         }
     }
@@ -89,7 +89,7 @@ pub(super) struct Gate {
     /// Until when a success may be tallied.
     ///
     /// Whoever tallies reads it between a look at the word and the exchange that succeeds only if the word is the same again. So
-    /// it belongs to that word, or, if the word was held and shown as it was, to the same era a while ago: in which it only
+    /// it belongs to that word, or, if the word was held and shown as it was, to the same generation a while ago: in which it only
     /// grows, and too early a moment costs no more than a look under the lock. It cannot be a later one: that is stored after
     /// the word is held, and who holds it has seen every exchange before.
     tallied_until: AtomicU64,
@@ -107,7 +107,7 @@ impl Gate {
         match word & 0b11 {
             OPEN => View::Open { until: word >> 2 },
             HALF_OPEN => View::HalfOpen,
-            _ => View::Passing { era: word >> ERA_SHIFT, successes: self.successes(word) },
+            _ => View::Passing { generation: word >> GENERATION_SHIFT, successes: self.successes(word) },
         }
     }
 
@@ -123,7 +123,7 @@ impl Gate {
     #[inline]
     pub(super) fn pass(&self) -> Option<Pass> {
         let word = self.word.load(Ordering::Acquire);
-        (word & NOT_PASSING == 0).then_some(Pass(word >> ERA_SHIFT << ERA_SHIFT))
+        (word & NOT_PASSING == 0).then_some(Pass(word >> GENERATION_SHIFT << GENERATION_SHIFT))
     }
 
     /// Whether a success of this call, if it is not slow, would change nothing now.
@@ -136,7 +136,7 @@ impl Gate {
     #[inline]
     pub(super) fn tally(&self, pass: Pass, now: u64) -> bool {
         let mut seen = self.word.load(Ordering::Acquire);
-        // All but the tally must agree: calls pass, in the same era, and are tallied.
+        // All but the tally must agree: calls pass, in the same generation, and are tallied.
         while seen & !TALLY == pass.0 | TALLIED && seen & TALLY != TALLY {
             if now >= self.tallied_until.load(Ordering::Relaxed) {
                 return false;
@@ -163,11 +163,11 @@ impl Gate {
     /// For whoever holds it. A word that stays the same is not written: other threads keep it in their caches.
     pub(super) fn show(&self, view: View) {
         let word = match view {
-            View::Passing { era, successes: Successes::Ignored } => era << ERA_SHIFT | CALM,
-            View::Passing { era, successes: Successes::Heard } => era << ERA_SHIFT,
-            View::Passing { era, successes: Successes::Tallied { until } } => {
+            View::Passing { generation, successes: Successes::Ignored } => generation << GENERATION_SHIFT | CALM,
+            View::Passing { generation, successes: Successes::Heard } => generation << GENERATION_SHIFT,
+            View::Passing { generation, successes: Successes::Tallied { until } } => {
                 self.tallied_until.store(until, Ordering::Relaxed);
-                era << ERA_SHIFT | TALLIED
+                generation << GENERATION_SHIFT | TALLIED
             }
             View::Open { until } => until << 2 | OPEN,
             View::HalfOpen => HALF_OPEN,
@@ -183,17 +183,19 @@ mod tests {
     use super::*;
     use crate::clock::FOREVER;
 
-    const LAST_ERA: u64 = u64::MAX >> ERA_SHIFT;
+    const LAST_GENERATION: u64 = u64::MAX >> GENERATION_SHIFT;
     const FOR_LONG: Successes = Successes::Tallied { until: FOREVER };
     const OF_EVERY_KIND: [Successes; 3] = [Successes::Ignored, FOR_LONG, Successes::Heard];
 
-    fn passing(era: u64, successes: Successes) -> View {
-        View::Passing { era, successes }
+    fn passing(generation: u64, successes: Successes) -> View {
+        View::Passing { generation, successes }
     }
 
     #[test]
     fn every_view_survives_the_word() {
-        let passing = [0, 1, LAST_ERA].into_iter().flat_map(|era| OF_EVERY_KIND.map(|kind| passing(era, kind)));
+        let passing = [0, 1, LAST_GENERATION]
+            .into_iter()
+            .flat_map(|generation| OF_EVERY_KIND.map(|kind| passing(generation, kind)));
         let open = [0, 12_345, FOREVER].map(|until| View::Open { until });
         for view in passing.chain(open).chain([View::HalfOpen]) {
             let gate = Gate::new(View::HalfOpen);
@@ -203,10 +205,13 @@ mod tests {
     }
 
     #[test]
-    fn a_pass_is_good_in_its_own_era_alone() {
+    fn a_pass_is_good_in_its_own_generation_alone() {
         let gate = Gate::new(passing(7, Successes::Ignored));
         let pass = gate.pass().expect("all may pass");
-        assert_eq!((pass, pass.admission()), (Pass::of(Admission::Call { era: 7 }), Admission::Call { era: 7 }));
+        assert_eq!(
+            (pass, pass.admission()),
+            (Pass::of(Admission::Call { generation: 7 }), Admission::Call { generation: 7 })
+        );
         assert!(gate.is_calm_for(pass) && !gate.tally(pass, 0));
         gate.show(passing(7, FOR_LONG));
         assert!(gate.tally(pass, 0) && !gate.is_calm_for(pass));
@@ -222,17 +227,17 @@ mod tests {
 
     #[test]
     fn a_probe_is_counted_by_the_core_alone() {
-        // Whose passes come near the words of a circuit that is open until about then, or passes in about that era.
-        let numbers = [0, 1, 2, 6, 7, 8, 511, 512, 2048, 2049, LAST_ERA, FOREVER - 2];
+        // Whose passes come near the words of a circuit that is open until about then, or passes in about that generation.
+        let numbers = [0, 1, 2, 6, 7, 8, 511, 512, 2048, 2049, LAST_GENERATION, FOREVER - 2];
         let probes = numbers.map(|number| Pass::of(Admission::Probe { number }));
         assert_eq!(probes.map(Pass::admission), numbers.map(|number| Admission::Probe { number }));
         let near = numbers.into_iter().flat_map(|number| [number, number + 1]);
         let open = near.clone().map(|until| View::Open { until });
-        let eras = near.filter(|era| *era <= LAST_ERA);
-        let passing = eras.flat_map(|era| OF_EVERY_KIND.map(|successes| passing(era, successes)));
+        let generations = near.filter(|generation| *generation <= LAST_GENERATION);
+        let passing = generations.flat_map(|generation| OF_EVERY_KIND.map(|successes| passing(generation, successes)));
         for view in open.chain(passing).chain([View::HalfOpen]) {
-            // Successes were tallied before, so that the time they were tallied until refuses no one.
-            let gate = Gate::new(View::Passing { era: 0, successes: FOR_LONG });
+            // Successes were tallied before, so that the time they were tallied until rejects no one.
+            let gate = Gate::new(View::Passing { generation: 0, successes: FOR_LONG });
             gate.show(view);
             for pass in probes.iter().chain([&Pass::NONE]) {
                 assert!(!gate.is_calm_for(*pass) && !gate.tally(*pass, 0), "{pass:?} at {view:?}");
@@ -257,10 +262,10 @@ mod tests {
 
     #[test]
     fn a_full_tally_is_for_the_core_to_take() {
-        let gate = Gate::new(passing(LAST_ERA, FOR_LONG));
+        let gate = Gate::new(passing(LAST_GENERATION, FOR_LONG));
         let pass = gate.pass().expect("all may pass");
         assert!((0..MOST).all(|_| gate.tally(pass, 0)));
-        assert!(!gate.tally(pass, 0), "it does not run over into the era");
+        assert!(!gate.tally(pass, 0), "it does not run over into the generation");
         assert_eq!((gate.pass(), gate.hold()), (Some(pass), MOST));
     }
 }

@@ -1,4 +1,4 @@
-//! Every interleaving of what threads do to one circuit: the gate word beside the locked core, eras against late outcomes,
+//! Every interleaving of what threads do to one circuit: the gate word beside the locked core, generations against late outcomes,
 //! probe slots.
 //!
 //! A circuit that opens for a nanosecond is half-open by the time anyone looks, whatever the interleaving.
@@ -14,7 +14,7 @@ use super::{
 use crate::sync::Arc;
 
 fn opens_on(failures: u32) -> CircuitBreakerBuilder {
-    CircuitBreaker::builder("loom").failure_run(failures, Duration::ZERO).no_open_jitter().seed(1)
+    CircuitBreaker::builder("loom").consecutive_failures(failures, Duration::ZERO).no_open_jitter().seed(1)
 }
 
 fn build(builder: CircuitBreakerBuilder) -> CircuitBreaker {
@@ -72,7 +72,7 @@ fn two_probes_that_succeed_close_it_once() {
         other.try_acquire().expect("another").success();
         there.join().expect("no panic");
         let snapshot = breaker.snapshot();
-        assert_eq!((snapshot.state, snapshot.era, snapshot.stale), (State::Closed, 3, 0));
+        assert_eq!((snapshot.state, snapshot.generation, snapshot.stale), (State::Closed, 3, 0));
     });
 }
 
@@ -85,7 +85,7 @@ fn a_late_success_never_closes_what_a_failure_opened() {
         failing.failure();
         there.join().expect("no panic");
         let snapshot = breaker.snapshot();
-        assert_eq!((snapshot.state, snapshot.era), (State::Open, 1));
+        assert_eq!((snapshot.state, snapshot.generation), (State::Open, 1));
         assert!(snapshot.stale <= 1);
     });
 }
@@ -100,9 +100,9 @@ fn a_success_that_is_recorded_ends_the_run_and_one_that_is_not_was_calm() {
         bad.failure();
         there.join().expect("no panic");
         // The success came first and the failure stands alone, or it came last and ended the run.
-        assert!(breaker.snapshot().counts.failure_run <= 1);
+        assert!(breaker.snapshot().counts.consecutive_failures <= 1);
         breaker.try_acquire().expect("closed").success();
-        assert_eq!(breaker.snapshot().counts.failure_run, 0, "the gate does not call it calm when it is not");
+        assert_eq!(breaker.snapshot().counts.consecutive_failures, 0, "the gate does not call it calm when it is not");
     });
 }
 
@@ -127,7 +127,7 @@ fn an_outcome_counts_before_a_reset_or_is_stale_after_it() {
         breaker.reset();
         there.join().expect("no panic");
         let snapshot = breaker.snapshot();
-        assert_eq!((snapshot.counts.failure_run, snapshot.era), (0, 1));
+        assert_eq!((snapshot.counts.consecutive_failures, snapshot.generation), (0, 1));
         assert!(snapshot.stale <= 1);
     });
 }
@@ -169,7 +169,7 @@ fn three_callers_share_two_probe_slots() {
         let here = breaker.try_acquire();
         let calls = others.map(|other| other.join().expect("no panic"));
         let admitted = calls.iter().chain([&here]).filter(|call| call.is_ok()).count();
-        assert_eq!((admitted, breaker.snapshot().probes_in_flight, breaker.snapshot().refused), (2, 2, 1));
+        assert_eq!((admitted, breaker.snapshot().probes_in_flight, breaker.snapshot().rejected), (2, 2, 1));
         drop((calls, here));
         assert_eq!(breaker.snapshot().probes_in_flight, 0);
     });
@@ -203,18 +203,18 @@ fn a_failure_a_success_and_a_reset_leave_gate_and_core_agreed() {
         there.into_iter().for_each(|thread| thread.join().expect("no panic"));
         // It opened before the reset, or not at all.
         assert_eq!(breaker.state(), State::Closed);
-        let run = breaker.snapshot().counts.failure_run;
+        let run = breaker.snapshot().counts.consecutive_failures;
         breaker.try_acquire().expect("closed").failure();
-        assert_eq!(breaker.snapshot().counts.failure_run, run + 1, "the failure belongs to this era");
+        assert_eq!(breaker.snapshot().counts.consecutive_failures, run + 1, "the failure belongs to this generation");
         breaker.try_acquire().expect("closed").success();
-        assert_eq!(breaker.snapshot().counts.failure_run, 0, "the gate does not call it calm when it is not");
+        assert_eq!(breaker.snapshot().counts.consecutive_failures, 0, "the gate does not call it calm when it is not");
     });
 }
 
 /// Two calls in the window, a failure among them: from here on successes are tallied.
 fn tallying() -> CircuitBreaker {
     let window = super::Window::calls(9).min_calls(9);
-    let breaker = build(CircuitBreaker::builder("loom").no_failure_runs().failure_rate(1.0, window));
+    let breaker = build(CircuitBreaker::builder("loom").no_consecutive_failures().failure_rate(1.0, window));
     breaker.try_acquire().expect("closed").failure();
     breaker.try_acquire().expect("closed").success();
     breaker
@@ -250,7 +250,7 @@ fn two_tallied_at_once_are_two_whoever_looks() {
 }
 
 #[test]
-fn a_success_is_tallied_in_its_own_era_alone() {
+fn a_success_is_tallied_in_its_own_generation_alone() {
     bounded(|| {
         let breaker = tallying();
         let (one, two) = (breaker.try_acquire().expect("closed"), breaker.try_acquire().expect("closed"));
@@ -265,7 +265,7 @@ fn a_success_is_tallied_in_its_own_era_alone() {
 
 /// Someone tallies at 12 while another holds the gate, whose tally ended at 10, and shows these views.
 fn tallied_at_12(shown: Vec<View>, check: impl Fn(u64, bool, u64) + Send + Sync + 'static) {
-    let passing = |until| View::Passing { era: 7, successes: Successes::Tallied { until } };
+    let passing = |until| View::Passing { generation: 7, successes: Successes::Tallied { until } };
     model(move || {
         let gate = Arc::new(Gate::new(passing(10)));
         let (other, pass) = (gate.clone(), gate.pass().expect("all may pass"));
@@ -282,15 +282,15 @@ fn tallied_at_12(shown: Vec<View>, check: impl Fn(u64, bool, u64) + Send + Sync 
 
 #[test]
 fn none_is_tallied_in_a_slice_that_has_ended() {
-    let next = View::Passing { era: 7, successes: Successes::Tallied { until: 20 } };
+    let next = View::Passing { generation: 7, successes: Successes::Tallied { until: 20 } };
     tallied_at_12(vec![next], |before, counted, after| {
         assert_eq!((before, after), (0, u64::from(counted)));
     });
 }
 
 #[test]
-fn none_is_tallied_by_the_word_of_one_era_and_the_time_of_another() {
-    let next = View::Passing { era: 9, successes: Successes::Tallied { until: 20 } };
+fn none_is_tallied_by_the_word_of_one_generation_and_the_time_of_another() {
+    let next = View::Passing { generation: 9, successes: Successes::Tallied { until: 20 } };
     tallied_at_12(vec![View::Open { until: 99 }, next], |before, counted, after| {
         assert_eq!((before, counted, after), (0, false, 0));
     });

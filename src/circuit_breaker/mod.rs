@@ -1,7 +1,7 @@
 //! A [`CircuitBreaker`] stops calling a dependency that fails, and finds out when it is back.
 //!
 //! A dependency that is down makes each caller wait for an error, and each call makes it harder for it to come back.
-//! The breaker counts how calls end. Once they fail too often the circuit **opens**, and calls are refused at once; after a
+//! The breaker counts how calls end. Once they fail too often the circuit **opens**, and calls are rejected at once; after a
 //! while it is **half-open**, and lets a few probes through; if they succeed it **closes** again.
 //!
 //! ```text
@@ -21,7 +21,7 @@
 //!
 //! | setting | default |
 //! |---|---|
-//! | `failure_runs` | 20 or more failures with no success between, that span 200 ms or longer; or 8 or more that span 1.5 s or longer |
+//! | `consecutive_failure_rules` | 20 or more failures with no success between, that span 200 ms or longer; or 8 or more that span 1.5 s or longer |
 //! | `failure_rate` | off |
 //! | `slow_call_rate` | off |
 //! | `open_for` | 1 s |
@@ -59,7 +59,7 @@
 //!
 //! # fn main() -> Result<(), withstand::ConfigError> {
 //! let breaker = CircuitBreaker::builder("users")
-//!     .no_failure_runs()
+//!     .no_consecutive_failures()
 //!     .failure_rate(0.5, Window::calls(10))
 //!     .open_for(Duration::from_secs(10))
 //!     .build()?;
@@ -68,7 +68,7 @@
 //!
 //! # With tower
 //!
-//! `breaker.layer()`. With the circuit open the service is ready without asking the inner one, and refuses in `call`, so a load balancer
+//! `breaker.layer()`. With the circuit open the service is ready without asking the inner one, and rejects in `call`, so a load balancer
 //! that routes by readiness will like it. A readiness error of the inner service counts as one call.
 //!
 //! # Sharing
@@ -90,23 +90,22 @@
 //!
 //! # What counts
 //!
-//! The classifier's [`Verdict`](crate::Verdict) decides: healthy is a success, transient and failed are failures, unknown (our own refusal) is ignored.
-//! An outcome counts in the era its call was let in; after a transition it is only counted as stale. If a failure that opens the circuit
+//! The classifier's [`Verdict`](crate::Verdict) decides: healthy is a success, transient and failed are failures, unknown (our own rejection) is ignored.
+//! An outcome counts in the generation its call was let in; after a transition it is only counted as stale. If a failure that opens the circuit
 //! comes with a `retry_after` longer than the opening would be, the circuit stays open that long, up to `max_open_for`.
 //!
 //! # Cost
 //!
 //! Closed and open, a circuit allocates nothing. A success is two loads while no failure is remembered. While a window remembers any, or
 //! is not full, it is one exchange of a word more, and once in 256 times, or when a slice of a time window has ended, the lock. A failure
-//! always takes the lock, for some ten nanoseconds; a refusal takes none. The clock is asked by time windows, by the rules about
-//! slow and dropped calls, by failures where a run must span a time, as by default, and by refusals.
+//! always takes the lock, for some ten nanoseconds; a rejection takes none. The clock is asked by time windows, by the rules about
+//! slow and dropped calls, by failures where a run must span a time, as by default, and by rejections.
 //!
 //! # Errors
 //!
 //! [`Rejected::CircuitOpen`](crate::Rejected::CircuitOpen), carried by the operation's own error type, which must have room for it
 //! ([`CarriesRejected`](crate::CarriesRejected)). It tells the time left.
 
-mod circuit;
 mod config;
 mod event;
 mod future;
@@ -114,26 +113,27 @@ mod gate;
 mod permit;
 mod policy;
 mod record;
+mod shared;
 mod state;
+#[cfg(feature = "tower")]
+mod tower;
 mod transition;
 
+#[cfg(feature = "tower")]
+pub use self::tower::{CircuitBreakerLayer, CircuitBreakerService};
 pub use self::{
-    circuit::{Circuit, Snapshot},
     config::{CircuitBreakerBuilder, Window},
     event::CircuitBreakerEvent,
     future::CircuitBreakerFuture,
     permit::CircuitBreakerPermit,
     policy::CircuitBreaker,
+    shared::Snapshot,
     transition::{Counts, Outage, Reason, State, Transition, WindowCounts},
 };
 
-#[cfg(feature = "tower")]
-mod layer;
-#[cfg(feature = "tower")]
-mod service;
-
-#[cfg(feature = "tower")]
-pub use self::{layer::CircuitBreakerLayer, service::CircuitBreakerService};
+// What only signatures name.
+#[doc(hidden)]
+pub use self::shared::Circuit;
 
 #[cfg(all(test, withstand_loom))]
 mod loom;

@@ -1,6 +1,6 @@
 use std::{mem, ops::Deref};
 
-use super::circuit::{Circuit, Ticket};
+use super::shared::{Circuit, Ticket};
 use crate::{classify::Verdict, sync::Arc};
 
 /// Leave to make one call through a circuit.

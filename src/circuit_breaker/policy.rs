@@ -1,10 +1,10 @@
 use std::future::Future;
 
 use super::{
-    CircuitBreakerBuilder,
-    circuit::{Circuit, Snapshot},
+    config::CircuitBreakerBuilder,
     future::CircuitBreakerFuture,
     permit::CircuitBreakerPermit,
+    shared::{Circuit, Snapshot},
     transition::State,
 };
 use crate::{
@@ -86,9 +86,9 @@ impl<C> CircuitBreaker<C> {
     pub fn try_acquire(&self) -> Result<CircuitBreakerPermit, Rejected> {
         match self.circuit.admit() {
             Ok(ticket) => Ok(CircuitBreakerPermit::new(self.circuit.clone(), ticket)),
-            Err(refusal) => {
-                self.circuit.count(refusal);
-                Err(self.circuit.rejected(refusal))
+            Err(rejection) => {
+                self.circuit.count(rejection);
+                Err(self.circuit.rejected(rejection))
             }
         }
     }
@@ -108,7 +108,7 @@ impl<C> CircuitBreaker<C> {
         self.circuit.snapshot()
     }
 
-    /// Refuses every call, until another of these four is called.
+    /// Rejects every call, until another of these four is called.
     pub fn force_open(&self) {
         self.circuit.force(State::ForcedOpen);
     }

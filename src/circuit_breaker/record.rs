@@ -42,8 +42,8 @@ impl Record {
         if let Some(window) = &mut self.slow_calls {
             window.push(slow, now);
         }
-        if failed && rules.failure_runs.iter().any(|rule| self.run.breaks(rule)) {
-            return Some(Reason::FailureRun);
+        if failed && rules.consecutive_failure_rules.iter().any(|rule| self.run.breaks(rule)) {
+            return Some(Reason::ConsecutiveFailures);
         }
         if failed && is_broken(self.failures.as_mut(), rules.failure_rate, now) {
             return Some(Reason::FailureRate);
@@ -56,7 +56,7 @@ impl Record {
         Counts {
             failures: counts_of(self.failures.as_mut(), rules.failure_rate, now),
             slow_calls: counts_of(self.slow_calls.as_mut(), rules.slow_calls.map(|rule| rule.calls), now),
-            failure_run: self.run.length,
+            consecutive_failures: self.run.length,
             ..Counts::default()
         }
     }
@@ -72,7 +72,7 @@ impl Record {
     /// What becomes of one more success that is not slow.
     pub(super) fn successes(&self) -> Successes {
         let is_calm = |window: &Option<Window>| window.as_ref().is_none_or(Window::is_calm);
-        let until = |window: &Option<Window>| window.as_ref().map_or(u64::MAX, Window::lets_go_at);
+        let until = |window: &Option<Window>| window.as_ref().map_or(u64::MAX, Window::next_expiry);
         if self.run.length == 0 && is_calm(&self.failures) && is_calm(&self.slow_calls) {
             return Successes::Ignored;
         }
@@ -88,7 +88,7 @@ fn counts_of(window: Option<&mut Window>, rule: Option<RateRule>, now: u64) -> W
     let (Some(window), Some(rule)) = (window, rule) else { return WindowCounts::default() };
     let tally = window.tally(now);
     let rate = (tally.calls >= rule.min_calls()).then(|| tally.hits as f64 / tally.calls as f64);
-    WindowCounts { calls: tally.calls, hits: tally.hits, rate }
+    WindowCounts { total: tally.calls, count: tally.hits, rate }
 }
 
 fn is_broken(window: Option<&mut Window>, rule: Option<RateRule>, now: u64) -> bool {

@@ -16,7 +16,7 @@ use crate::{
 /// How a call ended that was let in by a passing circuit.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ended {
-    pub(super) era: u64,
+    pub(super) generation: u64,
     pub(super) failed: bool,
     pub(super) slow: bool,
 }
@@ -30,19 +30,19 @@ pub(super) enum Outcome {
     },
     /// It was given up before its end.
     Dropped,
-    /// Our own refusal: it never reached the dependency.
+    /// Our own rejection: it never reached the dependency.
     Nothing,
 }
 
-/// A call refused: how long the circuit stays open, if anyone can tell.
+/// A call rejected: how long the circuit stays open, if anyone can tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
+pub(super) struct Rejection {
     /// [`FOREVER`]: no one can tell.
     left: u64,
 }
 
-impl Refusal {
-    const NO_TELLING: Self = Self { left: FOREVER };
+impl Rejection {
+    const UNKNOWN_TIME: Self = Self { left: FOREVER };
 
     pub(super) fn of(left: u64) -> Self {
         Self { left }
@@ -50,7 +50,7 @@ impl Refusal {
 
     /// At `now`, with the circuit open until `until`.
     pub(super) fn until(until: u64, now: u64) -> Self {
-        if until == FOREVER { Self::NO_TELLING } else { Self::of(until.saturating_sub(now)) }
+        if until == FOREVER { Self::UNKNOWN_TIME } else { Self::of(until.saturating_sub(now)) }
     }
 
     pub(super) fn left(self) -> u64 {
@@ -66,7 +66,7 @@ impl Refusal {
 #[derive(Clone, Copy, Debug)]
 struct Outage {
     since: u64,
-    refused_before: u64,
+    rejected_before: u64,
     reopenings: i32,
 }
 
@@ -97,10 +97,10 @@ enum Phase {
 
 #[derive(Debug)]
 pub(super) struct Core {
-    // Apart from the rest, which changes: the rules are long, and never do.
+    // CachePadded from the rest, which changes: the rules are long, and never do.
     rules: Box<Rules>,
     phase: Phase,
-    era: u64,
+    generation: u64,
     next_probe: u64,
     stale: u64,
     random: Random,
@@ -138,16 +138,16 @@ impl Phase {
 impl Core {
     pub(super) fn new(rules: Rules, random: Random) -> Self {
         let phase = Phase::closed(&rules, 0);
-        Self { rules: rules.into(), phase, era: 0, next_probe: 0, stale: 0, random }
+        Self { rules: rules.into(), phase, generation: 0, next_probe: 0, stale: 0, random }
     }
 
     /// What the gate shows of it.
     pub(super) fn view(&self) -> View {
         match &self.phase {
             Phase::Closed(record) | Phase::MetricsOnly(record) => {
-                View::Passing { era: self.era, successes: record.successes() }
+                View::Passing { generation: self.generation, successes: record.successes() }
             }
-            Phase::ForcedClosed => View::Passing { era: self.era, successes: Successes::Ignored },
+            Phase::ForcedClosed => View::Passing { generation: self.generation, successes: Successes::Ignored },
             Phase::ForcedOpen => View::Open { until: FOREVER },
             Phase::Open { until, .. } => View::Open { until: *until },
             Phase::HalfOpen { .. } => View::HalfOpen,
@@ -155,7 +155,7 @@ impl Core {
     }
 
     /// Takes in the successes that were tallied for it.
-    pub(super) fn catch_up(&mut self, tally: u64) {
+    pub(super) fn apply_tally(&mut self, tally: u64) {
         match &mut self.phase {
             _ if tally == 0 => {}
             Phase::Closed(record) | Phase::MetricsOnly(record) => record.note_successes(tally),
@@ -171,11 +171,11 @@ impl Core {
         }
     }
 
-    pub(super) fn era(&self) -> u64 {
-        self.era
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
     }
 
-    /// How many outcomes came from calls of an earlier era.
+    /// How many outcomes came from calls of an earlier generation.
     pub(super) fn stale(&self) -> u64 {
         self.stale
     }
@@ -196,12 +196,12 @@ impl Core {
     }
 
     /// What a call at `now` would hear instead of being let in. Changes nothing.
-    pub(super) fn refusal(&self, now: u64) -> Option<Refusal> {
+    pub(super) fn rejection(&self, now: u64) -> Option<Rejection> {
         match &self.phase {
             Phase::Closed(_) | Phase::MetricsOnly(_) | Phase::ForcedClosed => None,
-            Phase::ForcedOpen => Some(Refusal::NO_TELLING),
-            Phase::Open { until, .. } => (now < *until).then(|| Refusal::until(*until, now)),
-            Phase::HalfOpen { probes, .. } => (probes.len() >= self.rules.probes).then_some(Refusal::NO_TELLING),
+            Phase::ForcedOpen => Some(Rejection::UNKNOWN_TIME),
+            Phase::Open { until, .. } => (now < *until).then(|| Rejection::until(*until, now)),
+            Phase::HalfOpen { probes, .. } => (probes.len() >= self.rules.probes).then_some(Rejection::UNKNOWN_TIME),
         }
     }
 
@@ -217,22 +217,24 @@ impl Core {
     }
 
     /// Lets a call in, or not, after the transition that time alone has brought about.
-    pub(super) fn admit(&mut self, now: u64) -> (Result<Admission, Refusal>, Option<Transition>) {
+    pub(super) fn admit(&mut self, now: u64) -> (Result<Admission, Rejection>, Option<Transition>) {
         let moved = match self.phase {
             Phase::Open { until, outage } if until <= now => {
                 Some(self.enter(Phase::half_open(outage), Reason::OpenForPassed, now))
             }
             _ => self.expire(now),
         };
-        let answer = match self.refusal(now) {
-            Some(refusal) => Err(refusal),
+        let answer = match self.rejection(now) {
+            Some(rejection) => Err(rejection),
             None => Ok(self.take_in(now)),
         };
         (answer, moved)
     }
 
     fn take_in(&mut self, now: u64) -> Admission {
-        let Phase::HalfOpen { probes, .. } = &mut self.phase else { return Admission::Call { era: self.era } };
+        let Phase::HalfOpen { probes, .. } = &mut self.phase else {
+            return Admission::Call { generation: self.generation };
+        };
         let number = self.next_probe;
         self.next_probe += 1;
         probes.push(Probe { number, deadline: now.saturating_add(nanos(self.rules.probe_timeout)) });
@@ -242,8 +244,8 @@ impl Core {
     /// Counts what became of a call. If that breaks a rule, the circuit has to [`trip`](Self::trip). The time may be anything if no
     /// rule asks for it.
     #[inline]
-    pub(super) fn note(&mut self, Ended { era, failed, slow }: Ended, now: u64) -> Option<Reason> {
-        if era != self.era {
+    pub(super) fn note(&mut self, Ended { generation, failed, slow }: Ended, now: u64) -> Option<Reason> {
+        if generation != self.generation {
             self.stale += 1;
             return None;
         }
@@ -257,13 +259,19 @@ impl Core {
         }
     }
 
-    /// Opens a closed circuit. `refused` is how many calls were refused so far.
-    pub(super) fn trip(&mut self, reason: Reason, hint: Option<Duration>, now: u64, refused: u64) -> Transition {
-        self.open(reason, hint, Outage { since: now, refused_before: refused, reopenings: 0 }, now)
+    /// Opens a closed circuit. `rejected` is how many calls were rejected so far.
+    pub(super) fn trip(&mut self, reason: Reason, hint: Option<Duration>, now: u64, rejected: u64) -> Transition {
+        self.open(reason, hint, Outage { since: now, rejected_before: rejected, reopenings: 0 }, now)
     }
 
     /// Counts what became of a probe.
-    pub(super) fn settle_probe(&mut self, number: u64, outcome: Outcome, now: u64, refused: u64) -> Option<Transition> {
+    pub(super) fn settle_probe(
+        &mut self,
+        number: u64,
+        outcome: Outcome,
+        now: u64,
+        rejected: u64,
+    ) -> Option<Transition> {
         let Some((deadline, outage)) = self.take_probe(number) else {
             self.stale += u64::from(matches!(outcome, Outcome::Success | Outcome::Failure { .. }));
             return None;
@@ -271,7 +279,7 @@ impl Core {
         match outcome {
             _ if deadline <= now => Some(self.reopen(Reason::ProbeTimedOut, None, outage, now)),
             Outcome::Failure { hint } => Some(self.reopen(Reason::ProbeFailed, hint, outage, now)),
-            Outcome::Success => self.expire(now).or_else(|| self.probe_succeeded(now, refused)),
+            Outcome::Success => self.expire(now).or_else(|| self.probe_succeeded(now, rejected)),
             Outcome::Dropped => self.expire(now).or_else(|| self.probe_given_up(deadline, now)),
             Outcome::Nothing => self.expire(now),
         }
@@ -284,7 +292,7 @@ impl Core {
         Some((probes.swap_remove(index).deadline, *outage))
     }
 
-    fn probe_succeeded(&mut self, now: u64, refused: u64) -> Option<Transition> {
+    fn probe_succeeded(&mut self, now: u64, rejected: u64) -> Option<Transition> {
         let Phase::HalfOpen { successes, silent_until, .. } = &mut self.phase else { return None };
         *successes += 1;
         *silent_until = None;
@@ -292,7 +300,7 @@ impl Core {
             return None;
         }
         let closed = Phase::closed(&self.rules, now);
-        Some(self.close(closed, Reason::ProbesSucceeded, now, refused))
+        Some(self.close(closed, Reason::ProbesSucceeded, now, rejected))
     }
 
     /// A caller that gives up sooner than `probe_timeout` is no proof against the dependency; callers that go on giving up
@@ -307,14 +315,14 @@ impl Core {
     }
 
     /// By hand: into `to`. A state that comes about by itself alone means closed.
-    pub(super) fn force(&mut self, to: State, now: u64, refused: u64) -> Transition {
+    pub(super) fn force(&mut self, to: State, now: u64, rejected: u64) -> Transition {
         let next = match to {
             State::ForcedOpen => Phase::ForcedOpen,
             State::ForcedClosed => Phase::ForcedClosed,
             State::MetricsOnly => Phase::MetricsOnly(Record::new(&self.rules, now)),
             State::Closed | State::Open | State::HalfOpen => Phase::closed(&self.rules, now),
         };
-        self.close(next, Reason::Forced, now, refused)
+        self.close(next, Reason::Forced, now, rejected)
     }
 
     fn reopen(&mut self, reason: Reason, hint: Option<Duration>, outage: Outage, now: u64) -> Transition {
@@ -344,12 +352,12 @@ impl Core {
     }
 
     /// Leaves an outage behind, if there was one.
-    fn close(&mut self, next: Phase, reason: Reason, now: u64, refused: u64) -> Transition {
+    fn close(&mut self, next: Phase, reason: Reason, now: u64, rejected: u64) -> Transition {
         let outage = self.phase.outage();
         let mut transition = self.enter(next, reason, now);
         transition.outage = outage.map(|outage| transition::Outage {
             lasted: Duration::from_nanos(now.saturating_sub(outage.since)),
-            refused: refused.saturating_sub(outage.refused_before),
+            rejected: rejected.saturating_sub(outage.rejected_before),
         });
         transition
     }
@@ -357,9 +365,9 @@ impl Core {
     fn enter(&mut self, next: Phase, reason: Reason, now: u64) -> Transition {
         let counts = self.counts(now);
         let from = mem::replace(&mut self.phase, next).state();
-        self.era += 1;
+        self.generation += 1;
         let to = self.phase.state();
-        Transition { from, to, reason, era: self.era, counts, open_for: None, outage: None }
+        Transition { from, to, reason, generation: self.generation, counts, open_for: None, outage: None }
     }
 }
 
@@ -369,7 +377,7 @@ mod tests {
 
     /// Opens on the first failure.
     fn core(open_for: Duration) -> Core {
-        let builder = CircuitBreaker::builder("users").failure_run(1, Duration::ZERO).no_open_jitter();
+        let builder = CircuitBreaker::builder("users").consecutive_failures(1, Duration::ZERO).no_open_jitter();
         Core::new(builder.open_for(open_for).unchecked().0, Random::seeded(0))
     }
 
@@ -379,22 +387,22 @@ mod tests {
     }
 
     #[test]
-    fn b4_a_call_that_was_overtaken_by_an_opening_is_refused() {
+    fn b4_a_call_that_was_overtaken_by_an_opening_is_rejected() {
         let mut core = core(Duration::from_nanos(100));
-        let reason = core.note(Ended { era: 0, failed: true, slow: false }, 0);
+        let reason = core.note(Ended { generation: 0, failed: true, slow: false }, 0);
         core.trip(reason.expect("a rule is broken"), None, 0, 0);
         // The gate let it through to here before it showed that opening.
-        let refusal = Refusal::of(1);
-        assert_eq!(core.admit(99), (Err(refusal), None));
+        let rejection = Rejection::of(1);
+        assert_eq!(core.admit(99), (Err(rejection), None));
         assert_eq!(core.state(99), State::Open);
     }
 
     #[test]
     fn b1_a_run_spans_to_its_latest_failure_though_an_earlier_one_was_overtaken() {
-        let builder = CircuitBreaker::builder("users").failure_run(2, Duration::from_nanos(200));
+        let builder = CircuitBreaker::builder("users").consecutive_failures(2, Duration::from_nanos(200));
         let mut core = Core::new(builder.unchecked().0, Random::seeded(0));
-        let failed = Ended { era: 0, failed: true, slow: false };
+        let failed = Ended { generation: 0, failed: true, slow: false };
         assert_eq!(core.note(failed, 300), None);
-        assert_eq!(core.note(failed, 100), Some(Reason::FailureRun));
+        assert_eq!(core.note(failed, 100), Some(Reason::ConsecutiveFailures));
     }
 }

@@ -7,11 +7,11 @@ use std::{fmt, time::Duration};
 pub enum State {
     /// Calls pass, and are counted.
     Closed,
-    /// Calls are refused, for a while.
+    /// Calls are rejected, for a while.
     Open,
     /// A few calls pass, to find out whether the dependency is back.
     HalfOpen,
-    /// Calls are refused until someone says otherwise.
+    /// Calls are rejected until someone says otherwise.
     ForcedOpen,
     /// Calls pass, uncounted, until someone says otherwise.
     ForcedClosed,
@@ -48,7 +48,7 @@ pub enum Reason {
     /// Too large a share of calls was slow.
     SlowCallRate,
     /// Nothing but failures for too long.
-    FailureRun,
+    ConsecutiveFailures,
     /// The time to be open is over.
     OpenForPassed,
     /// A probe failed.
@@ -67,7 +67,7 @@ impl Reason {
         match self {
             Self::FailureRate => "failure rate",
             Self::SlowCallRate => "slow call rate",
-            Self::FailureRun => "failure run",
+            Self::ConsecutiveFailures => "consecutive failures",
             Self::OpenForPassed => "open time passed",
             Self::ProbeFailed => "probe failed",
             Self::ProbeTimedOut => "probe timed out",
@@ -88,9 +88,9 @@ impl fmt::Display for Reason {
 #[non_exhaustive]
 pub struct WindowCounts {
     /// The calls in it.
-    pub calls: u64,
+    pub total: u64,
     /// Those of them that failed, or were slow, whichever the window is for.
-    pub hits: u64,
+    pub count: u64,
     /// Their share, once the window holds its `min_calls`.
     pub rate: Option<f64>,
 }
@@ -104,7 +104,7 @@ pub struct Counts {
     /// The window of the slow-call rate.
     pub slow_calls: WindowCounts,
     /// How many failures came since the last success.
-    pub failure_run: u32,
+    pub consecutive_failures: u32,
     /// How many probes have succeeded in this half-open state.
     pub probe_successes: u32,
 }
@@ -115,8 +115,8 @@ pub struct Counts {
 pub struct Outage {
     /// From the first opening until its end.
     pub lasted: Duration,
-    /// How many calls were refused in that time.
-    pub refused: u64,
+    /// How many calls were rejected in that time.
+    pub rejected: u64,
 }
 
 /// One change of a circuit's state.
@@ -129,8 +129,8 @@ pub struct Transition {
     pub to: State,
     /// Why.
     pub reason: Reason,
-    /// The era that begins. Eras count up; listeners on several threads may hear of them out of order.
-    pub era: u64,
+    /// The generation that begins. Generations count up; listeners on several threads may hear of them out of order.
+    pub generation: u64,
     /// What the state left had counted.
     pub counts: Counts,
     /// How long the circuit will be open, if it opened.

@@ -1,6 +1,6 @@
 use std::{fmt, sync::Arc};
 
-use crate::panics::unharmed;
+use crate::panics::catch_panic;
 
 /// What a fallback reports.
 #[derive(Debug)]
@@ -8,7 +8,7 @@ use crate::panics::unharmed;
 pub enum FallbackEvent<'a, T, E> {
     /// It steps in for this result.
     #[non_exhaustive]
-    SteppedIn {
+    Recovering {
         /// The fallback's name, if it was given one.
         name: Option<&'a str>,
         /// What the operation yielded: the first error.
@@ -28,7 +28,7 @@ impl<T, E> FallbackEvent<'_, T, E> {
     fn trace(&self) {
         #[cfg(feature = "tracing")]
         match self {
-            Self::SteppedIn { name, result } => tracing::info!(
+            Self::Recovering { name, result } => tracing::info!(
                 target: "withstand::fallback",
                 name = *name,
                 instead_of = if result.is_ok() { "an answer" } else { "an error" },
@@ -91,6 +91,6 @@ impl<F> fmt::Debug for ListenFn<F> {
 }
 
 pub(super) fn emit<T, E>(listener: &impl Listen<T, E>, event: &FallbackEvent<'_, T, E>) {
-    unharmed(|| event.trace());
-    unharmed(|| listener.hear(event));
+    catch_panic(|| event.trace());
+    catch_panic(|| listener.hear(event));
 }

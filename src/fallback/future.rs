@@ -7,12 +7,12 @@ use std::{
 
 use pin_project_lite::pin_project;
 
-use super::{event::Listen, handled::Handles, plan::Plan, stand_in::StandIn};
+use super::{event::Listen, handled::Handles, recovery::Recovery, shared::Plan};
 
 pin_project! {
     /// A call with a [`Fallback`](super::Fallback).
     ///
-    /// `P` is how it holds the plan (borrowed or shared), `G` the future of what stands in, `K` what was taken from the request.
+    /// `P` is how it holds the plan (borrowed or shared), `G` the future of what stands in, `K` what was extracted from the request.
     #[derive(Debug)]
     #[must_use = "futures do nothing unless polled"]
     pub struct FallbackFuture<F, P, G, K = ()> {
@@ -26,16 +26,16 @@ pin_project! {
     #[derive(Debug)]
     #[project = StageProj]
     enum Stage<F, G, K> {
-        First { #[pin] operation: F, taken: Option<K> },
-        Second { #[pin] stand_in: G },
+        First { #[pin] operation: F, extracted: Option<K> },
+        Second { #[pin] recovery: G },
         Done,
     }
 }
 
 impl<F, P, G, K> FallbackFuture<F, P, G, K> {
     #[inline(always)]
-    pub(super) fn start(plan: P, taken: K, operation: impl FnOnce() -> F) -> Self {
-        Self { stage: Stage::First { operation: operation(), taken: Some(taken) }, plan }
+    pub(super) fn start(plan: P, extracted: K, operation: impl FnOnce() -> F) -> Self {
+        Self { stage: Stage::First { operation: operation(), extracted: Some(extracted) }, plan }
     }
 }
 
@@ -43,7 +43,7 @@ impl<F, P, K, T, E, S, W, L> Future for FallbackFuture<F, P, S::Future, K>
 where
     F: Future<Output = Result<T, E>>,
     P: Deref<Target = Plan<S, W, L>>,
-    S: StandIn<T, E, K>,
+    S: Recovery<T, E, K>,
     W: Handles<T, E>,
     L: Listen<T, E>,
 {
@@ -52,36 +52,36 @@ where
     #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let StageProj::First { operation, taken } = this.stage.as_mut().project() else {
+        let StageProj::First { operation, extracted } = this.stage.as_mut().project() else {
             return poll_second(this.stage, &**this.plan, cx);
         };
         let result = ready!(operation.poll(cx));
-        if !this.plan.handles(&result, taken) {
+        if !this.plan.handles(&result, extracted) {
             this.stage.set(Stage::Done);
             return Poll::Ready(result);
         }
-        let taken = taken.take().expect("taken once");
+        let extracted = extracted.take().expect("extracted once");
         // The operation goes before anything stands in for it.
         this.stage.set(Stage::Done);
-        step_in(this.stage, &**this.plan, result, taken, cx)
+        recover(this.stage, &**this.plan, result, extracted, cx)
     }
 }
 
 #[inline(never)]
-fn step_in<F, K, T, E, S, W, L>(
+fn recover<F, K, T, E, S, W, L>(
     mut stage: Pin<&mut Stage<F, S::Future, K>>,
     plan: &Plan<S, W, L>,
     result: Result<T, E>,
-    taken: K,
+    extracted: K,
     cx: &mut Context<'_>,
 ) -> Poll<Result<T, E>>
 where
-    S: StandIn<T, E, K>,
+    S: Recovery<T, E, K>,
     L: Listen<T, E>,
 {
-    match plan.step_in(result, taken) {
-        Ok(stand_in) => {
-            stage.set(Stage::Second { stand_in });
+    match plan.recover(result, extracted) {
+        Ok(recovery) => {
+            stage.set(Stage::Second { recovery });
             poll_second(stage, plan, cx)
         }
         Err(result) => Poll::Ready(result),
@@ -95,11 +95,11 @@ fn poll_second<F, K, T, E, S, W, L>(
     cx: &mut Context<'_>,
 ) -> Poll<Result<T, E>>
 where
-    S: StandIn<T, E, K>,
+    S: Recovery<T, E, K>,
     L: Listen<T, E>,
 {
-    let StageProj::Second { stand_in } = stage.as_mut().project() else { panic!("polled after it was done") };
-    let result = ready!(stand_in.poll(cx));
+    let StageProj::Second { recovery } = stage.as_mut().project() else { panic!("polled after it was done") };
+    let result = ready!(recovery.poll(cx));
     stage.set(Stage::Done);
     if let Err(error) = &result {
         plan.tell_failure::<T, E>(error);

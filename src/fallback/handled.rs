@@ -8,7 +8,7 @@ pub trait Handles<T, E> {
     fn handles(&self, result: &Result<T, E>) -> bool;
 }
 
-/// Every error, our own refusals included: the default.
+/// Every error, our own rejections included: the default.
 #[derive(Clone, Copy, Debug)]
 pub struct EveryError;
 
@@ -20,9 +20,9 @@ impl<T, E> Handles<T, E> for EveryError {
 
 /// The errors that a closure names.
 #[derive(Clone, Copy)]
-pub struct OnlyErrors<P>(pub(super) P);
+pub struct HandleIf<P>(pub(super) P);
 
-impl<T, E, P> Handles<T, E> for OnlyErrors<P>
+impl<T, E, P> Handles<T, E> for HandleIf<P>
 where
     P: Fn(&E) -> bool,
 {
@@ -31,13 +31,13 @@ where
     }
 }
 
-impl<P> fmt::Debug for OnlyErrors<P> {
+impl<P> fmt::Debug for HandleIf<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OnlyErrors").finish_non_exhaustive()
+        f.debug_struct("HandleIf").finish_non_exhaustive()
     }
 }
 
-/// What a classifier does not call healthy: failures, answers among them, and our own refusals.
+/// What a classifier does not call healthy: failures, answers among them, and our own rejections.
 #[derive(Clone, Copy, Debug)]
 pub struct Unhealthy<C>(pub(super) C);
 

@@ -16,7 +16,7 @@
 //!
 //! | setting | default |
 //! |---|---|
-//! | handled | every error, our own refusals included; no answer |
+//! | handled | every error, our own rejections included; no answer |
 //! | name | none |
 //!
 //! # Example
@@ -37,7 +37,7 @@
 //! | [`value`](Fallback::value) | a clone of a value |
 //! | [`from_fn`](Fallback::from_fn), [`from_async_fn`](Fallback::from_async_fn) | what a function makes of the error |
 //! | [`from_result_fn`](Fallback::from_result_fn), [`from_async_result_fn`](Fallback::from_async_result_fn) | what a function makes of the whole result |
-//! | [`from_taken_fn`](Fallback::from_taken_fn), [`from_async_taken_fn`](Fallback::from_async_taken_fn) | what a function makes of the error and of what was taken from the request |
+//! | [`from_request_fn`](Fallback::from_request_fn), [`from_async_request_fn`](Fallback::from_async_request_fn) | what a function makes of the error and of what was extracted from the request |
 //! | `Fallback::service` | a second service, sent a copy of the request |
 //!
 //! # With tower
@@ -56,7 +56,7 @@
 //!
 //! # Cost
 //!
-//! A result that is not handled costs a look at it, and nothing is allocated. What is taken from a request is taken before anyone knows
+//! A result that is not handled costs a look at it, and nothing is allocated. What is extracted from a request is extracted before anyone knows
 //! whether it will be needed: for a second service a copy of it, beside a clone of the service.
 //!
 //! # Errors
@@ -66,31 +66,36 @@
 mod event;
 mod future;
 mod handled;
-mod plan;
 mod policy;
-mod stand_in;
+mod recovery;
+mod shared;
+#[cfg(feature = "tower")]
+mod tower;
 
 #[cfg(feature = "tower")]
-pub use self::stand_in::{SecondService, SendsCopy};
+pub use self::tower::{FallbackLayer, FallbackService};
+pub use self::{event::FallbackEvent, future::FallbackFuture, policy::Fallback};
+
+// What the type of a kept fallback names.
 pub use self::{
-    event::{FallbackEvent, Listen, ListenFn, NoListener},
-    future::FallbackFuture,
-    handled::{EveryError, Handles, OnlyErrors, Unhealthy},
-    plan::Plan,
-    policy::Fallback,
-    stand_in::{AsyncErrorFn, AsyncResultFn, AsyncTakenFn, ErrorFn, ResultFn, StandIn, StandsAlone, TakenFn, Value},
+    event::{ListenFn, NoListener},
+    handled::{EveryError, HandleIf, Unhealthy},
+    recovery::{AsyncErrorFn, AsyncRequestFn, AsyncResultFn, ErrorFn, RequestFn, ResultFn, Value},
 };
-
-#[cfg(feature = "tower")]
-mod layer;
-#[cfg(feature = "tower")]
-mod service;
-#[cfg(feature = "tower")]
-mod take;
-
 #[cfg(feature = "tower")]
 pub use self::{
-    layer::FallbackLayer,
-    service::FallbackService,
-    take::{Take, TakeCopy, TakeFn, TakeNothing},
+    recovery::SecondService,
+    tower::{ExtractCopy, ExtractFn, ExtractNothing},
 };
+
+// What only signatures name.
+#[doc(hidden)]
+pub use self::{
+    event::Listen,
+    handled::Handles,
+    recovery::{PlainRecovery, Recovery},
+    shared::Plan,
+};
+#[cfg(feature = "tower")]
+#[doc(hidden)]
+pub use self::{recovery::SendCopy, tower::Extract};

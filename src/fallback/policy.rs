@@ -1,14 +1,13 @@
 use std::{future::Future, sync::Arc};
 
 #[cfg(feature = "tower")]
-use super::stand_in::SecondService;
+use super::recovery::SecondService;
 use super::{
-    FallbackEvent,
-    event::{Listen, ListenFn, NoListener},
+    event::{FallbackEvent, Listen, ListenFn, NoListener},
     future::FallbackFuture,
-    handled::{EveryError, Handles, OnlyErrors, Unhealthy},
-    plan::Plan,
-    stand_in::{AsyncErrorFn, AsyncResultFn, AsyncTakenFn, ErrorFn, ResultFn, StandIn, TakenFn, Value},
+    handled::{EveryError, HandleIf, Handles, Unhealthy},
+    recovery::{AsyncErrorFn, AsyncRequestFn, AsyncResultFn, ErrorFn, Recovery, RequestFn, ResultFn, Value},
+    shared::Plan,
 };
 use crate::error::Name;
 
@@ -21,8 +20,8 @@ pub struct Fallback<S, W = EveryError, L = NoListener> {
 }
 
 impl<S> Fallback<S> {
-    fn new(stand_in: S) -> Self {
-        let plan = Plan { stand_in, handled: Arc::new(EveryError), name: None, listener: NoListener };
+    fn new(recovery: S) -> Self {
+        let plan = Plan { recovery, handled: Arc::new(EveryError), name: None, listener: NoListener };
         Self { plan }
     }
 }
@@ -78,25 +77,25 @@ impl<F> Fallback<AsyncResultFn<F>> {
     }
 }
 
-impl<F> Fallback<TakenFn<F>> {
+impl<F> Fallback<RequestFn<F>> {
     /// Answers with what `recover` makes of the error and of what the layer took from the request before it was sent:
-    /// its `take_fn` says what.
-    pub fn from_taken_fn<K, T, E>(recover: F) -> Self
+    /// its `extract_fn` says what.
+    pub fn from_request_fn<K, T, E>(recover: F) -> Self
     where
         F: Fn(K, E) -> Result<T, E>,
     {
-        Self::new(TakenFn::new(recover))
+        Self::new(RequestFn::new(recover))
     }
 }
 
-impl<F> Fallback<AsyncTakenFn<F>> {
-    /// [`from_taken_fn`](Fallback::from_taken_fn), async.
-    pub fn from_async_taken_fn<K, T, E, Fut>(recover: F) -> Self
+impl<F> Fallback<AsyncRequestFn<F>> {
+    /// [`from_request_fn`](Fallback::from_request_fn), async.
+    pub fn from_async_request_fn<K, T, E, Fut>(recover: F) -> Self
     where
         F: Fn(K, E) -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        Self::new(AsyncTakenFn::new(recover))
+        Self::new(AsyncRequestFn::new(recover))
     }
 }
 
@@ -112,14 +111,14 @@ impl<B> Fallback<SecondService<B>> {
 
 impl<S, W, L> Fallback<S, W, L> {
     /// Handles only the errors that `which` names.
-    pub fn only_fn<E, P>(self, which: P) -> Fallback<S, OnlyErrors<P>, L>
+    pub fn handle_if<E, P>(self, which: P) -> Fallback<S, HandleIf<P>, L>
     where
         P: Fn(&E) -> bool,
     {
-        self.handling(OnlyErrors(which))
+        self.handling(HandleIf(which))
     }
 
-    /// Handles what `classifier` does not call healthy, answers among it, and our own refusals.
+    /// Handles what `classifier` does not call healthy, answers among it, and our own rejections.
     ///
     /// A function of the error leaves an answer alone all the same: it has nothing to make another from.
     pub fn classify<C>(self, classifier: C) -> Fallback<S, Unhealthy<C>, L> {
@@ -140,13 +139,13 @@ impl<S, W, L> Fallback<S, W, L> {
     where
         F: Fn(&FallbackEvent<'_, T, E>),
     {
-        let Plan { stand_in, handled, name, .. } = self.plan;
-        Fallback { plan: Plan { stand_in, handled, name, listener: ListenFn::new(hear) } }
+        let Plan { recovery, handled, name, .. } = self.plan;
+        Fallback { plan: Plan { recovery, handled, name, listener: ListenFn::new(hear) } }
     }
 
     fn handling<X>(self, handled: X) -> Fallback<S, X, L> {
-        let Plan { stand_in, name, listener, .. } = self.plan;
-        Fallback { plan: Plan { stand_in, handled: Arc::new(handled), name, listener } }
+        let Plan { recovery, name, listener, .. } = self.plan;
+        Fallback { plan: Plan { recovery, handled: Arc::new(handled), name, listener } }
     }
 
     /// Starts the operation, and answers in its place if it fails.
@@ -165,7 +164,7 @@ impl<S, W, L> Fallback<S, W, L> {
     where
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<T, E>>,
-        S: StandIn<T, E, ()>,
+        S: Recovery<T, E, ()>,
         W: Handles<T, E>,
         L: Listen<T, E>,
     {

@@ -6,7 +6,7 @@ use std::{
 
 use crate::{
     clock::{self, Instant},
-    operation::TryFuture,
+    operation::ResultFuture,
 };
 
 /// What an operation may know of its own try; see [`call_with`](super::RetryWithBackoff::call_with).
@@ -26,7 +26,7 @@ pub struct Attempt<'a, E> {
 /// Sealed.
 pub trait Attempts: sealed::Sealed {
     /// One try.
-    type Future: TryFuture;
+    type Future: ResultFuture;
 
     /// Whether another try is possible at all.
     #[doc(hidden)]
@@ -40,11 +40,11 @@ pub trait Attempts: sealed::Sealed {
 
     /// Takes the result of a try that will be followed by another.
     #[doc(hidden)]
-    fn take(&mut self, _: Result<<Self::Future as TryFuture>::Ok, <Self::Future as TryFuture>::Err>) {}
+    fn take(&mut self, _: Result<<Self::Future as ResultFuture>::Ok, <Self::Future as ResultFuture>::Err>) {}
 }
 
 /// A try, or why the service that it needs will never be ready.
-pub type Started<F> = Result<F, <F as TryFuture>::Err>;
+pub type Started<F> = Result<F, <F as ResultFuture>::Err>;
 
 pub(super) mod sealed {
     pub trait Sealed {}
@@ -60,7 +60,7 @@ impl<F> sealed::Sealed for Repeat<F> {}
 impl<F, Fut> Attempts for Repeat<F>
 where
     F: FnMut() -> Fut,
-    Fut: TryFuture,
+    Fut: ResultFuture,
 {
     type Future = Fut;
 
@@ -103,7 +103,7 @@ impl<F, E> sealed::Sealed for RepeatWith<F, E> {}
 impl<F, Fut, E> Attempts for RepeatWith<F, E>
 where
     F: FnMut(Attempt<'_, E>) -> Fut,
-    Fut: TryFuture<Err = E>,
+    Fut: ResultFuture<Err = E>,
 {
     type Future = Fut;
 

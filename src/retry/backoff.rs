@@ -13,7 +13,7 @@ pub trait Backoff {
     /// Begins a sequence. What it draws by chance follows from `seed` alone; each call has another.
     fn delays(&self, seed: u64) -> Self::Delays;
 
-    /// What is wrong with the settings. `build()` refuses them if there is anything.
+    /// What is wrong with the settings. `build()` rejects them if there is anything.
     fn bad_settings(&self) -> Vec<BadSetting> {
         Vec::new()
     }
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_begins_above_its_cap_begins_at_it_where_no_builder_refuses_it() {
+    fn one_that_begins_above_its_cap_begins_at_it_where_no_builder_rejects_it() {
         let backoff = Exponential::new(2 * SECOND, SECOND).jitter(Jitter::None);
         assert_eq!(take(&backoff, 0, 2), [SECOND; 2]);
     }

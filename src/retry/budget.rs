@@ -8,7 +8,7 @@ const DEPOSIT: u64 = 1;
 
 /// Bounds how much retries may add to the load of a dependency that fails: a bucket of tokens that retries pay with.
 ///
-/// A retry takes a token. It comes back if the retry succeeds, is refused by our own breaker, or is dropped while it
+/// A retry takes a token. It comes back if the retry succeeds, is rejected by our own breaker, or is dropped while it
 /// sleeps. A first try that succeeds adds a tenth of a token. So a healthy dependency keeps the bucket full, and one that
 /// is down is hit by hardly more than the calls themselves.
 ///
@@ -73,7 +73,7 @@ impl fmt::Debug for RetryBudget {
 
 /// What a call has paid for the retry that runs or is to come. Dropped, it gives back what is not spent.
 #[derive(Debug, Default)]
-pub(super) struct Purse(Option<Token>);
+pub(super) struct PaidToken(Option<Token>);
 
 /// It keeps a share of the budget for as long as the call goes on; a call that needs no token shares it at no time.
 #[derive(Debug)]
@@ -82,7 +82,7 @@ struct Token {
     is_spent: bool,
 }
 
-impl Purse {
+impl PaidToken {
     /// Takes a token from the budget, if there is one.
     pub(super) fn fill(&mut self, budget: &RetryBudget) -> bool {
         let filled = budget.withdraw();
@@ -107,7 +107,7 @@ impl Purse {
     }
 }
 
-impl Drop for Purse {
+impl Drop for PaidToken {
     #[inline]
     fn drop(&mut self) {
         if self.0.as_ref().is_some_and(|token| !token.is_spent) {

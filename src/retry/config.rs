@@ -1,6 +1,11 @@
 use std::time::Duration;
 
-use super::{Backoff, Constant, Exponential, RetryBudget, RetryEvent, backoff::BackoffFn, plan::Plan};
+use super::{
+    backoff::{Backoff, BackoffFn, Constant, Exponential},
+    budget::RetryBudget,
+    event::RetryEvent,
+    shared::Plan,
+};
 use crate::{
     classify::ByError,
     error::{Check, ConfigError, Name},

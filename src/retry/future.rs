@@ -9,21 +9,21 @@ use std::{
 use pin_project_lite::pin_project;
 
 use super::{
-    Backoff,
     attempt::Attempts,
-    plan::{Pause, Plan, Progress, Setback, Start},
+    backoff::Backoff,
+    shared::{FailedAttempt, Plan, Progress, Start, Wait},
 };
 use crate::{
     classify::{Classify, Verdict},
     clock::Alarm,
-    operation::TryFuture,
+    operation::ResultFuture,
 };
 
 /// A try's result, and what it was judged.
 type Ended<T, E> = (Result<T, E>, Verdict);
 
 /// So many tries may follow each other in one poll. Then others get a turn.
-const MOST_TRIES_A_POLL: u32 = 32;
+const MAX_ATTEMPTS_PER_POLL: u32 = 32;
 
 pin_project! {
     /// A call through a [`RetryWithBackoff`](super::RetryWithBackoff).
@@ -50,7 +50,7 @@ pin_project! {
     #[derive(Debug)]
     #[project = StageProj]
     enum Stage<F> {
-        Trying { #[pin] attempt: F },
+        Running { #[pin] attempt: F },
         Sleeping { #[pin] alarm: Alarm },
         // Also once it is over: then there is nothing left to start.
         Starting,
@@ -59,10 +59,10 @@ pin_project! {
 
 impl<F> Stage<F> {
     /// Before another try: zero delay means no sleep at all.
-    fn before_next(pause: Pause) -> Self {
-        match pause.delay {
+    fn before_next(wait: Wait) -> Self {
+        match wait.delay {
             Duration::ZERO => Self::Starting,
-            _ => Self::Sleeping { alarm: Alarm::at(pause.until) },
+            _ => Self::Sleeping { alarm: Alarm::at(wait.until) },
         }
     }
 }
@@ -74,14 +74,14 @@ where
     #[inline(always)]
     pub(super) fn new(plan: P, classifier: C, start: Start, first: A::Future, attempts: A) -> Self {
         let progress = Progress::new(start);
-        Self { stage: Stage::Trying { attempt: first }, attempts: Some(attempts), progress, plan, classifier }
+        Self { stage: Stage::Running { attempt: first }, attempts: Some(attempts), progress, plan, classifier }
     }
 }
 
 impl<A, P, C, B, T, E> Future for RetryFuture<A, P, C, B::Delays>
 where
     A: Attempts,
-    A::Future: TryFuture<Ok = T, Err = E>,
+    A::Future: ResultFuture<Ok = T, Err = E>,
     P: Deref<Target = Plan<B>>,
     B: Backoff,
     C: Classify<T, E>,
@@ -91,11 +91,11 @@ where
     #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.as_mut().project();
-        let StageProj::Trying { attempt } = this.stage.as_mut().project() else { return self.go_on(None, cx) };
+        let StageProj::Running { attempt } = this.stage.as_mut().project() else { return self.drive(None, cx) };
         let result = ready!(attempt.poll(cx));
         let verdict = this.classifier.classify(&result);
         if verdict != Verdict::Healthy {
-            return self.go_on(Some((result, verdict)), cx);
+            return self.drive(Some((result, verdict)), cx);
         }
         this.stage.set(Stage::Starting);
         *this.attempts = None;
@@ -107,23 +107,23 @@ where
 impl<A, P, C, B, T, E> RetryFuture<A, P, C, B::Delays>
 where
     A: Attempts,
-    A::Future: TryFuture<Ok = T, Err = E>,
+    A::Future: ResultFuture<Ok = T, Err = E>,
     P: Deref<Target = Plan<B>>,
     B: Backoff,
     C: Classify<T, E>,
 {
     /// Goes on from a try that did not succeed, from a sleep, or to a try that has to be started.
     #[inline(never)]
-    fn go_on(mut self: Pin<&mut Self>, mut ended: Option<Ended<T, E>>, cx: &mut Context<'_>) -> Poll<Result<T, E>> {
+    fn drive(mut self: Pin<&mut Self>, mut ended: Option<Ended<T, E>>, cx: &mut Context<'_>) -> Poll<Result<T, E>> {
         let mut tries = 0;
         loop {
             if let Some(ended) = ended.take() {
-                if let Some(last) = self.as_mut().end_try(ended) {
+                if let Some(last) = self.as_mut().end_attempt(ended) {
                     return Poll::Ready(last);
                 }
                 tries += 1;
                 // Counted whatever the delay: one that is over before it is slept does not pend.
-                if tries == MOST_TRIES_A_POLL {
+                if tries == MAX_ATTEMPTS_PER_POLL {
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
@@ -136,18 +136,18 @@ where
     }
 
     /// Gives the result back if it is the last. If not, what comes next is a sleep or another try.
-    fn end_try(self: Pin<&mut Self>, (result, verdict): Ended<T, E>) -> Option<Result<T, E>> {
+    fn end_attempt(self: Pin<&mut Self>, (result, verdict): Ended<T, E>) -> Option<Result<T, E>> {
         let mut this = self.project();
         let attempts = this.attempts.as_mut().expect("a try has just ended");
-        let pause = settle(&**this.plan, this.progress, attempts.can_repeat(), verdict);
+        let wait = settle(&**this.plan, this.progress, attempts.can_repeat(), verdict);
         // The try's future goes first, then its result, then the sleep begins.
         this.stage.set(Stage::Starting);
-        let Some(pause) = pause else {
+        let Some(wait) = wait else {
             *this.attempts = None;
             return Some(result);
         };
         attempts.take(result);
-        this.stage.set(Stage::before_next(pause));
+        this.stage.set(Stage::before_next(wait));
         None
     }
 
@@ -155,7 +155,7 @@ where
     fn step(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Option<Ended<T, E>>, E>> {
         let mut this = self.project();
         match this.stage.as_mut().project() {
-            StageProj::Trying { attempt } => {
+            StageProj::Running { attempt } => {
                 let result = ready!(attempt.poll(cx));
                 let verdict = this.classifier.classify(&result);
                 return Poll::Ready(Ok(Some((result, verdict))));
@@ -169,12 +169,12 @@ where
                 let attempts = this.attempts.as_mut().expect("polled after it was done");
                 match ready!(attempts.poll_start(cx, number, this.plan.is_last(number))) {
                     Ok(attempt) => {
-                        this.progress.purse.spend();
-                        this.stage.set(Stage::Trying { attempt });
+                        this.progress.paid.spend();
+                        this.stage.set(Stage::Running { attempt });
                     }
                     Err(unready) => {
                         *this.attempts = None;
-                        this.progress.purse.refund();
+                        this.progress.paid.refund();
                         return Poll::Ready(Err(unready));
                     }
                 }
@@ -190,14 +190,14 @@ fn settle<B: Backoff>(
     progress: &mut Progress<B::Delays>,
     can_repeat: bool,
     verdict: Verdict,
-) -> Option<Pause> {
+) -> Option<Wait> {
     match verdict {
         Verdict::Transient { retry_after } => {
-            return plan.settle_setback(progress, Setback { retry_after, can_repeat });
+            return plan.settle_failure(progress, FailedAttempt { retry_after, can_repeat });
         }
         Verdict::Healthy => plan.settle_success(progress),
-        // Our own refusal: the try never reached the dependency.
-        Verdict::Unknown => progress.purse.refund(),
+        // Our own rejection: the try never reached the dependency.
+        Verdict::Ignored => progress.paid.refund(),
         Verdict::Failed => {}
     }
     None

@@ -1,7 +1,7 @@
 //! A [`RetryWithBackoff`] tries an operation again that failed but may succeed next time.
 //!
 //! Many failures are over a moment later: a leader election, a deployment, an idle connection that is closed just as the next
-//! request is sent on it (HTTP clients pass that error up). Trying again hides them from the caller. Trying again at once,
+//! request is sent on it (HTTP clients pass that error up). Running again hides them from the caller. Running again at once,
 //! together with everyone else, and without an end turns them into an outage; so it waits longer each time, by chance, and
 //! pays from a budget.
 //!
@@ -39,7 +39,7 @@
 //!
 //! # What is tried again
 //!
-//! Only what the classifier calls [transient](crate::Verdict::Transient). Our own refusals, an open circuit and a full
+//! Only what the classifier calls [transient](crate::Verdict::Transient). Our own rejections, an open circuit and a full
 //! bulkhead, are not: no token is spent, and no one sleeps. The wait is the longer of the backoff and of the dependency's own
 //! `retry_after`; one above `max_retry_after` ends the retry, and so does a sleep that would pass the deadline. Each sleep may be as
 //! long as `max_retry_after`: bound the whole by a `deadline`, or by a [`Timeout`](crate::Timeout) outside.
@@ -71,8 +71,8 @@
 //!
 //! # Errors
 //!
-//! It makes none: the last result is returned unchanged. That may be a refusal of a breaker inside, though earlier tries were sent. (The default
-//! classifier asks that an error can carry a refusal; one of your own, by [`classify_fn`](crate::classify_fn), takes any.)
+//! It makes none: the last result is returned unchanged. That may be a rejection of a breaker inside, though earlier tries were sent. (The default
+//! classifier asks that an error can carry a rejection; one of your own, by [`classify_fn`](crate::classify_fn), takes any.)
 
 mod attempt;
 mod backoff;
@@ -80,29 +80,31 @@ mod budget;
 mod config;
 mod event;
 mod future;
-mod plan;
 mod policy;
+mod shared;
+#[cfg(feature = "tower")]
+mod tower;
 
+#[cfg(feature = "tower")]
+pub use self::tower::{RetryLayer, RetryService};
 pub use self::{
-    attempt::{Attempt, Attempts, Repeat, RepeatWith, Started},
+    attempt::Attempt,
     backoff::{Backoff, BackoffFn, Constant, Delays, Exponential, Jitter},
     budget::RetryBudget,
     config::RetryBuilder,
     event::{GaveUp, RetryEvent},
     future::RetryFuture,
-    plan::Plan,
     policy::RetryWithBackoff,
 };
 
+// What only signatures name.
 #[cfg(feature = "tower")]
-mod layer;
-#[cfg(feature = "tower")]
-mod service;
-
-#[cfg(feature = "tower")]
+#[doc(hidden)]
+pub use self::tower::Resend;
+#[doc(hidden)]
 pub use self::{
-    layer::RetryLayer,
-    service::{Resend, RetryService},
+    attempt::{Attempts, Repeat, RepeatWith, Started},
+    shared::Plan,
 };
 
 #[cfg(all(test, withstand_loom))]

@@ -1,10 +1,12 @@
 use std::future::Future;
 
 use super::{
-    Attempt, Backoff, Exponential, RetryBudget, RetryBuilder,
-    attempt::{Repeat, RepeatWith},
+    attempt::{Attempt, Repeat, RepeatWith},
+    backoff::{Backoff, Exponential},
+    budget::RetryBudget,
+    config::RetryBuilder,
     future::RetryFuture,
-    plan::Plan,
+    shared::Plan,
 };
 use crate::{
     classify::{ByError, Classify},

@@ -8,7 +8,7 @@ use std::{
 
 use pin_project_lite::pin_project;
 
-use super::expiry::Expiry;
+use super::shared::Expiry;
 use crate::{
     carry::CarriesRejected,
     clock::{self, Alarm},

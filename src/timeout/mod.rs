@@ -64,22 +64,19 @@
 //! ([`CarriesRejected`](crate::CarriesRejected)).
 
 mod event;
-mod expiry;
 mod future;
 mod policy;
-
-pub use self::{event::TimeoutEvent, expiry::Expiry, future::TimeoutFuture, policy::Timeout};
-
+mod shared;
 #[cfg(feature = "tower")]
-mod layer;
-#[cfg(feature = "tower")]
-mod limits;
-#[cfg(feature = "tower")]
-mod service;
+mod tower;
 
 #[cfg(feature = "tower")]
-pub use self::{
-    layer::TimeoutLayer,
-    limits::{Fixed, Limits, PerRequest},
-    service::TimeoutService,
-};
+pub use self::tower::{TimeoutLayer, TimeoutService};
+pub use self::{event::TimeoutEvent, future::TimeoutFuture, policy::Timeout};
+
+// What only signatures name.
+#[doc(hidden)]
+pub use self::shared::Expiry;
+#[cfg(feature = "tower")]
+#[doc(hidden)]
+pub use self::tower::{FixedLimit, LimitFn, Limits};

@@ -1,6 +1,6 @@
 use std::{future::Future, time::Duration};
 
-use super::{TimeoutEvent, expiry::Expiry, future::TimeoutFuture};
+use super::{event::TimeoutEvent, future::TimeoutFuture, shared::Expiry};
 use crate::{carry::CarriesRejected, error::Name, event::Listener};
 
 /// Gives up an operation that takes too long.

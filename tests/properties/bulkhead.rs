@@ -33,8 +33,8 @@ enum Status {
     Granted { woken: bool },
     /// It has noticed, and runs.
     Running,
-    /// It was refused, and has not been told.
-    Refused,
+    /// It was rejected, and has not been told.
+    Rejected,
 }
 
 struct Model {
@@ -42,8 +42,8 @@ struct Model {
     places: usize,
     now: Duration,
     calls: Vec<Status>,
-    /// For each refusal the limit then, and how long the call had waited.
-    refused: Vec<(usize, Option<Duration>)>,
+    /// For each rejection the limit then, and how long the call had waited.
+    rejected: Vec<(usize, Option<Duration>)>,
 }
 
 impl Model {
@@ -75,14 +75,14 @@ impl Model {
         } else if self.waiting() < self.places {
             Status::Waiting { since: self.now, polled: false }
         } else {
-            self.refuse(None);
-            Status::Refused
+            self.reject(None);
+            Status::Rejected
         };
         self.calls.push(status);
     }
 
-    fn refuse(&mut self, waited: Option<Duration>) {
-        self.refused.push((self.limit, waited));
+    fn reject(&mut self, waited: Option<Duration>) {
+        self.rejected.push((self.limit, waited));
     }
 
     /// What a poll of this call yields; `Err` has how long it waited in vain.
@@ -94,14 +94,14 @@ impl Model {
             }
             Status::Waiting { since, .. } if self.now - *since >= MAX_WAIT => {
                 self.calls.remove(index);
-                self.refuse(Some(MAX_WAIT));
+                self.reject(Some(MAX_WAIT));
                 Poll::Ready(Err(Some(MAX_WAIT)))
             }
             Status::Waiting { polled, .. } => {
                 *polled = true;
                 Poll::Pending
             }
-            Status::Refused => {
+            Status::Rejected => {
                 self.calls.remove(index);
                 Poll::Ready(Err(None))
             }
@@ -142,12 +142,12 @@ async fn agree(limit: usize, places: usize, steps: Vec<Step>) -> Result<(), Test
     let bulkhead = Bulkhead::builder("model", limit)
         .queue(places, MAX_WAIT)
         .listener_fn(move |event| match event {
-            BulkheadEvent::Refused { limit, waited, .. } => hears.lock().expect("no panic").push((*limit, *waited)),
+            BulkheadEvent::Rejected { limit, waited, .. } => hears.lock().expect("no panic").push((*limit, *waited)),
             other => panic!("{other:?}"),
         })
         .build()
         .expect("good settings");
-    let mut model = Model { limit, places, now: Duration::ZERO, calls: Vec::new(), refused: Vec::new() };
+    let mut model = Model { limit, places, now: Duration::ZERO, calls: Vec::new(), rejected: Vec::new() };
     let mut calls: Vec<Call> = Vec::new();
     for (number, step) in steps.into_iter().enumerate() {
         match step {
@@ -164,7 +164,7 @@ async fn agree(limit: usize, places: usize, steps: Vec<Step>) -> Result<(), Test
                         prop_assert!(has_free_slot, "step {}", number);
                     }
                     Err(rejected) => {
-                        model.refuse(None);
+                        model.reject(None);
                         prop_assert!(!has_free_slot && waited(&rejected).is_none(), "step {}", number);
                     }
                 }
@@ -204,13 +204,13 @@ async fn agree(limit: usize, places: usize, steps: Vec<Step>) -> Result<(), Test
         }
         let seen = bulkhead.snapshot();
         prop_assert_eq!(
-            (seen.max_concurrent, seen.in_flight, seen.waiting, seen.refused),
-            (model.limit, model.in_flight(), model.waiting(), model.refused.len() as u64),
+            (seen.max_concurrent, seen.in_flight, seen.waiting, seen.rejected),
+            (model.limit, model.in_flight(), model.waiting(), model.rejected.len() as u64),
             "after step {} ({:?})",
             number,
             step
         );
-        prop_assert_eq!(&*heard.lock().expect("no panic"), &model.refused, "after step {} ({:?})", number, step);
+        prop_assert_eq!(&*heard.lock().expect("no panic"), &model.rejected, "after step {} ({:?})", number, step);
         for (call, status) in calls.iter().zip(&model.calls) {
             if let (Call::Acquiring(_, woken), Status::Granted { woken: true }) = (call, status) {
                 prop_assert!(woken.0.load(SeqCst), "a wake-up was lost at step {} ({:?})", number, step);

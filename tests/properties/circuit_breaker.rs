@@ -44,7 +44,7 @@ enum Step {
     Admit,
     /// Ends one of the calls in flight, if there is any.
     End(usize, End),
-    /// So many calls, each of which succeeds before the next, until one is refused.
+    /// So many calls, each of which succeeds before the next, until one is rejected.
     Succeed(usize),
     Pass(Duration),
     Force(State),
@@ -63,7 +63,7 @@ struct Told {
     from: State,
     to: State,
     reason: Reason,
-    era: u64,
+    generation: u64,
     open_for: Option<Duration>,
     outage: Option<(Duration, u64)>,
 }
@@ -72,14 +72,14 @@ struct Told {
 #[derive(Clone, Debug, PartialEq)]
 struct Seen {
     state: State,
-    era: u64,
+    generation: u64,
     failures: (u64, u64, Option<f64>),
     slow_calls: (u64, u64, Option<f64>),
-    failure_run: u32,
+    consecutive_failures: u32,
     probe_successes: u32,
     time_left: Option<Duration>,
     probes_in_flight: usize,
-    refused: u64,
+    rejected: u64,
     stale: u64,
 }
 
@@ -93,13 +93,13 @@ struct Outcome {
 #[derive(Clone, Debug)]
 struct Outage {
     since: Duration,
-    refused_before: u64,
+    rejected_before: u64,
     openings: u32,
 }
 
 #[derive(Clone, Debug)]
 enum Phase {
-    /// Closed, or counting only. Every outcome of this era is kept.
+    /// Closed, or counting only. Every outcome of this generation is kept.
     Counting {
         state: State,
         since: Duration,
@@ -123,7 +123,7 @@ enum Phase {
 #[derive(Clone, Copy, Debug)]
 struct Call {
     number: u64,
-    era: u64,
+    generation: u64,
     since: Duration,
     is_probe: bool,
 }
@@ -132,13 +132,13 @@ struct Model {
     settings: Settings,
     now: Duration,
     phase: Phase,
-    era: u64,
+    generation: u64,
     calls: u64,
-    refused: u64,
+    rejected: u64,
     stale: u64,
     told: Vec<Told>,
-    /// For each refusal how long the circuit would stay open.
-    refusals: Vec<Option<Duration>>,
+    /// For each rejection how long the circuit would stay open.
+    rejections: Vec<Option<Duration>>,
 }
 
 impl Model {
@@ -148,12 +148,12 @@ impl Model {
             settings,
             now: Duration::ZERO,
             phase,
-            era: 0,
+            generation: 0,
             calls: 0,
-            refused: 0,
+            rejected: 0,
             stale: 0,
             told: Vec::new(),
-            refusals: Vec::new(),
+            rejections: Vec::new(),
         }
     }
 
@@ -167,16 +167,16 @@ impl Model {
 
     fn enter(&mut self, phase: Phase, reason: Reason, open_for: Option<Duration>) {
         let (from, before) = (self.state(), std::mem::replace(&mut self.phase, phase));
-        self.era += 1;
+        self.generation += 1;
         let outage = match before {
             Phase::Open { outage, .. } | Phase::HalfOpen { outage, .. }
                 if !matches!(self.phase, Phase::Open { .. } | Phase::HalfOpen { .. }) =>
             {
-                Some((self.now - outage.since, self.refused - outage.refused_before))
+                Some((self.now - outage.since, self.rejected - outage.rejected_before))
             }
             _ => None,
         };
-        self.told.push(Told { from, to: self.state(), reason, era: self.era, open_for, outage });
+        self.told.push(Told { from, to: self.state(), reason, generation: self.generation, open_for, outage });
     }
 
     fn open(&mut self, reason: Reason, hint: Option<Duration>, outage: Outage) {
@@ -189,7 +189,7 @@ impl Model {
         self.open(reason, hint, Outage { openings: outage.openings + 1, ..outage });
     }
 
-    /// A call, or for how long it is refused.
+    /// A call, or for how long it is rejected.
     fn admit(&mut self) -> Result<Call, Option<Duration>> {
         match self.phase.clone() {
             Phase::Open { until, outage } if self.now >= until => {
@@ -203,7 +203,7 @@ impl Model {
             }
             _ => {}
         }
-        let call = Call { number: self.calls, era: self.era, since: self.now, is_probe: false };
+        let call = Call { number: self.calls, generation: self.generation, since: self.now, is_probe: false };
         let answer = match &mut self.phase {
             Phase::Counting { .. } | Phase::Forced(State::ForcedClosed) => Ok(call),
             Phase::Forced(_) => Err(None),
@@ -215,8 +215,8 @@ impl Model {
             Phase::HalfOpen { .. } => Err(None),
         };
         self.calls += 1;
-        self.refusals.extend(answer.err());
-        self.refused = self.refusals.len() as u64;
+        self.rejections.extend(answer.err());
+        self.rejected = self.rejections.len() as u64;
         answer
     }
 
@@ -229,7 +229,7 @@ impl Model {
             End::Dropped if dropped_counts => Some((true, None)),
             End::Unknown | End::Dropped => None,
         };
-        if call.era != self.era {
+        if call.generation != self.generation {
             self.stale += u64::from(failed.is_some());
         } else if call.is_probe {
             self.end_probe(call, end, failed);
@@ -241,7 +241,7 @@ impl Model {
     fn end_probe(&mut self, call: Call, end: End, failed: Option<(bool, Option<Duration>)>) {
         let now = self.now;
         let Phase::HalfOpen { probes, successes, silent_since, outage } = &mut self.phase else {
-            panic!("its era is over")
+            panic!("its generation is over")
         };
         let is_overdue = |since: Duration| now - since >= PROBE_TIMEOUT;
         probes.retain(|(number, _)| *number != call.number);
@@ -276,12 +276,12 @@ impl Model {
             return;
         }
         let reason = match () {
-            () if outcome.failed && self.run_is_broken() => Reason::FailureRun,
+            () if outcome.failed && self.run_is_broken() => Reason::ConsecutiveFailures,
             () if outcome.failed && is_over(self.settings.failure_rate, self.failures()) => Reason::FailureRate,
             () if outcome.slow && is_over(self.settings.slow_rate, self.slow_calls()) => Reason::SlowCallRate,
             () => return,
         };
-        self.open(reason, hint, Outage { since: self.now, refused_before: self.refused, openings: 1 });
+        self.open(reason, hint, Outage { since: self.now, rejected_before: self.rejected, openings: 1 });
     }
 
     /// The failures since the last success.
@@ -339,14 +339,14 @@ impl Model {
         };
         Seen {
             state,
-            era: self.era,
+            generation: self.generation,
             failures: self.failures(),
             slow_calls: self.slow_calls(),
-            failure_run: self.run().len() as u32,
+            consecutive_failures: self.run().len() as u32,
             probe_successes,
             time_left,
             probes_in_flight,
-            refused: self.refused,
+            rejected: self.rejected,
             stale: self.stale,
         }
     }
@@ -357,13 +357,13 @@ fn is_over(rule: Option<Rate>, (_, _, rate): (u64, u64, Option<f64>)) -> bool {
 }
 
 impl Settings {
-    fn build(&self, told: Arc<Mutex<Vec<Told>>>, refusals: Arc<Mutex<Vec<Option<Duration>>>>) -> CircuitBreaker {
+    fn build(&self, told: Arc<Mutex<Vec<Told>>>, rejections: Arc<Mutex<Vec<Option<Duration>>>>) -> CircuitBreaker {
         let window = |rate: Rate| match rate.over {
             Over::Calls(calls) => Window::calls(calls).min_calls(rate.min_calls),
             Over::Time(span) => Window::time(span).min_calls(rate.min_calls),
         };
         let mut builder = CircuitBreaker::builder("model")
-            .failure_runs(self.run)
+            .consecutive_failure_rules(self.run)
             .open_for(OPEN_FOR)
             .max_open_for(MAX_OPEN_FOR)
             .no_open_jitter()
@@ -373,8 +373,8 @@ impl Settings {
             .listener_fn(move |event| {
                 let transition = match event {
                     CircuitBreakerEvent::Transition { transition, .. } => transition,
-                    CircuitBreakerEvent::Refused { retry_after, .. } => {
-                        return refusals.lock().expect("no panic").push(*retry_after);
+                    CircuitBreakerEvent::Rejected { retry_after, .. } => {
+                        return rejections.lock().expect("no panic").push(*retry_after);
                     }
                     other => panic!("{other:?}"),
                 };
@@ -382,9 +382,9 @@ impl Settings {
                     from: transition.from,
                     to: transition.to,
                     reason: transition.reason,
-                    era: transition.era,
+                    generation: transition.generation,
                     open_for: transition.open_for,
-                    outage: transition.outage.map(|outage| (outage.lasted, outage.refused)),
+                    outage: transition.outage.map(|outage| (outage.lasted, outage.rejected)),
                 });
             });
         if let Some(rate) = self.failure_rate {
@@ -402,18 +402,18 @@ impl Settings {
 
 fn seen(breaker: &CircuitBreaker) -> Seen {
     let snapshot = breaker.snapshot();
-    let Counts { failures, slow_calls, failure_run, probe_successes, .. } = snapshot.counts;
+    let Counts { failures, slow_calls, consecutive_failures, probe_successes, .. } = snapshot.counts;
     assert_eq!(snapshot.state, breaker.state());
     Seen {
         state: snapshot.state,
-        era: snapshot.era,
-        failures: (failures.calls, failures.hits, failures.rate),
-        slow_calls: (slow_calls.calls, slow_calls.hits, slow_calls.rate),
-        failure_run,
+        generation: snapshot.generation,
+        failures: (failures.total, failures.count, failures.rate),
+        slow_calls: (slow_calls.total, slow_calls.count, slow_calls.rate),
+        consecutive_failures,
         probe_successes,
         time_left: snapshot.time_left,
         probes_in_flight: snapshot.probes_in_flight,
-        refused: snapshot.refused,
+        rejected: snapshot.rejected,
         stale: snapshot.stale,
     }
 }
@@ -422,15 +422,15 @@ fn finish(permit: CircuitBreakerPermit, end: End) {
     match end {
         End::Success => permit.success(),
         End::Failure(retry_after) => permit.record(Verdict::Transient { retry_after }),
-        End::Unknown => permit.record(Verdict::Unknown),
+        End::Unknown => permit.record(Verdict::Ignored),
         End::Dropped => drop(permit),
     }
 }
 
 async fn agree(settings: Settings, steps: Vec<Step>, look_every: usize) -> Result<(), TestCaseError> {
     let told = Arc::new(Mutex::new(Vec::new()));
-    let refusals = Arc::new(Mutex::new(Vec::new()));
-    let breaker = settings.build(told.clone(), refusals.clone());
+    let rejections = Arc::new(Mutex::new(Vec::new()));
+    let breaker = settings.build(told.clone(), rejections.clone());
     let mut model = Model::new(settings);
     let mut in_flight: Vec<(CircuitBreakerPermit, Call)> = Vec::new();
     for (number, step) in steps.into_iter().enumerate() {
@@ -476,7 +476,13 @@ async fn agree(settings: Settings, steps: Vec<Step>, look_every: usize) -> Resul
         if number % look_every == 0 {
             prop_assert_eq!(seen(&breaker), model.seen(), "after step {} ({:?})", number, step);
         }
-        prop_assert_eq!(&*refusals.lock().expect("no panic"), &model.refusals, "after step {} ({:?})", number, step);
+        prop_assert_eq!(
+            &*rejections.lock().expect("no panic"),
+            &model.rejections,
+            "after step {} ({:?})",
+            number,
+            step
+        );
         prop_assert_eq!(&*told.lock().expect("no panic"), &model.told, "after step {} ({:?})", number, step);
     }
     prop_assert_eq!(seen(&breaker), model.seen(), "in the end");

@@ -10,7 +10,7 @@ use proptest::{collection::vec, prelude::*, sample::select};
 use withstand::{Error, Fallback, FallbackEvent};
 
 use super::support::{
-    Answer, Door, Failure, Policy, poll,
+    Answer, Failure, Policy, Way, poll,
     script::{End, Operations, Try},
 };
 
@@ -24,42 +24,42 @@ fn polls(script: Try) -> (u32, Answer) {
 
 #[derive(Clone, Debug, PartialEq)]
 enum Told {
-    SteppedIn(Answer),
+    Recovering(Answer),
     Failed(Failure),
 }
 
 /// What each poll yields, and what is told in all: the stand-in runs once, for an error that is handled.
-fn expected(operation: Try, stand_in: Try) -> (Vec<Poll<Answer>>, Vec<Told>) {
+fn expected(operation: Try, recovery: Try) -> (Vec<Poll<Answer>>, Vec<Told>) {
     let (pending, first) = polls(operation);
     let mut yields = vec![Poll::Pending; pending as usize];
     if !matches!(first, Err(Error::Inner("handled"))) {
         yields.push(Poll::Ready(first));
         return (yields, Vec::new());
     }
-    let (pending, second) = polls(stand_in);
+    let (pending, second) = polls(recovery);
     yields.extend(vec![Poll::Pending; pending as usize]);
-    let mut told = vec![Told::SteppedIn(first)];
+    let mut told = vec![Told::Recovering(first)];
     told.extend(second.clone().err().map(Told::Failed));
     yields.push(Poll::Ready(second));
     (yields, told)
 }
 
-async fn agree(calls: Vec<(Try, Try, usize)>, door: Door) -> Result<(), TestCaseError> {
-    for (operation, stand_in, dropped_after) in calls {
+async fn agree(calls: Vec<(Try, Try, usize)>, door: Way) -> Result<(), TestCaseError> {
+    for (operation, recovery, dropped_after) in calls {
         let (heard, operations, stand_ins) =
             (Arc::new(Mutex::new(Vec::new())), Operations::default(), Operations::default());
-        let (hears, second) = (heard.clone(), stand_ins.scripted(&[stand_in]));
+        let (hears, second) = (heard.clone(), stand_ins.scripted(&[recovery]));
         let fallback = Fallback::from_async_fn(move |_: Failure| second())
-            .only_fn(|error: &Failure| *error == Error::Inner("handled"))
+            .handle_if(|error: &Failure| *error == Error::Inner("handled"))
             .listener_fn(move |event: &FallbackEvent<'_, u32, Failure>| {
                 hears.lock().expect("no panic").push(match event {
-                    FallbackEvent::SteppedIn { result, .. } => Told::SteppedIn((*result).clone()),
+                    FallbackEvent::Recovering { result, .. } => Told::Recovering((*result).clone()),
                     FallbackEvent::Failed { error, .. } => Told::Failed((*error).clone()),
                     other => panic!("{other:?}"),
                 });
             });
         let mut call = fallback.through(door, &operations.scripted(&[operation]));
-        let (yields, told) = expected(operation, stand_in);
+        let (yields, told) = expected(operation, recovery);
         let is_over = yields.len() <= dropped_after;
         for (number, expected) in yields.into_iter().take(dropped_after).enumerate() {
             prop_assert_eq!(poll(&mut call), expected, "poll {}", number);
@@ -71,7 +71,7 @@ async fn agree(calls: Vec<(Try, Try, usize)>, door: Door) -> Result<(), TestCase
         prop_assert_eq!(operations.started(), 1);
         let heard = heard.lock().expect("no panic");
         prop_assert_eq!(&**heard, if is_over { &told[..] } else { &told[..heard.len()] });
-        prop_assert_eq!(stand_ins.started(), heard.iter().filter(|told| matches!(told, Told::SteppedIn(_))).count());
+        prop_assert_eq!(stand_ins.started(), heard.iter().filter(|told| matches!(told, Told::Recovering(_))).count());
     }
     Ok(())
 }
@@ -87,6 +87,6 @@ proptest! {
         calls in vec((script(), script(), prop_oneof![Just(usize::MAX), 0_usize..6]), 20..40),
         plain: bool,
     ) {
-        super::run(agree(calls, if plain { Door::Plain } else { Door::Tower }))?;
+        super::run(agree(calls, if plain { Way::Plain } else { Way::Tower }))?;
     }
 }

@@ -17,7 +17,7 @@ use withstand::{
     retry::{Exponential, GaveUp, Jitter},
 };
 
-use super::support::{Answer, Door, Op, Policy, op, poll};
+use super::support::{Answer, Op, Policy, Way, op, poll};
 
 /// So many tries may follow each other in one poll.
 const TRIES_A_POLL: u32 = 32;
@@ -53,7 +53,7 @@ enum End {
     Transient,
     /// An answer that asks to be left alone for so many milliseconds.
     Busy(u32),
-    Refused,
+    Rejected,
 }
 
 impl End {
@@ -63,7 +63,7 @@ impl End {
             Self::Busy(millis) => Ok(millis),
             Self::Failed => Err(Error::Inner("failed")),
             Self::Transient => Err(Error::Inner("transient")),
-            Self::Refused => Err(Error::Inner("refused")),
+            Self::Rejected => Err(Error::Inner("rejected")),
         }
     }
 }
@@ -74,7 +74,7 @@ fn judge(answer: &Answer) -> Verdict {
         Ok(millis) => Verdict::Transient { retry_after: Some(Duration::from_millis(u64::from(*millis))) },
         Err(Error::Inner("failed")) => Verdict::Failed,
         Err(Error::Inner("transient")) => Verdict::Transient { retry_after: None },
-        Err(_) => Verdict::Unknown,
+        Err(_) => Verdict::Ignored,
     }
 }
 
@@ -110,7 +110,7 @@ struct Call {
 
 #[derive(Clone, Copy, Debug)]
 enum Stage {
-    Trying {
+    Running {
         pending: u32,
     },
     /// Its token is taken, and its try is not sent.
@@ -125,7 +125,7 @@ impl Call {
     }
 
     fn start(&mut self) {
-        self.stage = Stage::Trying { pending: self.this_try().pending };
+        self.stage = Stage::Running { pending: self.this_try().pending };
     }
 }
 
@@ -151,7 +151,7 @@ impl Model {
 
     /// How many tries are running.
     fn trying(&self) -> usize {
-        self.calls.iter().filter(|call| matches!(call.stage, Stage::Trying { .. })).count()
+        self.calls.iter().filter(|call| matches!(call.stage, Stage::Running { .. })).count()
     }
 
     fn begin(&mut self, script: Vec<Try>) {
@@ -177,11 +177,11 @@ impl Model {
                     call.start();
                     self.started += 1;
                 }
-                Stage::Trying { pending } if *pending > 0 => {
+                Stage::Running { pending } if *pending > 0 => {
                     *pending -= 1;
                     return Poll::Pending;
                 }
-                Stage::Trying { .. } => {
+                Stage::Running { .. } => {
                     let (end, attempt) = (call.this_try().end, call.attempt);
                     let Some(delay) = self.settle(index, end, attempt) else {
                         self.calls.remove(index);
@@ -203,7 +203,7 @@ impl Model {
                 self.gain(1);
                 return None;
             }
-            End::Healthy | End::Refused => {
+            End::Healthy | End::Rejected => {
                 self.gain(if attempt == 1 { 0 } else { 10 });
                 return None;
             }
@@ -278,7 +278,7 @@ impl Operations {
 }
 
 async fn agree<P: Policy>(
-    (retry, sibling, door): (&P, &P, Door),
+    (retry, sibling, door): (&P, &P, Way),
     budget: &RetryBudget,
     heard: &Mutex<Vec<Told>>,
     settings: Settings,
@@ -328,7 +328,7 @@ async fn agree<P: Policy>(
     Ok(())
 }
 
-async fn agree_by(door: Door, settings: Settings, steps: Vec<Step>) -> Result<(), TestCaseError> {
+async fn agree_by(door: Way, settings: Settings, steps: Vec<Step>) -> Result<(), TestCaseError> {
     let heard = Arc::new(Mutex::new(Vec::new()));
     let hear = heard.clone();
     let budget = RetryBudget::new(settings.tokens.unwrap_or(0));
@@ -384,7 +384,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         6 => Just(End::Transient),
         2 => select(vec![1_u32, 99, 100, 101]).prop_map(End::Busy),
         1 => Just(End::Failed),
-        1 => Just(End::Refused),
+        1 => Just(End::Rejected),
     ];
     let one = (select(vec![0, 0, 0, 1, 2]), end).prop_map(|(pending, end)| Try { pending, end });
     let span = select(vec![0, 1, 49, 50, 100, 1000, 1_000_000]).prop_map(Duration::from_millis);
@@ -400,7 +400,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 proptest! {
     #[test]
     fn the_retry_agrees_with_its_model(settings in settings(), steps in steps(), plain: bool) {
-        let door = if plain { Door::Plain } else { Door::Tower };
+        let door = if plain { Way::Plain } else { Way::Tower };
         super::run(agree_by(door, settings, steps))?;
     }
 }

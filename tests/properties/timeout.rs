@@ -11,7 +11,7 @@ use proptest::{collection::vec, prelude::*, sample::select};
 use withstand::{Error, Rejected, Timeout, TimeoutEvent};
 
 use super::support::{
-    Answer, Door, Policy, poll,
+    Answer, Policy, Way, poll,
     script::{End, Operations, Try},
 };
 
@@ -61,7 +61,7 @@ impl Call {
     }
 }
 
-async fn agree(limit: Duration, door: Door, steps: Vec<Step>) -> Result<(), TestCaseError> {
+async fn agree(limit: Duration, door: Way, steps: Vec<Step>) -> Result<(), TestCaseError> {
     let heard = Arc::new(Mutex::new(0_usize));
     let hears = heard.clone();
     let timeout = Timeout::new(limit).listener_fn(move |event| match event {
@@ -121,6 +121,6 @@ proptest! {
         steps in steps(),
         plain: bool,
     ) {
-        super::run(agree(limit, if plain { Door::Plain } else { Door::Tower }, steps))?;
+        super::run(agree(limit, if plain { Way::Plain } else { Way::Tower }, steps))?;
     }
 }

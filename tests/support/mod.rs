@@ -124,26 +124,26 @@ impl<E: Clone + Send + 'static> Log<E> {
 
 /// By which door a scenario goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Door {
+pub enum Way {
     Plain,
     Tower,
 }
 
 /// Runs each scenario through both doors, on a clock that moves by hand.
 #[macro_export]
-macro_rules! both_doors {
+macro_rules! both_ways {
     ($($scenario:ident),* $(,)?) => {
         mod plain {
             $(#[tokio::test(start_paused = true)]
             async fn $scenario() {
-                super::$scenario(super::Door::Plain).await
+                super::$scenario(super::Way::Plain).await
             })*
         }
 
         mod tower_layer {
             $(#[tokio::test(start_paused = true)]
             async fn $scenario() {
-                super::$scenario(super::Door::Tower).await
+                super::$scenario(super::Way::Tower).await
             })*
         }
     };
@@ -151,7 +151,7 @@ macro_rules! both_doors {
 
 /// A policy, called by either door. What the call decides, it has decided when this returns.
 pub trait Policy {
-    fn through(&self, door: Door, op: &Op) -> BoxFuture<'_, Answer>;
+    fn through(&self, door: Way, op: &Op) -> BoxFuture<'_, Answer>;
 }
 
 fn by_layer<L>(layer: &L, op: Op) -> BoxFuture<'static, Answer>
@@ -170,10 +170,10 @@ impl<C> Policy for CircuitBreaker<C>
 where
     C: Classify<u32, Failure> + Clone + Send + Sync + 'static,
 {
-    fn through(&self, door: Door, op: &Op) -> BoxFuture<'_, Answer> {
+    fn through(&self, door: Way, op: &Op) -> BoxFuture<'_, Answer> {
         match door {
-            Door::Plain => Box::pin(self.call(|| op())),
-            Door::Tower => by_layer(&self.layer(), op.clone()),
+            Way::Plain => Box::pin(self.call(|| op())),
+            Way::Tower => by_layer(&self.layer(), op.clone()),
         }
     }
 }
@@ -184,45 +184,45 @@ where
     B: retry::Backoff + Send + Sync + 'static,
     B::Delays: Send,
 {
-    fn through(&self, door: Door, op: &Op) -> BoxFuture<'_, Answer> {
+    fn through(&self, door: Way, op: &Op) -> BoxFuture<'_, Answer> {
         let op = op.clone();
         match door {
-            Door::Plain => Box::pin(self.call(move || op())),
-            Door::Tower => by_layer(&self.layer(), op),
+            Way::Plain => Box::pin(self.call(move || op())),
+            Way::Tower => by_layer(&self.layer(), op),
         }
     }
 }
 
 impl Policy for Timeout {
-    fn through(&self, door: Door, op: &Op) -> BoxFuture<'_, Answer> {
+    fn through(&self, door: Way, op: &Op) -> BoxFuture<'_, Answer> {
         match door {
-            Door::Plain => Box::pin(self.call(|| op())),
-            Door::Tower => by_layer(&self.layer(), op.clone()),
+            Way::Plain => Box::pin(self.call(|| op())),
+            Way::Tower => by_layer(&self.layer(), op.clone()),
         }
     }
 }
 
 impl Policy for Bulkhead {
-    fn through(&self, door: Door, op: &Op) -> BoxFuture<'_, Answer> {
+    fn through(&self, door: Way, op: &Op) -> BoxFuture<'_, Answer> {
         let op = op.clone();
         match door {
-            Door::Plain => Box::pin(self.call(move || op())),
-            Door::Tower => by_layer(&self.layer(), op),
+            Way::Plain => Box::pin(self.call(move || op())),
+            Way::Tower => by_layer(&self.layer(), op),
         }
     }
 }
 
 impl<S, W, L> Policy for Fallback<S, W, L>
 where
-    S: fallback::StandIn<u32, Failure, ()> + fallback::StandsAlone + Clone + Send + Sync + 'static,
+    S: fallback::Recovery<u32, Failure, ()> + fallback::PlainRecovery + Clone + Send + Sync + 'static,
     S::Future: Send,
     W: fallback::Handles<u32, Failure> + Send + Sync + 'static,
     L: fallback::Listen<u32, Failure> + Clone + Send + Sync + 'static,
 {
-    fn through(&self, door: Door, op: &Op) -> BoxFuture<'_, Answer> {
+    fn through(&self, door: Way, op: &Op) -> BoxFuture<'_, Answer> {
         match door {
-            Door::Plain => Box::pin(self.call(|| op())),
-            Door::Tower => by_layer(&self.layer(), op.clone()),
+            Way::Plain => Box::pin(self.call(|| op())),
+            Way::Tower => by_layer(&self.layer(), op.clone()),
         }
     }
 }

@@ -21,8 +21,8 @@ use tokio::{
 pub enum Fault {
     /// Passes everything on.
     Healthy,
-    /// Gone, like a process that died: its connections end, and its port refuses.
-    Refuses,
+    /// Gone, like a process that died: its connections end, and its port rejects.
+    Rejects,
     /// So many bytes, then a reset.
     ResetsAfter(usize),
     /// So many bytes, then silence.
@@ -46,13 +46,13 @@ pub struct Proxy {
     address: SocketAddr,
     upstream: SocketAddr,
     fault: watch::Sender<Fault>,
-    door: Door,
+    door: Way,
 }
 
-enum Door {
+enum Way {
     /// The task owns the port and the connections, and takes them with it when it ends.
     Open(JoinHandle<()>),
-    /// Bound without listening, it refuses, and no one else can have the port meanwhile.
+    /// Bound without listening, it rejects, and no one else can have the port meanwhile.
     Closed(TcpSocket),
 }
 
@@ -60,8 +60,8 @@ impl Proxy {
     /// A healthy one, on a port of its own.
     pub async fn start(upstream: SocketAddr) -> io::Result<Self> {
         let socket = bind((Ipv4Addr::LOCALHOST, 0).into())?;
-        let (address, fault) = (socket.local_addr()?, watch::Sender::new(Fault::Refuses));
-        let mut proxy = Self { address, upstream, fault, door: Door::Closed(socket) };
+        let (address, fault) = (socket.local_addr()?, watch::Sender::new(Fault::Rejects));
+        let mut proxy = Self { address, upstream, fault, door: Way::Closed(socket) };
         proxy.set(Fault::Healthy).await?;
         Ok(proxy)
     }
@@ -74,7 +74,7 @@ impl Proxy {
     pub async fn set(&mut self, fault: Fault) -> io::Result<()> {
         self.fault.send_replace(fault);
         match fault {
-            Fault::Refuses => self.close().await,
+            Fault::Rejects => self.close().await,
             _ => self.open(),
         }
     }
@@ -91,19 +91,19 @@ impl Proxy {
     }
 
     async fn close(&mut self) -> io::Result<()> {
-        if let Door::Open(task) = &mut self.door {
+        if let Way::Open(task) = &mut self.door {
             task.abort();
             // It was aborted, and that is what it says.
             let _ = task.await;
-            self.door = Door::Closed(bind(self.address)?);
+            self.door = Way::Closed(bind(self.address)?);
         }
         Ok(())
     }
 
     fn open(&mut self) -> io::Result<()> {
-        if let Door::Closed(socket) = &mut self.door {
+        if let Way::Closed(socket) = &mut self.door {
             let listener = mem::replace(socket, TcpSocket::new_v4()?).listen(64)?;
-            self.door = Door::Open(tokio::spawn(accept(listener, self.upstream, self.fault.subscribe())));
+            self.door = Way::Open(tokio::spawn(accept(listener, self.upstream, self.fault.subscribe())));
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use tower::{Layer, Service, util::BoxCloneSyncService};
 use withstand::{Bulkhead, CircuitBreaker, Fallback, RetryBudget, RetryWithBackoff, Timeout, circuit_breaker::Window};
 
-use super::{Answer, Door, Failure, Op, op, secs};
+use super::{Answer, Failure, Op, Way, op, secs};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -64,10 +64,10 @@ impl Policies {
     }
 
     /// The operation under this stack, by either door.
-    pub fn protect(&self, door: Door, stack: &[Kind], service: impl Fn() -> BoxService, op: Op) -> Op {
+    pub fn protect(&self, door: Way, stack: &[Kind], service: impl Fn() -> BoxService, op: Op) -> Op {
         match door {
-            Door::Plain => stack.iter().rev().fold(op, |inner, kind| self.around(*kind, inner)),
-            Door::Tower => {
+            Way::Plain => stack.iter().rev().fold(op, |inner, kind| self.around(*kind, inner)),
+            Way::Tower => {
                 let service = stack.iter().rev().fold(service(), |inner, kind| self.over(*kind, inner));
                 super::op(move || {
                     let (mut service, op) = (service.clone(), op.clone());

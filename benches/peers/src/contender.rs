@@ -10,7 +10,7 @@ use std::{
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{
-    operation::{Apart, Failure, Operation, Roomy},
+    operation::{CachePadded, Failure, Operation, Roomy},
     outcome::{Outcome, Tally},
 };
 
@@ -22,7 +22,7 @@ pub(crate) const US: &str = "withstand";
 pub(crate) const TOWER_RESILIENCE: &str = "tower-resilience";
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Door {
+pub(crate) enum Way {
     Plain,
     Tower,
 }
@@ -30,7 +30,7 @@ pub(crate) enum Door {
 /// One way to protect the operation.
 pub(crate) struct Contender {
     pub(crate) name: &'static str,
-    pub(crate) door: Door,
+    pub(crate) door: Way,
     /// What differs from the others' work.
     pub(crate) note: Option<&'static str>,
     /// How many threads call it at once.
@@ -43,36 +43,36 @@ pub(crate) struct Contender {
 
 impl Contender {
     /// withstand; `start` gives for each thread what makes its calls.
-    pub(crate) fn us<C, F>(door: Door, start: impl Fn() -> C + 'static) -> Self
+    pub(crate) fn us<C, F>(door: Way, start: impl Fn() -> C + 'static) -> Self
     where
         C: FnMut() -> F + Send + 'static,
         F: Future<Output: Outcome> + 'static,
     {
-        let start = Box::new(move || Box::new(Apart(Polled(start()))) as Box<dyn Runner>);
+        let start = Box::new(move || Box::new(CachePadded(Polled(start()))) as Box<dyn Runner>);
         Self::new(US, door, size_of::<F>() - size_of::<Operation<Roomy>>(), start)
     }
 
     /// A peer whose calls are done when they are polled once.
-    pub(crate) fn peer<C, F>(name: &'static str, door: Door, start: impl Fn() -> C + 'static) -> Self
+    pub(crate) fn peer<C, F>(name: &'static str, door: Way, start: impl Fn() -> C + 'static) -> Self
     where
         C: FnMut() -> F + Send + 'static,
         F: Future<Output: Outcome> + 'static,
     {
-        let start = Box::new(move || Box::new(Apart(Polled(start()))) as Box<dyn Runner>);
+        let start = Box::new(move || Box::new(CachePadded(Polled(start()))) as Box<dyn Runner>);
         Self::new(name, door, size_of::<F>() - size_of::<Operation<Failure>>(), start)
     }
 
     /// A peer whose calls may have to wait, for a timer or for another thread.
-    pub(crate) fn waiting<C, F>(name: &'static str, door: Door, start: impl Fn() -> C + 'static) -> Self
+    pub(crate) fn waiting<C, F>(name: &'static str, door: Way, start: impl Fn() -> C + 'static) -> Self
     where
         C: FnMut() -> F + Send + 'static,
         F: Future<Output: Outcome> + 'static,
     {
-        let start = Box::new(move || Box::new(Apart(Awaited(start()))) as Box<dyn Runner>);
+        let start = Box::new(move || Box::new(CachePadded(Awaited(start()))) as Box<dyn Runner>);
         Self::new(name, door, size_of::<F>() - size_of::<Operation<Failure>>(), start)
     }
 
-    fn new(name: &'static str, door: Door, added: usize, start: Box<dyn Fn() -> Box<dyn Runner>>) -> Self {
+    fn new(name: &'static str, door: Way, added: usize, start: Box<dyn Fn() -> Box<dyn Runner>>) -> Self {
         Self { name, door, note: None, threads: 1, added, start }
     }
 
@@ -101,7 +101,7 @@ pub(crate) trait Runner: Send {
 
 struct Polled<C>(C);
 
-impl<C, F> Runner for Apart<Polled<C>>
+impl<C, F> Runner for CachePadded<Polled<C>>
 where
     C: FnMut() -> F + Send,
     F: Future<Output: Outcome>,
@@ -127,7 +127,7 @@ fn count(tally: &mut Option<&mut Tally>, outcome: &impl Outcome) {
 
 struct Awaited<C>(C);
 
-impl<C, F> Runner for Apart<Awaited<C>>
+impl<C, F> Runner for CachePadded<Awaited<C>>
 where
     C: FnMut() -> F + Send,
     F: Future<Output: Outcome>,
@@ -150,17 +150,17 @@ pub(crate) enum Expect {
     Answers,
     /// One in so many fails, the others are answered.
     Fails(u32),
-    Refuses,
+    Rejects,
 }
 
 impl Expect {
     pub(crate) fn of(self, calls: u32) -> Tally {
-        let (failed, refused) = match self {
+        let (failed, rejected) = match self {
             Self::Answers => (0, 0),
             Self::Fails(every) => (calls / every, 0),
-            Self::Refuses => (0, calls),
+            Self::Rejects => (0, calls),
         };
-        Tally { answered: calls - failed - refused, failed, refused }
+        Tally { answered: calls - failed - rejected, failed, rejected }
     }
 }
 

@@ -13,11 +13,11 @@ use std::{
 use tower::Service;
 use withstand::{CarriesRejected, Rejected};
 
-/// The peers' operation fails with this. Those that have no error of their own for a refusal say `Refused`.
+/// The peers' operation fails with this. Those that have no error of their own for a rejection say `Rejected`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Failure {
     Down,
-    Refused,
+    Rejected,
 }
 
 impl fmt::Display for Failure {
@@ -39,7 +39,7 @@ impl Fails for Failure {
     }
 }
 
-/// The error of withstand's operation has room for a refusal, as withstand asks: in a box, as errors mostly keep what is seldom.
+/// The error of withstand's operation has room for a rejection, as withstand asks: in a box, as errors mostly keep what is seldom.
 #[derive(Debug)]
 pub(crate) struct Roomy(pub(crate) Option<Box<Rejected>>);
 
@@ -59,7 +59,7 @@ impl Fails for Roomy {
     }
 }
 
-/// Where calls are refused, without the box.
+/// Where calls are rejected, without the box.
 pub(crate) type Wide = withstand::Error<Failure>;
 
 impl Fails for Wide {
@@ -193,9 +193,9 @@ impl<const EVERY: u32> Traffic<EVERY> {
 
 /// Alone on its cache lines: threads shall not meet in what is only the bench's.
 #[repr(align(128))]
-pub(crate) struct Apart<T>(pub(crate) T);
+pub(crate) struct CachePadded<T>(pub(crate) T);
 
 /// For as long as the program runs, so that a call may borrow its policy.
 pub(crate) fn keep<T>(value: T) -> &'static T {
-    &Box::leak(Box::new(Apart(value))).0
+    &Box::leak(Box::new(CachePadded(value))).0
 }

@@ -14,15 +14,15 @@ use crate::operation::{Failure, Roomy};
 pub(crate) struct Tally {
     pub(crate) answered: u32,
     pub(crate) failed: u32,
-    pub(crate) refused: u32,
+    pub(crate) rejected: u32,
 }
 
 impl Tally {
     pub(crate) fn add(&mut self, outcome: &impl Outcome) {
-        match outcome.refused() {
+        match outcome.rejected() {
             None => self.answered += 1,
             Some(false) => self.failed += 1,
-            Some(true) => self.refused += 1,
+            Some(true) => self.rejected += 1,
         }
     }
 }
@@ -30,49 +30,49 @@ impl Tally {
 /// The result of a call.
 pub(crate) trait Outcome {
     /// Whether the policy said it rather than the operation; `None` if it answered.
-    fn refused(&self) -> Option<bool>;
+    fn rejected(&self) -> Option<bool>;
 }
 
-impl<E: Refusal> Outcome for Result<u64, E> {
-    fn refused(&self) -> Option<bool> {
-        self.as_ref().err().map(Refusal::is_refusal)
+impl<E: Rejection> Outcome for Result<u64, E> {
+    fn rejected(&self) -> Option<bool> {
+        self.as_ref().err().map(Rejection::is_rejection)
     }
 }
 
 /// An error of which one can tell.
-pub(crate) trait Refusal {
-    fn is_refusal(&self) -> bool;
+pub(crate) trait Rejection {
+    fn is_rejection(&self) -> bool;
 }
 
-impl Refusal for Failure {
-    fn is_refusal(&self) -> bool {
-        *self == Self::Refused
+impl Rejection for Failure {
+    fn is_rejection(&self) -> bool {
+        *self == Self::Rejected
     }
 }
 
-impl Refusal for Roomy {
-    fn is_refusal(&self) -> bool {
+impl Rejection for Roomy {
+    fn is_rejection(&self) -> bool {
         self.0.is_some()
     }
 }
 
-impl Refusal for BoxError {
-    fn is_refusal(&self) -> bool {
+impl Rejection for BoxError {
+    fn is_rejection(&self) -> bool {
         self.is::<Overloaded>()
     }
 }
 
-macro_rules! refusals {
-    ($($error:ty: $refusal:pat),* $(,)?) => {
-        $(impl<E> Refusal for $error {
-            fn is_refusal(&self) -> bool {
-                matches!(self, $refusal)
+macro_rules! rejections {
+    ($($error:ty: $rejection:pat),* $(,)?) => {
+        $(impl<E> Rejection for $error {
+            fn is_rejection(&self) -> bool {
+                matches!(self, $rejection)
             }
         })*
     };
 }
 
-refusals! {
+rejections! {
     withstand::Error<E>: Self::Rejected(_),
     recloser::Error<E>: Self::Rejected,
     failsafe::Error<E>: Self::Rejected,
@@ -83,8 +83,8 @@ refusals! {
     BulkheadServiceError<E>: Self::Bulkhead(BulkheadError::BulkheadFull { .. } | BulkheadError::Timeout),
 }
 
-impl<E> Refusal for FallbackError<E> {
-    fn is_refusal(&self) -> bool {
+impl<E> Rejection for FallbackError<E> {
+    fn is_rejection(&self) -> bool {
         false
     }
 }

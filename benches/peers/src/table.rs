@@ -2,7 +2,7 @@
 
 use crate::{
     contender::{
-        Door::{self, Plain, Tower},
+        Way::{self, Plain, Tower},
         Row, TOWER_RESILIENCE, Target, US,
         Unit::{MillionCallsPerSecond, NanosPerCall},
     },
@@ -46,11 +46,11 @@ impl<'a> Line<'a> {
         Self { row, all }
     }
 
-    fn named(&self, name: &str, door: Door) -> Option<&'a Measured> {
+    fn named(&self, name: &str, door: Way) -> Option<&'a Measured> {
         self.all.iter().find(|one| one.contender.name == name && one.contender.door == door)
     }
 
-    fn best(&self, door: Door) -> Option<&'a Measured> {
+    fn best(&self, door: Way) -> Option<&'a Measured> {
         let peers = self.all.iter().filter(|one| one.contender.door == door && !one.contender.name.starts_with(US));
         peers.reduce(|best, one| if self.row.unit.better(one.value, best.value) { one } else { best })
     }
@@ -113,13 +113,13 @@ impl<'a> Line<'a> {
         }
     }
 
-    fn ratio(&self, door: Door) -> String {
+    fn ratio(&self, door: Way) -> String {
         let (Some(us), Some(best)) = (self.named(US, door), self.best(door)) else { return "–".into() };
         digits(us.value / best.value)
     }
 
     /// What is to be reached, and whether it is.
-    fn target(&self, door: Door) -> Option<String> {
+    fn target(&self, door: Way) -> Option<String> {
         let target = match door {
             Plain => self.row.plain,
             Tower => self.row.tower,

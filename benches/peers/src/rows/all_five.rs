@@ -23,7 +23,7 @@ use super::{
 use crate::{
     contender::{
         Contender,
-        Door::{Plain, Tower},
+        Way::{Plain, Tower},
         Expect, Row, TOWER_RESILIENCE,
         Target::{Best, Of},
     },
@@ -47,7 +47,7 @@ fn all() -> Vec<Contender> {
 }
 
 fn us() -> Vec<Contender> {
-    let breaker = CircuitBreaker::builder("users").no_failure_runs().failure_rate(0.5, Window::calls(CALLS)).build();
+    let breaker = CircuitBreaker::builder("users").no_consecutive_failures().failure_rate(0.5, Window::calls(CALLS)).build();
     let (fallback, bulkhead) = (keep(Fallback::value(0)), keep(Bulkhead::new("users", MOST)));
     let (retry, breaker) = (keep(RetryWithBackoff::new("users")), keep(breaker.expect("good settings")));
     let timeout = keep(Timeout::new(LIMIT));
@@ -72,7 +72,7 @@ fn plain_peers() -> [Contender; 2] {
     let recloser = Recloser::custom().error_rate(0.5).closed_len(CALLS as usize).open_wait(LONG).build();
     let recloser = keep(AsyncRecloser::from(recloser));
     let attempt =
-        || recloser.call(async { tokio::time::timeout(LIMIT, operate(false)).await.unwrap_or(Err(Failure::Refused)) });
+        || recloser.call(async { tokio::time::timeout(LIMIT, operate(false)).await.unwrap_or(Err(Failure::Rejected)) });
     let backoff = exponential();
     let backon = move || {
         move || async move {
@@ -104,11 +104,11 @@ fn seatbelt() -> [Contender; 2] {
         .base_delay(FIRST);
     let breaker = Breaker::layer("users", &context)
         .recovery_with(|result, _| recovery(result))
-        .rejected_input_error(|_, _| Failure::Refused)
+        .rejected_input_error(|_, _| Failure::Rejected)
         .failure_threshold(0.5)
         .min_throughput(20)
         .sampling_duration(SPAN);
-    let timeout = timeout::Timeout::layer("users", &context).timeout_error(|_| Failure::Refused).timeout(LIMIT);
+    let timeout = timeout::Timeout::layer("users", &context).timeout_error(|_| Failure::Rejected).timeout(LIMIT);
     let service = ServiceBuilder::new()
         .layer(fallback::Fallback::layer("users", &boxed).should_fallback(Result::is_err).fallback(|_, _| Ok(0)))
         .load_shed()
@@ -124,7 +124,7 @@ fn seatbelt() -> [Contender; 2] {
     let semaphore = keep(Semaphore::new(MOST));
     let attempt = keep((retry, breaker, timeout, Execute::new(|fails: bool| operate::<Failure>(fails))).into_service());
     let limited = Execute::new(move |fails: bool| async move {
-        let Ok(_slot) = semaphore.try_acquire() else { return Err(Failure::Refused) };
+        let Ok(_slot) = semaphore.try_acquire() else { return Err(Failure::Rejected) };
         attempt.execute(fails).await
     });
     let fallback = fallback::Fallback::layer("users", &context).should_fallback(Result::is_err).fallback(|_, _| Ok(0));

@@ -16,12 +16,12 @@ use super::LONG;
 use crate::{
     contender::{
         Contender,
-        Door::{Plain, Tower},
+        Way::{Plain, Tower},
         Expect, RUNTIME, Row, TOWER_RESILIENCE,
         Target::Best,
     },
     operation::{Fails, Failure, Inner, Roomy, Theirs, Traffic, Wide, keep, operate, send},
-    outcome::Refusal,
+    outcome::Rejection,
 };
 
 pub(super) const CALLS: u32 = 100;
@@ -49,7 +49,7 @@ pub(super) fn rows() -> Vec<Row> {
             .in_short(),
         Row::new("breaker, closed, default rule, 1 in 100 fails", Expect::Fails(100), by_run::<100>),
         // Every call that is let in fails, so all are open before they are measured.
-        Row::new("breaker, open", Expect::Refuses, || {
+        Row::new("breaker, open", Expect::Rejects, || {
             by_calls::<1>(0.5).into_iter().chain([failsafe_by_run::<1>()]).collect()
         })
         .targets(Best(0.9), Best(0.9))
@@ -60,7 +60,7 @@ pub(super) fn rows() -> Vec<Row> {
 /// Open at this rate of failures over the last calls.
 pub(super) fn by_calls<const EVERY: u32>(rate: f64) -> Vec<Contender> {
     let breaker = CircuitBreaker::builder("users")
-        .no_failure_runs()
+        .no_consecutive_failures()
         .failure_rate(rate, Window::calls(CALLS))
         .open_for(LONG)
         .build()
@@ -71,7 +71,7 @@ pub(super) fn by_calls<const EVERY: u32>(rate: f64) -> Vec<Contender> {
         .sliding_window_size(CALLS as usize)
         .minimum_number_of_calls(CALLS as usize);
     [
-        // Those that all fail are refused before they are measured.
+        // Those that all fail are rejected before they are measured.
         if EVERY == 1 { us::<EVERY, Wide>(breaker) } else { us::<EVERY, Roomy>(breaker) },
         vec![self::recloser::<EVERY>(recloser), circuitbreaker_rs::<EVERY>(rate).note(NEVER_SLIDES)],
         seatbelt::<EVERY>(rate).map(|seatbelt| seatbelt.note(COUNTS_BY_TIME)).into(),
@@ -99,7 +99,7 @@ pub(super) fn by_run<const EVERY: u32>() -> Vec<Contender> {
 /// Open at half the calls of the last seconds.
 fn by_time() -> Vec<Contender> {
     let breaker = CircuitBreaker::builder("users")
-        .no_failure_runs()
+        .no_consecutive_failures()
         .failure_rate(0.5, Window::time(SPAN))
         .open_for(LONG)
         .build()
@@ -113,7 +113,7 @@ fn by_time() -> Vec<Contender> {
 
 fn us<const EVERY: u32, E>(breaker: CircuitBreaker) -> Vec<Contender>
 where
-    E: Fails + CarriesRejected + Refusal + 'static,
+    E: Fails + CarriesRejected + Rejection + 'static,
 {
     let breaker = keep(breaker);
     let plain = move || {
@@ -183,7 +183,7 @@ pub(super) fn seatbelt<const EVERY: u32>(rate: f64) -> [Contender; 2] {
     let context = ResilienceContext::<bool, Theirs>::new(clock());
     let layer = Breaker::layer("users", &context)
         .recovery_with(|result, _| recovery(result))
-        .rejected_input_error(|_, _| Failure::Refused)
+        .rejected_input_error(|_, _| Failure::Rejected)
         .failure_threshold(rate as f32)
         .min_throughput(20)
         .sampling_duration(SPAN)

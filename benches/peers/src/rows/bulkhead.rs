@@ -1,4 +1,4 @@
-//! Bulkheads that refuse at once when they are full.
+//! Bulkheads that reject at once when they are full.
 
 use std::{
     future::{Future, pending},
@@ -19,12 +19,12 @@ use withstand::{Bulkhead, CarriesRejected};
 use crate::{
     contender::{
         Contender,
-        Door::{Plain, Tower},
+        Way::{Plain, Tower},
         Expect, Row, TOWER_RESILIENCE,
         Target::{Nanos, Of},
     },
     operation::{Fails, Failure, Inner, Roomy, Wide, keep, operate, send},
-    outcome::Refusal,
+    outcome::Rejection,
 };
 
 const MOST: usize = 10;
@@ -36,7 +36,7 @@ pub(super) fn rows() -> Vec<Row> {
         Row::new("bulkhead, free slot", Expect::Answers, free)
             .targets(Of(SEMAPHORE, 0.75), Of(SHED_LIMIT, 0.75))
             .in_short(),
-        Row::new("bulkhead, full", Expect::Refuses, full).targets(Nanos(10.0), Nanos(10.0)),
+        Row::new("bulkhead, full", Expect::Rejects, full).targets(Nanos(10.0), Nanos(10.0)),
     ]
 }
 
@@ -52,7 +52,7 @@ fn free() -> Vec<Contender> {
     };
     let mut contenders = Vec::from(us::<Roomy>(Bulkhead::new("users", MOST)));
     contenders.extend(semaphore(Semaphore::new(MOST)));
-    contenders.push(Contender::peer("tower's limit", Tower, limit).note("would wait for a slot, not refuse"));
+    contenders.push(Contender::peer("tower's limit", Tower, limit).note("would wait for a slot, not reject"));
     contenders.push(Contender::peer(TOWER_RESILIENCE, Tower, tower_resilience));
     contenders
 }
@@ -70,7 +70,7 @@ fn full() -> Vec<Contender> {
 
 fn us<E>(bulkhead: Bulkhead) -> [Contender; 2]
 where
-    E: Fails + CarriesRejected + Refusal + 'static,
+    E: Fails + CarriesRejected + Rejection + 'static,
 {
     let bulkhead = keep(bulkhead);
     let tower = || {
@@ -84,7 +84,7 @@ fn semaphore(semaphore: Semaphore) -> [Contender; 2] {
     let semaphore = keep(Arc::new(semaphore));
     let plain = || {
         || async {
-            let Ok(_slot) = semaphore.try_acquire() else { return Err(Failure::Refused) };
+            let Ok(_slot) = semaphore.try_acquire() else { return Err(Failure::Rejected) };
             operate(false).await
         }
     };
@@ -111,5 +111,5 @@ fn tower_resilience_full() -> Contender {
         let mut service = service.clone();
         move || send(&mut service, false)
     };
-    Contender::waiting(TOWER_RESILIENCE, Tower, start).note("refuses after a wait of a millisecond at least")
+    Contender::waiting(TOWER_RESILIENCE, Tower, start).note("rejects after a wait of a millisecond at least")
 }

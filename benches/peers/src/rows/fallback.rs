@@ -10,7 +10,7 @@ use super::breaker::clock;
 use crate::{
     contender::{
         Contender,
-        Door::{Plain, Tower},
+        Way::{Plain, Tower},
         Expect, Row, TOWER_RESILIENCE,
         Target::{Best, Over},
     },

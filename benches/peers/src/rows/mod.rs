@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::{
     contender::{
         Contender,
-        Door::{Plain, Tower},
+        Way::{Plain, Tower},
         Expect, Row,
     },
     operation::{Failure, Inner, Ours, Roomy, Theirs, operate, send},

@@ -18,7 +18,7 @@ use super::breaker::{clock, recovery};
 use crate::{
     contender::{
         Contender,
-        Door::{Plain, Tower},
+        Way::{Plain, Tower},
         Expect, Row, TOWER_RESILIENCE, Target,
         Target::{Best, Nanos},
     },

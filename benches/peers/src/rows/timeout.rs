@@ -10,7 +10,7 @@ use super::{LONG, breaker::clock};
 use crate::{
     contender::{
         Contender,
-        Door::{Plain, Tower},
+        Way::{Plain, Tower},
         Expect, Row, TOWER_RESILIENCE,
         Target::Of,
     },
@@ -28,7 +28,7 @@ fn ready_at_once() -> Vec<Contender> {
         let mut service = timeout.layer().layer(Inner::<Roomy>::new());
         move || send(&mut service, false)
     };
-    let tokio = || || async { tokio::time::timeout(LONG, operate(false)).await.unwrap_or(Err(Failure::Refused)) };
+    let tokio = || || async { tokio::time::timeout(LONG, operate(false)).await.unwrap_or(Err(Failure::Rejected)) };
     let tower = || {
         let mut service = TimeoutLayer::new(LONG).layer(Inner::<Failure>::new());
         move || send(&mut service, false)
@@ -51,7 +51,7 @@ fn ready_at_once() -> Vec<Contender> {
 
 fn seatbelt() -> [Contender; 2] {
     let context = ResilienceContext::<bool, Theirs>::new(clock());
-    let layer = Seatbelt::layer("users", &context).timeout_error(|_| Failure::Refused).timeout(LONG);
+    let layer = Seatbelt::layer("users", &context).timeout_error(|_| Failure::Rejected).timeout(LONG);
     let service = layer.layer(Inner::<Failure>::new());
     let executed = keep((layer, Execute::new(|fails: bool| operate::<Failure>(fails))).into_service());
     let tower = move || {

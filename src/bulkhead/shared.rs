@@ -1,24 +1,24 @@
 use std::{task::Waker, time::Duration};
 
 use super::{
-    BulkheadEvent,
-    free::{Free, Taken},
+    event::BulkheadEvent,
+    gate::{Free, Taken},
     state::{Core, Entry},
 };
 use crate::{
     clock::{self, Instant},
     error::{BulkheadFull, Name},
     event::Listener,
-    panics::unharmed,
-    sync::{Apart, AtomicU64, Lock, Ordering},
+    panics::catch_panic,
+    sync::{AtomicU64, CachePadded, Lock, Ordering},
 };
 
 /// The slots and the queue that a bulkhead's clones and layers share.
 #[derive(Debug)]
 pub struct Slots {
-    free: Apart<Free>,
-    core: Apart<Lock<Core<Option<Waker>>>>,
-    refused: Apart<AtomicU64>,
+    free: CachePadded<Free>,
+    core: CachePadded<Lock<Core<Option<Waker>>>>,
+    rejected: CachePadded<AtomicU64>,
     /// What the core goes by, for who only wants to say it.
     limit: AtomicU64,
     has_places: bool,
@@ -37,8 +37,8 @@ pub struct Snapshot {
     pub in_flight: usize,
     /// How many calls wait in line.
     pub waiting: usize,
-    /// How many calls were refused so far.
-    pub refused: u64,
+    /// How many calls were rejected so far.
+    pub rejected: u64,
 }
 
 impl Slots {
@@ -51,9 +51,9 @@ impl Slots {
     ) -> Self {
         let core = Core::new(limit, places);
         Self {
-            free: Apart(Free::new(core.free())),
-            core: Apart(Lock::new(core)),
-            refused: Apart(AtomicU64::new(0)),
+            free: CachePadded(Free::new(core.free())),
+            core: CachePadded(Lock::new(core)),
+            rejected: CachePadded(AtomicU64::new(0)),
             limit: AtomicU64::new(limit as u64),
             has_places: places > 0,
             max_wait,
@@ -151,12 +151,12 @@ impl Slots {
         }
     }
 
-    /// Counts a refusal, and reports it.
+    /// Counts a rejection, and reports it.
     #[inline]
-    pub(super) fn refuse(&self, waited: Option<Duration>) -> BulkheadFull {
-        self.refused.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn reject(&self, waited: Option<Duration>) -> BulkheadFull {
+        self.rejected.fetch_add(1, Ordering::Relaxed);
         let limit = self.limit.load(Ordering::Relaxed) as usize;
-        self.listener.emit(|| BulkheadEvent::Refused { name: self.name.clone(), limit, waited });
+        self.listener.emit(|| BulkheadEvent::Rejected { name: self.name.clone(), limit, waited });
         BulkheadFull::new(self.name.clone(), limit, waited)
     }
 
@@ -166,7 +166,7 @@ impl Slots {
             max_concurrent: core.limit(),
             in_flight: core.in_flight(self.free.count()),
             waiting: core.waiting(),
-            refused: self.refused.load(Ordering::Relaxed),
+            rejected: self.rejected.load(Ordering::Relaxed),
         }
     }
 }
@@ -175,6 +175,6 @@ impl Slots {
 /// behind it in line, nor the call whose slot it gets: that may be in its `Drop`.
 fn wake(waiter: Option<Option<Waker>>) {
     if let Some(waker) = waiter.flatten() {
-        unharmed(|| waker.wake());
+        catch_panic(|| waker.wake());
     }
 }

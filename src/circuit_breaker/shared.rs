@@ -1,10 +1,10 @@
 use std::time::Duration;
 
 use super::{
-    CircuitBreakerEvent,
     config::{Options, Rules},
+    event::CircuitBreakerEvent,
     gate::{Admission, Gate, Pass, View},
-    state::{Core, Ended, Outcome, Refusal},
+    state::{Core, Ended, Outcome, Rejection},
     transition::{Counts, Reason, State, Transition},
 };
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
     error::{CircuitOpen, Name, Rejected},
     event::Listener,
     random::Random,
-    sync::{Apart, AtomicU64, Lock, LockGuard, Ordering},
+    sync::{AtomicU64, CachePadded, Lock, LockGuard, Ordering},
 };
 
 /// The circuit that a breaker's clones, siblings and layers share: the core behind its lock, and the gate in front of it.
@@ -26,8 +26,8 @@ pub struct Circuit {
     ask: Ask,
     name: Name,
     listener: Listener<CircuitBreakerEvent>,
-    core: Apart<Lock<Core>>,
-    refused: Apart<AtomicU64>,
+    core: CachePadded<Lock<Core>>,
+    rejected: CachePadded<AtomicU64>,
 }
 
 /// When a rule asks for the time: a look at the clock is the dearest part of a call.
@@ -56,18 +56,18 @@ impl Ticket {
     }
 }
 
-/// A ticket or a refusal, in two words: so small that a function returns it in registers.
+/// A ticket or a rejection, in two words: so small that a function returns it in registers.
 #[derive(Clone, Copy)]
 struct Answer(Ticket);
 
 impl Answer {
-    fn of(admitted: Result<Ticket, Refusal>) -> Self {
-        Self(admitted.unwrap_or_else(|refusal| Ticket { since: refusal.left(), ..Ticket::NONE }))
+    fn of(admitted: Result<Ticket, Rejection>) -> Self {
+        Self(admitted.unwrap_or_else(|rejection| Ticket { since: rejection.left(), ..Ticket::NONE }))
     }
 
     #[inline]
-    fn read(self) -> Result<Ticket, Refusal> {
-        if self.0.is_none() { Err(Refusal::of(self.0.since)) } else { Ok(self.0) }
+    fn read(self) -> Result<Ticket, Rejection> {
+        if self.0.is_none() { Err(Rejection::of(self.0.since)) } else { Ok(self.0) }
     }
 }
 
@@ -78,15 +78,15 @@ pub struct Snapshot {
     /// The state. An open circuit whose time is over reads half-open.
     pub state: State,
     /// How many transitions there have been.
-    pub era: u64,
+    pub generation: u64,
     /// What the rules hold now.
     pub counts: Counts,
     /// How long the circuit stays open, if it is and was not forced.
     pub time_left: Option<Duration>,
     /// How many probes are running.
     pub probes_in_flight: usize,
-    /// How many calls were refused so far.
-    pub refused: u64,
+    /// How many calls were rejected so far.
+    pub rejected: u64,
     /// How many outcomes came too late to count: their calls were let in before the last transition.
     pub stale: u64,
 }
@@ -109,8 +109,8 @@ impl Circuit {
             ask,
             name: options.name,
             listener: options.listener,
-            core: Apart(Lock::new(core)),
-            refused: Apart(AtomicU64::new(0)),
+            core: CachePadded(Lock::new(core)),
+            rejected: CachePadded(AtomicU64::new(0)),
         }
     }
 
@@ -120,7 +120,7 @@ impl Circuit {
 
     /// Lets a call in, or not.
     #[inline]
-    pub(super) fn admit(&self) -> Result<Ticket, Refusal> {
+    pub(super) fn admit(&self) -> Result<Ticket, Rejection> {
         let answer = match self.gate.pass() {
             Some(pass) if !self.ask.at_start => Answer(Ticket { pass, since: 0 }),
             _ => self.admit_by_clock(),
@@ -133,10 +133,12 @@ impl Circuit {
         Answer::of(self.admit_at(self.clock.now()))
     }
 
-    fn admit_at(&self, now: u64) -> Result<Ticket, Refusal> {
+    fn admit_at(&self, now: u64) -> Result<Ticket, Rejection> {
         match self.gate.view() {
-            View::Passing { era, .. } => Ok(Ticket { pass: Pass::of(Admission::Call { era }), since: now }),
-            View::Open { until } if now < until => Err(Refusal::until(until, now)),
+            View::Passing { generation, .. } => {
+                Ok(Ticket { pass: Pass::of(Admission::Call { generation }), since: now })
+            }
+            View::Open { until } if now < until => Err(Rejection::until(until, now)),
             View::Open { .. } | View::HalfOpen => {
                 let admission = self.change(|core| core.admit(now))?;
                 Ok(Ticket { pass: Pass::of(admission), since: now })
@@ -147,37 +149,37 @@ impl Circuit {
     /// What a call would hear now instead of being let in. It makes no transition, but for a probe that ran too long.
     #[cfg(feature = "tower")]
     #[inline]
-    pub(super) fn refusal(&self) -> Option<Refusal> {
-        if self.gate.pass().is_some() { None } else { self.refusal_by_clock() }
+    pub(super) fn rejection(&self) -> Option<Rejection> {
+        if self.gate.pass().is_some() { None } else { self.rejection_by_clock() }
     }
 
     #[cfg(feature = "tower")]
-    fn refusal_by_clock(&self) -> Option<Refusal> {
+    fn rejection_by_clock(&self) -> Option<Rejection> {
         match self.gate.view() {
             View::Passing { .. } => None,
             View::Open { until } => {
                 let now = self.clock.now();
-                (now < until).then(|| Refusal::until(until, now))
+                (now < until).then(|| Rejection::until(until, now))
             }
             View::HalfOpen => {
                 let now = self.clock.now();
                 self.change(|core| {
                     let moved = core.expire(now);
-                    (core.refusal(now), moved)
+                    (core.rejection(now), moved)
                 })
             }
         }
     }
 
-    /// Counts a refusal that a caller is about to hear, and reports it.
-    pub(super) fn count(&self, refusal: Refusal) {
-        self.refused.fetch_add(1, Ordering::Relaxed);
-        let retry_after = refusal.retry_after();
-        self.listener.emit(|| CircuitBreakerEvent::Refused { name: self.name.clone(), retry_after });
+    /// Counts a rejection that a caller is about to hear, and reports it.
+    pub(super) fn count(&self, rejection: Rejection) {
+        self.rejected.fetch_add(1, Ordering::Relaxed);
+        let retry_after = rejection.retry_after();
+        self.listener.emit(|| CircuitBreakerEvent::Rejected { name: self.name.clone(), retry_after });
     }
 
-    pub(super) fn rejected(&self, refusal: Refusal) -> Rejected {
-        Rejected::CircuitOpen(CircuitOpen::new(self.name.clone(), refusal.retry_after()))
+    pub(super) fn rejected(&self, rejection: Rejection) -> Rejected {
+        Rejected::CircuitOpen(CircuitOpen::new(self.name.clone(), rejection.retry_after()))
     }
 
     #[inline]
@@ -186,7 +188,7 @@ impl Circuit {
             Verdict::Healthy => self.settle_ended(ticket, false, None),
             Verdict::Transient { retry_after } => self.settle_ended(ticket, true, retry_after),
             Verdict::Failed => self.settle_ended(ticket, true, None),
-            Verdict::Unknown => self.settle_probe(ticket, Outcome::Nothing),
+            Verdict::Ignored => self.settle_probe(ticket, Outcome::Nothing),
         }
     }
 
@@ -216,7 +218,7 @@ impl Circuit {
     #[inline(never)]
     fn settle_by_core(&self, ticket: Ticket, failed: bool, slow: bool, hint: Option<Duration>, now: u64) {
         match ticket.pass.admission() {
-            Admission::Call { era } => self.record(Ended { era, failed, slow }, hint, now),
+            Admission::Call { generation } => self.record(Ended { generation, failed, slow }, hint, now),
             Admission::Probe { number } if failed => self.record_probe(number, Outcome::Failure { hint }),
             Admission::Probe { number } => self.record_probe(number, Outcome::Success),
         }
@@ -241,14 +243,14 @@ impl Circuit {
     #[cold]
     fn trip(&self, mut core: LockGuard<'_, Core>, reason: Reason, hint: Option<Duration>) {
         let now = self.clock.now();
-        let transition = core.trip(reason, hint, now, self.refused.load(Ordering::Relaxed));
+        let transition = core.trip(reason, hint, now, self.rejected.load(Ordering::Relaxed));
         self.publish(core, Some(transition));
     }
 
     #[cold]
     fn record_probe(&self, number: u64, outcome: Outcome) {
-        let (now, refused) = (self.clock.now(), self.refused.load(Ordering::Relaxed));
-        self.change(|core| ((), core.settle_probe(number, outcome, now, refused)));
+        let (now, rejected) = (self.clock.now(), self.rejected.load(Ordering::Relaxed));
+        self.change(|core| ((), core.settle_probe(number, outcome, now, rejected)));
     }
 
     /// Settles a success, if that takes neither the lock nor the time.
@@ -266,8 +268,8 @@ impl Circuit {
 
     pub(super) fn force(&self, to: State) {
         let now = self.clock.now();
-        let refused = self.refused.load(Ordering::Relaxed);
-        self.change(|core| ((), Some(core.force(to, now, refused))));
+        let rejected = self.rejected.load(Ordering::Relaxed);
+        self.change(|core| ((), Some(core.force(to, now, rejected))));
     }
 
     pub(super) fn state(&self) -> State {
@@ -280,11 +282,11 @@ impl Circuit {
         let mut core = self.up_to_date();
         let snapshot = Snapshot {
             state: core.state(now),
-            era: core.era(),
+            generation: core.generation(),
             counts: core.counts(now),
-            time_left: core.refusal(now).and_then(Refusal::retry_after),
+            time_left: core.rejection(now).and_then(Rejection::retry_after),
             probes_in_flight: core.probes_in_flight(),
-            refused: self.refused.load(Ordering::Relaxed),
+            rejected: self.rejected.load(Ordering::Relaxed),
             stale: core.stale(),
         };
         self.gate.show(core.view());
@@ -294,7 +296,7 @@ impl Circuit {
     /// The core, told of every success so far. The gate has to be shown again.
     fn up_to_date(&self) -> LockGuard<'_, Core> {
         let mut core = self.core.lock();
-        core.catch_up(self.gate.hold());
+        core.apply_tally(self.gate.hold());
         core
     }
 
@@ -353,15 +355,15 @@ mod tests {
     #[test]
     fn nor_does_one_of_a_circuit_with_failures_in_its_window_but_for_one_in_many() {
         let window = super::super::Window::calls(1000).min_calls(1000);
-        let builder = CircuitBreaker::builder("users").no_failure_runs().failure_rate(0.5, window);
+        let builder = CircuitBreaker::builder("users").no_consecutive_failures().failure_rate(0.5, window);
         let breaker = builder.build().expect("good settings");
         breaker.try_acquire().expect("it is closed").failure();
-        assert_eq!(breaker.snapshot().counts.failures.hits, 1, "nor after someone has looked");
+        assert_eq!(breaker.snapshot().counts.failures.count, 1, "nor after someone has looked");
         without_the_lock(&breaker.circuit, || {
             (0..255).for_each(|_| breaker.try_acquire().expect("it is closed").success());
         });
         (0..500).for_each(|_| breaker.try_acquire().expect("it is closed").success());
-        assert_eq!(breaker.snapshot().counts.failures.calls, 1 + 255 + 500);
+        assert_eq!(breaker.snapshot().counts.failures.total, 1 + 255 + 500);
     }
 
     #[test]
@@ -378,15 +380,15 @@ mod tests {
     }
 
     #[test]
-    fn nor_does_a_refusal_of_an_open_circuit() {
-        let builder = CircuitBreaker::builder("users").failure_run(1, Duration::ZERO);
+    fn nor_does_a_rejection_of_an_open_circuit() {
+        let builder = CircuitBreaker::builder("users").consecutive_failures(1, Duration::ZERO);
         let breaker = builder.open_for(Duration::from_secs(3600)).build().expect("good settings");
         breaker.try_acquire().expect("it is closed").failure();
         let circuit = &*breaker.circuit;
         without_the_lock(circuit, || {
             assert!(circuit.admit().is_err());
             #[cfg(feature = "tower")]
-            assert!(circuit.refusal().is_some());
+            assert!(circuit.rejection().is_some());
         });
     }
 }

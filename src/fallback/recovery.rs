@@ -7,30 +7,30 @@ use crate::sync::Arc;
 
 /// What stands in for a result: a value, a function, or a second service.
 ///
-/// `K` is what was taken from the request beforehand; `()` in the plain door.
+/// `K` is what was extracted from the request beforehand; `()` in the plain door.
 #[diagnostic::on_unimplemented(
     message = "this fallback cannot stand in for a `Result<{T}, {E}>`",
     label = "it has `{K}` from the request, and yields another type",
     note = "a value or a closure must yield the operation's own `Result`",
     note = "`Fallback::service` stands in for services: use `.layer()`"
 )]
-pub trait StandIn<T, E, K> {
+pub trait Recovery<T, E, K> {
     /// What yields the other result.
     type Future: Future<Output = Result<T, E>>;
 
     /// Whether there is anything it could do.
     #[doc(hidden)]
-    fn can_step_in(&self, _result: &Result<T, E>, _taken: &K) -> bool {
+    fn can_recover(&self, _result: &Result<T, E>, _extracted: &K) -> bool {
         true
     }
 
     /// Steps in for `result`, or gives it back: there is nothing it could do.
     #[doc(hidden)]
-    fn step_in(&self, result: Result<T, E>, taken: K) -> Result<Self::Future, Result<T, E>>;
+    fn recover(&self, result: Result<T, E>, extracted: K) -> Result<Self::Future, Result<T, E>>;
 }
 
 /// What needs nothing but the result: all of them but a second service.
-pub trait StandsAlone {}
+pub trait PlainRecovery {}
 
 /// Always the same value.
 #[derive(Debug)]
@@ -48,12 +48,12 @@ impl<V> Clone for Value<V> {
     }
 }
 
-impl<V> StandsAlone for Value<V> {}
+impl<V> PlainRecovery for Value<V> {}
 
-impl<V: Clone, E, K> StandIn<V, E, K> for Value<V> {
+impl<V: Clone, E, K> Recovery<V, E, K> for Value<V> {
     type Future = Ready<Result<V, E>>;
 
-    fn step_in(&self, _: Result<V, E>, _: K) -> Result<Self::Future, Result<V, E>> {
+    fn recover(&self, _: Result<V, E>, _: K) -> Result<Self::Future, Result<V, E>> {
         Ok(ready(Ok((*self.0).clone())))
     }
 }
@@ -75,7 +75,7 @@ macro_rules! function {
             }
         }
 
-        impl<F> StandsAlone for $name<F> {}
+        impl<F> PlainRecovery for $name<F> {}
 
         impl<F> fmt::Debug for $name<F> {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -102,96 +102,96 @@ function! {
     AsyncResultFn
 }
 function! {
-    /// A function of what was taken from the request, and the error.
-    TakenFn
+    /// A function of what was extracted from the request, and the error.
+    RequestFn
 }
 function! {
-    /// An async function of what was taken from the request, and the error.
-    AsyncTakenFn
+    /// An async function of what was extracted from the request, and the error.
+    AsyncRequestFn
 }
 
-impl<T, E, F> StandIn<T, E, ()> for ErrorFn<F>
+impl<T, E, F> Recovery<T, E, ()> for ErrorFn<F>
 where
     F: Fn(E) -> Result<T, E>,
 {
     type Future = Ready<Result<T, E>>;
 
-    fn can_step_in(&self, result: &Result<T, E>, _: &()) -> bool {
+    fn can_recover(&self, result: &Result<T, E>, _: &()) -> bool {
         result.is_err()
     }
 
-    fn step_in(&self, result: Result<T, E>, (): ()) -> Result<Self::Future, Result<T, E>> {
+    fn recover(&self, result: Result<T, E>, (): ()) -> Result<Self::Future, Result<T, E>> {
         Ok(ready((self.0)(error(result)?)))
     }
 }
 
-impl<T, E, F, Fut> StandIn<T, E, ()> for AsyncErrorFn<F>
+impl<T, E, F, Fut> Recovery<T, E, ()> for AsyncErrorFn<F>
 where
     F: Fn(E) -> Fut,
     Fut: Future<Output = Result<T, E>>,
 {
     type Future = Fut;
 
-    fn can_step_in(&self, result: &Result<T, E>, _: &()) -> bool {
+    fn can_recover(&self, result: &Result<T, E>, _: &()) -> bool {
         result.is_err()
     }
 
-    fn step_in(&self, result: Result<T, E>, (): ()) -> Result<Fut, Result<T, E>> {
+    fn recover(&self, result: Result<T, E>, (): ()) -> Result<Fut, Result<T, E>> {
         Ok((self.0)(error(result)?))
     }
 }
 
-impl<T, E, F> StandIn<T, E, ()> for ResultFn<F>
+impl<T, E, F> Recovery<T, E, ()> for ResultFn<F>
 where
     F: Fn(Result<T, E>) -> Result<T, E>,
 {
     type Future = Ready<Result<T, E>>;
 
-    fn step_in(&self, result: Result<T, E>, (): ()) -> Result<Self::Future, Result<T, E>> {
+    fn recover(&self, result: Result<T, E>, (): ()) -> Result<Self::Future, Result<T, E>> {
         Ok(ready((self.0)(result)))
     }
 }
 
-impl<T, E, F, Fut> StandIn<T, E, ()> for AsyncResultFn<F>
+impl<T, E, F, Fut> Recovery<T, E, ()> for AsyncResultFn<F>
 where
     F: Fn(Result<T, E>) -> Fut,
     Fut: Future<Output = Result<T, E>>,
 {
     type Future = Fut;
 
-    fn step_in(&self, result: Result<T, E>, (): ()) -> Result<Fut, Result<T, E>> {
+    fn recover(&self, result: Result<T, E>, (): ()) -> Result<Fut, Result<T, E>> {
         Ok((self.0)(result))
     }
 }
 
-impl<T, E, K, F> StandIn<T, E, K> for TakenFn<F>
+impl<T, E, K, F> Recovery<T, E, K> for RequestFn<F>
 where
     F: Fn(K, E) -> Result<T, E>,
 {
     type Future = Ready<Result<T, E>>;
 
-    fn can_step_in(&self, result: &Result<T, E>, _: &K) -> bool {
+    fn can_recover(&self, result: &Result<T, E>, _: &K) -> bool {
         result.is_err()
     }
 
-    fn step_in(&self, result: Result<T, E>, taken: K) -> Result<Self::Future, Result<T, E>> {
-        Ok(ready((self.0)(taken, error(result)?)))
+    fn recover(&self, result: Result<T, E>, extracted: K) -> Result<Self::Future, Result<T, E>> {
+        Ok(ready((self.0)(extracted, error(result)?)))
     }
 }
 
-impl<T, E, K, F, Fut> StandIn<T, E, K> for AsyncTakenFn<F>
+impl<T, E, K, F, Fut> Recovery<T, E, K> for AsyncRequestFn<F>
 where
     F: Fn(K, E) -> Fut,
     Fut: Future<Output = Result<T, E>>,
 {
     type Future = Fut;
 
-    fn can_step_in(&self, result: &Result<T, E>, _: &K) -> bool {
+    fn can_recover(&self, result: &Result<T, E>, _: &K) -> bool {
         result.is_err()
     }
 
-    fn step_in(&self, result: Result<T, E>, taken: K) -> Result<Fut, Result<T, E>> {
-        Ok((self.0)(taken, error(result)?))
+    fn recover(&self, result: Result<T, E>, extracted: K) -> Result<Fut, Result<T, E>> {
+        Ok((self.0)(extracted, error(result)?))
     }
 }
 
@@ -204,34 +204,34 @@ fn error<T, E>(result: Result<T, E>) -> Result<E, Result<T, E>> {
 }
 
 #[cfg(feature = "tower")]
-pub use self::service::{SecondService, SendsCopy};
+pub use self::service::{SecondService, SendCopy};
 
 #[cfg(feature = "tower")]
 mod service {
     use tower_service::Service;
 
-    use super::StandIn;
+    use super::Recovery;
     use crate::operation::{Operation, SendRequest, SendRequestFuture};
 
     /// A second service. Its layer takes a copy of each request, beside a clone of the service to send it through.
     #[derive(Clone, Copy, Debug)]
     pub struct SecondService<S>(pub(in crate::fallback) S);
 
-    /// Sends what the layer has taken: a copy of the request, to a second service.
+    /// Sends what the layer has extracted: a copy of the request, to a second service.
     #[derive(Clone, Copy, Debug)]
-    pub struct SendsCopy;
+    pub struct SendCopy;
 
-    impl<S, R, T, E> StandIn<T, E, Option<SendRequest<S, R>>> for SendsCopy
+    impl<S, R, T, E> Recovery<T, E, Option<SendRequest<S, R>>> for SendCopy
     where
         S: Service<R, Response = T, Error = E>,
     {
         type Future = SendRequestFuture<S, R>;
 
-        fn can_step_in(&self, _: &Result<T, E>, copy: &Option<SendRequest<S, R>>) -> bool {
+        fn can_recover(&self, _: &Result<T, E>, copy: &Option<SendRequest<S, R>>) -> bool {
             copy.is_some()
         }
 
-        fn step_in(&self, result: Result<T, E>, copy: Option<SendRequest<S, R>>) -> Result<Self::Future, Result<T, E>> {
+        fn recover(&self, result: Result<T, E>, copy: Option<SendRequest<S, R>>) -> Result<Self::Future, Result<T, E>> {
             copy.map(Operation::start).ok_or(result)
         }
     }

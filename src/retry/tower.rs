@@ -1,34 +1,93 @@
+//! The tower layer and its service.
+
 use std::{
     fmt,
     task::{Context, Poll, ready},
 };
 
+use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{
-    Backoff, Exponential, RetryWithBackoff,
     attempt::{Attempts, Started, sealed},
+    backoff::{Backoff, Exponential},
     future::RetryFuture,
-    plan::Plan,
+    policy::RetryWithBackoff,
+    shared::Plan,
 };
 use crate::{
     classify::{ByError, Classify},
-    clone_request::{ByClone, CloneRequest},
-    share::{Lender, Share},
+    clone_request::{ByClone, CloneFn, CloneRequest},
+    share::{CallShare, ServiceShare},
 };
+
+impl<C: Clone, B> RetryWithBackoff<C, B> {
+    /// The retry as a tower layer. Every service it is applied to shares this budget.
+    ///
+    /// Send only idempotent requests through it.
+    pub fn layer(&self) -> RetryLayer<C, B> {
+        RetryLayer { retry: self.clone(), cloner: ByClone }
+    }
+}
+
+/// Sends a service's requests again when that may help; see [`RetryWithBackoff`].
+///
+/// Only what is idempotent may be sent twice, and the layer is where to say so:
+///
+/// ```
+/// use reqwest::Request;
+/// use withstand::RetryWithBackoff;
+///
+/// let idempotent = |request: &Request| if request.method().is_idempotent() { request.try_clone() } else { None };
+/// let layer = RetryWithBackoff::new("users").layer().clone_request_fn(idempotent);
+/// ```
+#[derive(Debug)]
+pub struct RetryLayer<C = ByError, B = Exponential, K = ByClone> {
+    retry: RetryWithBackoff<C, B>,
+    cloner: K,
+}
+
+impl<C, B> RetryLayer<C, B> {
+    /// Copies requests by this function, `reqwest::Request::try_clone` say. A request for which it gives `None` is sent once.
+    pub fn clone_request<R>(self, clone: fn(&R) -> Option<R>) -> RetryLayer<C, B, fn(&R) -> Option<R>> {
+        RetryLayer { retry: self.retry, cloner: clone }
+    }
+
+    /// Copies requests by this closure: the place to decline what is not idempotent.
+    pub fn clone_request_fn<R, F>(self, clone: F) -> RetryLayer<C, B, CloneFn<F>>
+    where
+        F: Fn(&R) -> Option<R>,
+    {
+        RetryLayer { retry: self.retry, cloner: CloneFn(clone) }
+    }
+}
+
+impl<C: Clone, B, K: Clone> Clone for RetryLayer<C, B, K> {
+    fn clone(&self) -> Self {
+        Self { retry: self.retry.clone(), cloner: self.cloner.clone() }
+    }
+}
+
+impl<S, C: Clone, B, K: Clone> Layer<S> for RetryLayer<C, B, K> {
+    type Service = RetryService<S, C, B, K>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        RetryService::new(inner, self.retry.clone(), self.cloner.clone())
+    }
+}
 
 /// A service whose requests are sent again when that may help.
 #[derive(Debug)]
 pub struct RetryService<S, C = ByError, B = Exponential, K = ByClone> {
     inner: S,
-    plan: Lender<Plan<B>>,
+    plan: ServiceShare<Plan<B>>,
     classifier: C,
     cloner: K,
 }
 
 impl<S, C, B, K> RetryService<S, C, B, K> {
     pub(super) fn new(inner: S, retry: RetryWithBackoff<C, B>, cloner: K) -> Self {
-        Self { inner, plan: Lender::new(retry.plan), classifier: retry.classifier, cloner }
+        Self { inner, plan: ServiceShare::new(retry.plan), classifier: retry.classifier, cloner }
     }
 }
 
@@ -41,7 +100,7 @@ where
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = RetryFuture<Resend<S, R, K>, Share<Plan<B>>, C, B::Delays>;
+    type Future = RetryFuture<Resend<S, R, K>, CallShare<Plan<B>>, C, B::Delays>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx)

@@ -1,6 +1,10 @@
 use std::time::Duration;
 
-use super::{Backoff, GaveUp, RetryBudget, RetryEvent, budget::Purse};
+use super::{
+    backoff::Backoff,
+    budget::{PaidToken, RetryBudget},
+    event::{GaveUp, RetryEvent},
+};
 use crate::{
     clock::{self, Instant},
     error::Name,
@@ -29,7 +33,7 @@ pub(super) struct Progress<D> {
     /// The number of the try that runs or is to come.
     pub(super) attempt: u32,
     /// What that try has paid.
-    pub(super) purse: Purse,
+    pub(super) paid: PaidToken,
     deadline: Option<Instant>,
     seed: u64,
     /// Begun when the first try has failed.
@@ -47,27 +51,27 @@ impl<D> Progress<D> {
     /// Before the first try.
     #[inline(always)]
     pub(super) fn new(Start { deadline, seed }: Start) -> Self {
-        Self { attempt: 1, purse: Purse::default(), deadline, seed, delays: None }
+        Self { attempt: 1, paid: PaidToken::default(), deadline, seed, delays: None }
     }
 }
 
 /// What a failed try and its call were like.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Setback {
+pub(super) struct FailedAttempt {
     pub(super) retry_after: Option<Duration>,
     pub(super) can_repeat: bool,
 }
 
 /// The time between two tries.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Pause {
+pub(super) struct Wait {
     pub(super) delay: Duration,
     /// Its end, if there is a sleep at all and the clock can count that far. It was decided by, and is not asked again: listeners and
     /// drops run in between.
     pub(super) until: Option<Instant>,
 }
 
-impl Pause {
+impl Wait {
     /// From now on. Without a sleep and without a deadline no one needs to know when that is.
     #[inline(always)]
     fn of(delay: Duration, has_deadline: bool) -> Self {
@@ -91,19 +95,23 @@ impl<B: Backoff> Plan<B> {
     pub(super) fn settle_success(&self, progress: &mut Progress<B::Delays>) {
         match &self.budget {
             Some(budget) if progress.attempt == 1 => budget.deposit(),
-            _ => progress.purse.refund(),
+            _ => progress.paid.refund(),
         }
     }
 
     /// Decides whether another try follows, pays for it, and tells how long to sleep before it.
-    pub(super) fn settle_setback(&self, progress: &mut Progress<B::Delays>, setback: Setback) -> Option<Pause> {
+    pub(super) fn settle_failure(
+        &self,
+        progress: &mut Progress<B::Delays>,
+        failed_attempt: FailedAttempt,
+    ) -> Option<Wait> {
         let attempt = progress.attempt;
-        match self.pay(progress, setback) {
-            Ok(pause) => {
+        match self.pay(progress, failed_attempt) {
+            Ok(wait) => {
                 progress.attempt = attempt.saturating_add(1);
-                let delay = pause.delay;
+                let delay = wait.delay;
                 self.listener.emit(|| RetryEvent::Retrying { name: self.name.clone(), attempt, delay });
-                Some(pause)
+                Some(wait)
             }
             Err(reason) => {
                 self.listener.emit(|| RetryEvent::GaveUp { name: self.name.clone(), attempts: attempt, reason });
@@ -112,26 +120,26 @@ impl<B: Backoff> Plan<B> {
         }
     }
 
-    fn pay(&self, progress: &mut Progress<B::Delays>, setback: Setback) -> Result<Pause, GaveUp> {
+    fn pay(&self, progress: &mut Progress<B::Delays>, failed_attempt: FailedAttempt) -> Result<Wait, GaveUp> {
         if self.is_last(progress.attempt) {
             return Err(GaveUp::AttemptsSpent);
         }
-        if !setback.can_repeat {
+        if !failed_attempt.can_repeat {
             return Err(GaveUp::NotRepeatable);
         }
-        let hint = setback.retry_after.unwrap_or_default();
+        let hint = failed_attempt.retry_after.unwrap_or_default();
         if hint > self.max_retry_after {
             return Err(GaveUp::RetryAfterTooLong);
         }
         let backoff = self.next_delay(progress).ok_or(GaveUp::BackoffEnded)?;
         let delay = backoff.max(hint);
-        let pause = Pause::of(delay, progress.deadline.is_some());
-        if progress.deadline.is_some_and(|deadline| pause.until.is_none_or(|until| until > deadline)) {
+        let wait = Wait::of(delay, progress.deadline.is_some());
+        if progress.deadline.is_some_and(|deadline| wait.until.is_none_or(|until| until > deadline)) {
             return Err(GaveUp::DeadlinePassed);
         }
         match &self.budget {
-            Some(budget) if !progress.purse.fill(budget) => Err(GaveUp::BudgetSpent),
-            _ => Ok(pause),
+            Some(budget) if !progress.paid.fill(budget) => Err(GaveUp::BudgetSpent),
+            _ => Ok(wait),
         }
     }
 
