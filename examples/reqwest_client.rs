@@ -34,8 +34,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     // 5xx, 408 and 429 may be tried again, not before the server says so; a 404 is an answer.
     let by_status = by_status(|answer: &Answer| answer.status).retry_after(|answer| answer.retry_after);
-    let retry = RetryWithBackoff::builder("stock").classify(by_status).build()?;
-    let breaker = CircuitBreaker::new("stock").classify(by_status);
+    let retry = RetryWithBackoff::builder("stock").classify(by_status.clone()).build()?;
+    let breaker = CircuitBreaker::new("stock").classify(by_status.clone());
     let per_attempt = Timeout::new(Duration::from_millis(500));
 
     // The plain door.

@@ -24,13 +24,15 @@ use pin_project_lite::pin_project;
 
 use crate::error::Rejected;
 
-/// An error that can carry a [`Rejected`], and be asked whether it does.
+/// An error that can carry a [`Rejected`], and tell whether it does.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot carry a `withstand::Rejected`",
-    label = "this error has no room for a rejection",
-    note = "your own enum: add a variant `Policy(#[from] Rejected)` and `withstand::carries_rejected!({Self}, Policy);`",
-    note = "a foreign error, plain: wrap the operation, `lift(operation)`",
-    note = "a foreign error, tower: put `.layer(LiftLayer)` last, next to the service"
+    label = "this error has no place for a rejection",
+    note = "your own enum: add a variant `Policy(#[source] Rejected)` and `withstand::carries_rejected!({Self}, Policy);`",
+    note = "`anyhow::Error`: turn on the feature `anyhow` of `withstand`",
+    note = "a foreign error (`reqwest::Error`, `sqlx::Error`, ..), plain call: wrap the operation, `lift(operation)`",
+    note = "a foreign error, tower: put `.layer(LiftLayer)` last, next to the service",
+    note = "`eyre::Report`: `lift(operation)`, and behind the policies `.map_err(withstand::Error::into_boxed)`"
 )]
 pub trait CarriesRejected: Sized {
     /// Makes an error that carries `rejected`.
@@ -38,12 +40,21 @@ pub trait CarriesRejected: Sized {
 
     /// The rejection, if this error carries one.
     fn as_rejected(&self) -> Option<&Rejected>;
+
+    /// The rejection, if this error carries one and lets it be changed.
+    ///
+    /// A retry that ends with a rejection writes into it how many attempts it had sent; see [`Rejected::attempts_sent`]. Where this is
+    /// `None`, as by default, that number is not told.
+    fn as_rejected_mut(&mut self) -> Option<&mut Rejected> {
+        None
+    }
 }
 
 /// Lets an enum of yours carry a [`Rejected`] in one of its variants.
 ///
-/// Give the variant `#[from]` or `#[source]` rather than `transparent`: the latter hides the rejection from
-/// [`Rejected::find`]. With `#[from]`, `breaker.try_acquire()?` works too.
+/// Give the variant `#[from]` or `#[source]`, and not `transparent`: that would hide the rejection from [`Rejected::find`]. With `#[from]`,
+/// `breaker.try_acquire()?` works too. Give it a text of its own, "call rejected": what prints a whole chain (`{:#}` of `anyhow`) then says
+/// which policy rejected the call once, and not twice.
 ///
 /// The other variants are failures of the dependency, `NoSuchUser` among them, until a classifier says otherwise.
 ///
@@ -54,7 +65,7 @@ pub trait CarriesRejected: Sized {
 /// enum ApiError {
 ///     #[error("no such user")]
 ///     NoSuchUser,
-///     #[error("{0}")]
+///     #[error("call rejected")]
 ///     Policy(#[from] Rejected),
 /// }
 /// withstand::carries_rejected!(ApiError, Policy);
@@ -76,12 +87,23 @@ macro_rules! carries_rejected {
                     _ => ::core::option::Option::None,
                 }
             }
+
+            fn as_rejected_mut(&mut self) -> ::core::option::Option<&mut $crate::Rejected> {
+                match self {
+                    Self::$variant(rejected) => ::core::option::Option::Some(rejected),
+                    #[allow(unreachable_patterns)]
+                    _ => ::core::option::Option::None,
+                }
+            }
         }
     };
 }
 
-/// An error that is not yours, or a rejection beside it: what [`lift`] and `LiftLayer` make of a foreign error.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// An error that is not yours, or a rejection in its place: what [`lift`] and `LiftLayer` make of a foreign error.
+///
+/// It is not `#[non_exhaustive]`, because it is complete: either a policy ended the call, or the operation did. A rejection prints as "call
+/// rejected" and is the [`source`](StdError::source), so a report of the whole chain says once which policy it was.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Error<E> {
     /// A policy ended the call.
     Rejected(Rejected),
@@ -97,12 +119,24 @@ impl<E> Error<E> {
             Self::Inner(error) => Some(error),
         }
     }
+
+    /// The operation's own error or the rejection, boxed: for an `E` that is no [`std::error::Error`] itself but can be boxed as one,
+    /// `eyre::Report` for example. Then `?` takes it on.
+    pub fn into_boxed(self) -> Box<dyn StdError + Send + Sync>
+    where
+        E: Into<Box<dyn StdError + Send + Sync>>,
+    {
+        match self {
+            Self::Rejected(rejected) => Box::new(rejected),
+            Self::Inner(error) => error.into(),
+        }
+    }
 }
 
 impl<E: fmt::Display> fmt::Display for Error<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Rejected(rejected) => rejected.fmt(f),
+            Self::Rejected(_) => f.write_str("call rejected"),
             Self::Inner(error) => error.fmt(f),
         }
     }
@@ -129,6 +163,13 @@ impl<E> CarriesRejected for Error<E> {
             Self::Inner(_) => None,
         }
     }
+
+    fn as_rejected_mut(&mut self) -> Option<&mut Rejected> {
+        match self {
+            Self::Rejected(rejected) => Some(rejected),
+            Self::Inner(_) => None,
+        }
+    }
 }
 
 impl CarriesRejected for Box<dyn StdError + Send + Sync> {
@@ -139,6 +180,18 @@ impl CarriesRejected for Box<dyn StdError + Send + Sync> {
     fn as_rejected(&self) -> Option<&Rejected> {
         Rejected::find(self.as_ref())
     }
+
+    fn as_rejected_mut(&mut self) -> Option<&mut Rejected> {
+        find_mut(self.as_mut())
+    }
+}
+
+/// A rejection further down the chain of sources cannot be reached to be changed.
+fn find_mut<'a>(error: &'a mut (dyn StdError + Send + Sync + 'static)) -> Option<&'a mut Rejected> {
+    if error.is::<io::Error>() {
+        return error.downcast_mut::<io::Error>()?.as_rejected_mut();
+    }
+    error.downcast_mut()
 }
 
 impl CarriesRejected for io::Error {
@@ -146,13 +199,17 @@ impl CarriesRejected for io::Error {
     fn from_rejected(rejected: Rejected) -> Self {
         let kind = match rejected {
             Rejected::TimedOut(_) => io::ErrorKind::TimedOut,
-            _ => io::ErrorKind::Other,
+            Rejected::CircuitOpen(_) | Rejected::BulkheadFull(_) => io::ErrorKind::Other,
         };
         Self::new(kind, rejected)
     }
 
     fn as_rejected(&self) -> Option<&Rejected> {
         Rejected::find(self)
+    }
+
+    fn as_rejected_mut(&mut self) -> Option<&mut Rejected> {
+        find_mut(self.get_mut()?)
     }
 }
 
@@ -176,6 +233,13 @@ impl CarriesRejected for anyhow::Error {
 
     fn as_rejected(&self) -> Option<&Rejected> {
         Rejected::find(self.as_ref())
+    }
+
+    fn as_rejected_mut(&mut self) -> Option<&mut Rejected> {
+        if self.is::<io::Error>() {
+            return self.downcast_mut::<io::Error>()?.as_rejected_mut();
+        }
+        self.downcast_mut()
     }
 }
 

@@ -1,10 +1,20 @@
 //! What a policy says when it rejects a call or gives it up, and what `build()` says of bad settings.
 
-use std::{error::Error as StdError, fmt, io, sync::Arc, time::Duration};
+use std::{
+    borrow::Borrow,
+    cmp::Ordering,
+    error::Error as StdError,
+    fmt,
+    hash::{Hash, Hasher},
+    io,
+    sync::Arc,
+    time::Duration,
+};
 
 /// The name of a policy, as it appears in errors and events.
 ///
-/// A literal costs nothing to clone; a name made at run time is shared.
+/// A literal costs nothing to clone. A name made at run time (from a `String`, an `Arc<str>`, or borrowed text by [`Name::copied`])
+/// is shared by all clones.
 #[derive(Clone)]
 pub struct Name(Text);
 
@@ -15,6 +25,20 @@ enum Text {
 }
 
 impl Name {
+    /// A copy of borrowed text: for a name that is neither a literal nor a `String`.
+    ///
+    /// ```
+    /// use withstand::{CircuitBreaker, Name};
+    ///
+    /// fn for_host(host: &str) -> CircuitBreaker {
+    ///     CircuitBreaker::new(Name::copied(host))
+    /// }
+    /// assert_eq!(for_host("api.example.com").name(), "api.example.com");
+    /// ```
+    pub fn copied(name: &str) -> Self {
+        Self(Text::Shared(name.into()))
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         match &self.0 {
@@ -50,6 +74,37 @@ impl PartialEq for Name {
 
 impl Eq for Name {}
 
+impl PartialOrd for Name {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Name {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_str().cmp(other.as_str())
+    }
+}
+
+/// As its text: so a map with names for keys can be asked for a `&str`.
+impl Hash for Name {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
+    }
+}
+
+impl Borrow<str> for Name {
+    fn borrow(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl AsRef<str> for Name {
+    fn as_ref(&self) -> &str {
+        self.as_str()
+    }
+}
+
 impl fmt::Debug for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.as_str().fmt(f)
@@ -62,17 +117,19 @@ impl fmt::Display for Name {
     }
 }
 
-/// A circuit breaker rejected the call; the operation was not started (by this try: a retry around it may have begun others).
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("circuit `{name}` is open{}", in_time(.retry_after))]
+/// A circuit breaker rejected the call. The operation was not started.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[error("circuit `{name}` is open{}", for_another(.retry_after))]
 pub struct CircuitOpen {
     name: Name,
     retry_after: Option<Duration>,
+    attempts_sent: u32,
 }
 
 impl CircuitOpen {
-    pub(crate) fn new(name: Name, retry_after: Option<Duration>) -> Self {
-        Self { name, retry_after }
+    /// The rejection of a breaker of this name. Policies make their own; this is for tests of how your code handles one.
+    pub fn new(name: impl Into<Name>, retry_after: Option<Duration>) -> Self {
+        Self { name: name.into(), retry_after, attempts_sent: 0 }
     }
 
     /// The breaker's name.
@@ -82,24 +139,26 @@ impl CircuitOpen {
 
     /// How long the circuit will stay open.
     ///
-    /// `None` if no one can tell: it is half-open and its probe slots are taken, or it was forced open.
+    /// `None` if this is not known: the circuit is half-open and its probe slots are taken, or it was forced open.
     pub fn retry_after(&self) -> Option<Duration> {
         self.retry_after
     }
 }
 
-/// A bulkhead had no slot for the call; the operation was not started.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("bulkhead `{name}` is full ({limit} at once){}", having_waited(.waited))]
+/// A bulkhead had no free slot for the call. The operation was not started.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[error("bulkhead `{name}` is full ({max_concurrent} at once){}", after_waiting(.waited))]
 pub struct BulkheadFull {
     name: Name,
-    limit: usize,
+    max_concurrent: usize,
     waited: Option<Duration>,
+    attempts_sent: u32,
 }
 
 impl BulkheadFull {
-    pub(crate) fn new(name: Name, limit: usize, waited: Option<Duration>) -> Self {
-        Self { name, limit, waited }
+    /// The rejection of a bulkhead of this name. Policies make their own; this is for tests of how your code handles one.
+    pub fn new(name: impl Into<Name>, max_concurrent: usize, waited: Option<Duration>) -> Self {
+        Self { name: name.into(), max_concurrent, waited, attempts_sent: 0 }
     }
 
     /// The bulkhead's name.
@@ -108,11 +167,11 @@ impl BulkheadFull {
     }
 
     /// How many calls the bulkhead let run at once when it rejected this one.
-    pub fn limit(&self) -> usize {
-        self.limit
+    pub fn max_concurrent(&self) -> usize {
+        self.max_concurrent
     }
 
-    /// The `max_wait` that the call spent in the queue in vain; `None` if it was rejected at once.
+    /// The `max_wait` that the call spent in the queue before it was rejected. `None` if it was rejected at once.
     pub fn waited(&self) -> Option<Duration> {
         self.waited
     }
@@ -120,8 +179,8 @@ impl BulkheadFull {
 
 /// The operation was started, and took longer than its timeout allows.
 ///
-/// It was dropped; what it had already caused elsewhere stays caused.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+/// It was dropped. What it had already caused elsewhere is not undone.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("{}took longer than {limit:?}", quoted(.name))]
 pub struct Elapsed {
     name: Option<Name>,
@@ -129,7 +188,8 @@ pub struct Elapsed {
 }
 
 impl Elapsed {
-    pub(crate) fn new(name: Option<Name>, limit: Duration) -> Self {
+    /// What a timeout of this name and limit says. Policies make their own; this is for tests of how your code handles one.
+    pub fn new(name: Option<Name>, limit: Duration) -> Self {
         Self { name, limit }
     }
 
@@ -144,11 +204,11 @@ impl Elapsed {
     }
 }
 
-fn in_time(retry_after: &Option<Duration>) -> String {
+fn for_another(retry_after: &Option<Duration>) -> String {
     retry_after.map_or_else(String::new, |left| format!(", for another {left:?}"))
 }
 
-fn having_waited(waited: &Option<Duration>) -> String {
+fn after_waiting(waited: &Option<Duration>) -> String {
     waited.map_or_else(String::new, |waited| format!(", and stayed full for {waited:?}"))
 }
 
@@ -158,16 +218,15 @@ fn quoted(name: &Option<Name>) -> String {
 
 /// Why a policy, and not the operation, ended a call.
 ///
-/// The operation's own error type carries it (see [`CarriesRejected`](crate::CarriesRejected)), so that no
-/// policy ever changes that type. To get at it: [`as_rejected`](crate::CarriesRejected::as_rejected), or
-/// [`Rejected::find`] where only a `dyn Error` is left.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+/// The operation's own error type carries it (see [`CarriesRejected`](crate::CarriesRejected)), so no policy ever changes that type.
+/// Read it by [`as_rejected`](crate::CarriesRejected::as_rejected), or by [`Rejected::find`] where only a `dyn Error` is left.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum Rejected {
     /// A circuit breaker rejected the call.
     #[error(transparent)]
     CircuitOpen(#[from] CircuitOpen),
-    /// A bulkhead had no slot for the call.
+    /// A bulkhead had no free slot for the call.
     #[error(transparent)]
     BulkheadFull(#[from] BulkheadFull),
     /// The operation took longer than its timeout allows.
@@ -178,16 +237,39 @@ pub enum Rejected {
 impl Rejected {
     /// Whether the operation was started, and may have had effects.
     ///
-    /// What was not started can be sent again without harm, even if it is not idempotent. This speaks of the last try alone: outside of
-    /// a retry, an earlier one may have been sent. And a timeout around a bulkhead's line says `true`, though the call may have waited
-    /// there all the time.
+    /// An operation that was not started can be sent again without harm, even if it is not idempotent. Where a retry ended with this
+    /// rejection, it speaks of all the retry's attempts: see [`attempts_sent`](Self::attempts_sent). A timeout around a bulkhead's queue
+    /// says `true`, although the call may have spent all of the time in the queue.
     pub fn was_started(&self) -> bool {
-        matches!(self, Self::TimedOut(_))
+        match self {
+            Self::TimedOut(_) => true,
+            Self::CircuitOpen(_) | Self::BulkheadFull(_) => self.attempts_sent() > 0,
+        }
     }
 
-    /// How long to wait before another call has a chance.
+    /// How many attempts a retry had sent before one was rejected, and ended the call with this rejection. 0 where no retry was around.
     ///
-    /// `None` where there is no telling.
+    /// A timeout counts its own operation as one attempt.
+    pub fn attempts_sent(&self) -> u32 {
+        match self {
+            Self::CircuitOpen(open) => open.attempts_sent,
+            Self::BulkheadFull(full) => full.attempts_sent,
+            Self::TimedOut(_) => 1,
+        }
+    }
+
+    /// Adds what a retry has sent before this rejection ended it.
+    pub(crate) fn add_attempts_sent(&mut self, sent: u32) {
+        let sum = match self {
+            Self::CircuitOpen(open) => &mut open.attempts_sent,
+            Self::BulkheadFull(full) => &mut full.attempts_sent,
+            // It says that it was started in any case.
+            Self::TimedOut(_) => return,
+        };
+        *sum = sum.saturating_add(sent);
+    }
+
+    /// How long to wait before another call has a chance. `None` where this is not known.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::CircuitOpen(open) => open.retry_after(),
@@ -195,10 +277,9 @@ impl Rejected {
         }
     }
 
-    /// [`retry_after`](Self::retry_after) as the header of that name counts it: in whole seconds, rounded up, for who comes back
-    /// sooner comes too soon.
+    /// [`retry_after`](Self::retry_after) in whole seconds, rounded up, as the HTTP header `Retry-After` counts it.
     ///
-    /// Where there is no telling, 1 does no harm: `rejected.retry_after_secs().unwrap_or(1)`.
+    /// Where it is `None`, 1 second is a good value for the header: `rejected.retry_after_secs().unwrap_or(1)`.
     pub fn retry_after_secs(&self) -> Option<u64> {
         let left = self.retry_after()?;
         Some(left.as_secs().saturating_add(u64::from(left.subsec_nanos() > 0)))
@@ -215,7 +296,7 @@ impl Rejected {
 
     /// Finds a `Rejected` in an error or anywhere in its chain of sources.
     ///
-    /// A `transparent` variant hides the error in it from that chain. If it is one that can carry a rejection itself, an `io::Error` or a boxed
+    /// A `transparent` variant hides its error from that chain. If it is one that can carry a rejection itself, an `io::Error` or a boxed
     /// one, ask that error for [`as_rejected`](crate::CarriesRejected::as_rejected).
     ///
     /// ```
@@ -247,8 +328,8 @@ fn payload<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError 
     Some(payload)
 }
 
-/// One setting that `build()` rejected.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One setting that `build()` refused.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct BadSetting {
     field: &'static str,
     why: String,

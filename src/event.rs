@@ -1,8 +1,12 @@
-//! Who hears of a policy's events: a listener, and `tracing`. Nothing is made when nobody listens.
+//! Who is told of a policy's events: its listeners, and `tracing`. No event is built when nobody listens.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    panic::{RefUnwindSafe, UnwindSafe},
+    sync::Arc,
+};
 
-use crate::panics::catch_panic;
+use crate::{error::Name, panics::catch_panic};
 
 /// What a policy reports.
 pub(crate) trait Event {
@@ -10,45 +14,63 @@ pub(crate) trait Event {
     fn trace(&self);
 }
 
-/// One listener, or none.
-pub(crate) struct Listener<E>(Option<Arc<dyn Fn(&E) + Send + Sync>>);
+/// A policy's name (`N` is `Option<Name>` where it may have none), and the listeners of its events, in the order in which they were added.
+pub(crate) struct Reporter<E, N = Name> {
+    name: N,
+    listeners: Vec<Arc<dyn Fn(&E) + Send + Sync>>,
+}
 
-impl<E> Listener<E> {
-    pub(crate) const NONE: Self = Self(None);
+impl<E, N> Reporter<E, N> {
+    pub(crate) const fn new(name: N) -> Self {
+        Self { name, listeners: Vec::new() }
+    }
 
-    pub(crate) fn new(hear: impl Fn(&E) + Send + Sync + 'static) -> Self {
-        Self(Some(Arc::new(hear)))
+    pub(crate) fn name(&self) -> &N {
+        &self.name
+    }
+
+    pub(crate) fn set_name(&mut self, name: N) {
+        self.name = name;
+    }
+
+    pub(crate) fn add(&mut self, listener: impl Fn(&E) + Send + Sync + 'static) {
+        self.listeners.push(Arc::new(listener));
     }
 }
 
-impl<E: Event> Listener<E> {
-    /// Makes the event if anyone listens, and tells them.
+impl<E: Event, N: Clone> Reporter<E, N> {
+    /// Builds the event if anyone listens, and tells them.
     #[inline]
-    pub(crate) fn emit(&self, make: impl FnOnce() -> E) {
-        if self.0.is_some() || is_traced() {
-            self.tell(make);
+    pub(crate) fn emit(&self, build: impl FnOnce(N) -> E) {
+        if !self.listeners.is_empty() || is_traced() {
+            self.tell(build);
         }
     }
 
+    /// Listeners run inside calls, and inside `Drop`: the panic of one reaches neither the call nor the next listener.
     #[inline(never)]
-    fn tell(&self, make: impl FnOnce() -> E) {
-        let event = make();
+    fn tell(&self, build: impl FnOnce(N) -> E) {
+        let event = build(self.name.clone());
         catch_panic(|| event.trace());
-        if let Some(hear) = &self.0 {
-            catch_panic(|| hear(&event));
+        for listener in &self.listeners {
+            catch_panic(|| listener(&event));
         }
     }
 }
 
-impl<E> Clone for Listener<E> {
+impl<E, N: Clone> Clone for Reporter<E, N> {
     fn clone(&self) -> Self {
-        Self(self.0.clone())
+        Self { name: self.name.clone(), listeners: self.listeners.clone() }
     }
 }
 
-impl<E> fmt::Debug for Listener<E> {
+// A listener's panic is caught, and nothing of ours is half changed while it runs.
+impl<E, N> UnwindSafe for Reporter<E, N> {}
+impl<E, N> RefUnwindSafe for Reporter<E, N> {}
+
+impl<E, N: fmt::Debug> fmt::Debug for Reporter<E, N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_some() { "Listener" } else { "none" })
+        f.debug_struct("Reporter").field("name", &self.name).field("listeners", &self.listeners.len()).finish()
     }
 }
 
@@ -62,6 +84,8 @@ pub(crate) fn is_traced() -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
 
     struct Silent;
@@ -71,7 +95,22 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_made_when_nobody_listens() {
-        Listener::<Silent>::NONE.emit(|| panic!("made for no one"));
+    fn no_event_is_built_when_nobody_listens() {
+        Reporter::<Silent>::new("users".into()).emit(|_| panic!("built for nobody"));
+    }
+
+    #[test]
+    fn g5_all_listeners_are_told_in_order_though_one_panics() {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let mut reporter = Reporter::<Silent>::new("users".into());
+        for number in 1..=3 {
+            let told = told.clone();
+            reporter.add(move |_| {
+                told.lock().expect("no panic while pushing").push(number);
+                assert_ne!(number, 2, "the second listener panics");
+            });
+        }
+        reporter.emit(|_| Silent);
+        assert_eq!(*told.lock().expect("no panic while pushing"), [1, 2, 3]);
     }
 }

@@ -148,7 +148,10 @@ pub use self::{
     circuit_breaker::{
         CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerEvent, CircuitBreakerFuture, CircuitBreakerPermit,
     },
-    classify::{ByError, ByStatus, Classify, ClassifyFn, Verdict, by_error_status, by_status, classify_fn},
+    classify::{
+        ByError, ByErrorStatus, ByStatus, Classify, ClassifyFn, ErrorRules, RetryIf, Verdict, by_error_status,
+        by_status, classify_fn,
+    },
     error::{BadSetting, BulkheadFull, CircuitOpen, ConfigError, Elapsed, Name, Rejected},
     fallback::{Fallback, FallbackEvent, FallbackFuture},
     retry::{RetryBudget, RetryBuilder, RetryEvent, RetryFuture, RetryWithBackoff},
@@ -168,7 +171,10 @@ pub use self::{
 
 // What only signatures name.
 #[doc(hidden)]
-pub use self::operation::{Operation, ResultFuture};
+pub use self::{
+    classify::{Hint, JudgeError},
+    operation::{Operation, ResultFuture},
+};
 #[cfg(feature = "tower")]
 #[doc(hidden)]
 pub use self::{

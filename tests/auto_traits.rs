@@ -89,7 +89,7 @@ fn verdicts_classifiers_and_backoffs_can_be_shared_copied_and_shown() {
     assert_impl_all!(Verdict: Send, Sync, Copy, Debug, Eq);
     assert_impl_all!(ByError: Send, Sync, Copy, Debug);
     assert_impl_all!(ClassifyFn<Start<u8>>: Send, Sync, Copy, Debug);
-    assert_impl_all!(ByStatus<fn(&NotSend) -> u16>: Send, Sync, Copy, Debug);
+    assert_impl_all!(ByStatus<fn(&NotSend) -> u16>: Send, Sync, Clone, Debug);
     assert_impl_all!(retry::Exponential: Send, Sync, Copy, Debug);
     assert_impl_all!(retry::Constant: Send, Sync, Copy, Debug);
     assert_impl_all!(retry::Jitter: Send, Sync, Copy, Debug, Eq);

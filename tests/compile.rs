@@ -116,7 +116,7 @@ mod plain {
     async fn all_five_over_reqwest_lifted_and_judged_by_status() {
         let Policies { bulkhead, total, retry, breaker, per_attempt } = policies();
         let by_status = by_status(reqwest::Response::status).errors(reqwest::Error::status);
-        let (retry, breaker) = (retry.classify(by_status), breaker.classify(by_status));
+        let (retry, breaker) = (retry.classify(by_status.clone()), breaker.classify(by_status));
         let client = reqwest::Client::new();
         let fallback = Fallback::from_async_fn(|error: Error<reqwest::Error>| async { Err(error) });
 
@@ -298,7 +298,7 @@ mod tower_layers {
     async fn all_five_over_reqwest_lifted_and_judged_by_status() {
         let Policies { bulkhead, total, retry, breaker, per_attempt } = policies();
         let by_status = by_status(reqwest::Response::status).errors(reqwest::Error::status);
-        let (retry, breaker) = (retry.classify(by_status), breaker.classify(by_status));
+        let (retry, breaker) = (retry.classify(by_status.clone()), breaker.classify(by_status));
         let fallback = Fallback::from_async_fn(|error: Error<reqwest::Error>| async { Err(error) });
         let client = reqwest::Client::new();
 

@@ -26,11 +26,11 @@ impl Protected {
         let Policies { bulkhead, total, retry, breaker, each } = &policies;
         let by_status = by_status(Response::status);
         let tower = ServiceBuilder::new()
-            .layer(Fallback::from_result_fn(unavailable).classify(by_status).layer())
+            .layer(Fallback::from_result_fn(unavailable).classify(by_status.clone()).layer())
             .layer(bulkhead.layer())
             .layer(total.layer())
-            .layer(retry.classify(by_status).layer().clone_request(Request::try_clone))
-            .layer(breaker.classify(by_status).layer())
+            .layer(retry.classify(by_status.clone()).layer().clone_request(Request::try_clone))
+            .layer(breaker.classify(by_status.clone()).layer())
             .layer(each.layer())
             .layer(LiftLayer)
             .service(users.service());

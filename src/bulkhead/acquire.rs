@@ -19,7 +19,7 @@ pin_project! {
     ///
     /// From [`acquire`](super::Bulkhead::acquire); a slot that is free is taken when it is made.
     #[derive(Debug)]
-    #[must_use = "futures do nothing unless polled"]
+    #[must_use = "its place in the queue is taken already, and dropping it gives it up"]
     pub struct BulkheadAcquire<A = Arc<Slots>>
     where
         A: Deref<Target = Slots>,

@@ -3,17 +3,16 @@ use std::time::Duration;
 use super::{event::BulkheadEvent, shared::Slots};
 use crate::{
     error::{Check, ConfigError, Name},
-    event::Listener,
+    event::Reporter,
 };
 
 /// Settings of a [`Bulkhead`](super::Bulkhead).
 #[derive(Debug)]
 #[must_use = "a builder does nothing until `build`"]
 pub struct BulkheadBuilder {
-    name: Name,
+    reporter: Reporter<BulkheadEvent>,
     max_concurrent: usize,
     queue: Option<Queue>,
-    listener: Listener<BulkheadEvent>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -24,7 +23,7 @@ struct Queue {
 
 impl BulkheadBuilder {
     pub(super) fn new(name: Name, max_concurrent: usize) -> Self {
-        Self { name, max_concurrent, queue: None, listener: Listener::NONE }
+        Self { reporter: Reporter::new(name), max_concurrent, queue: None }
     }
 
     /// Lets so many calls wait in line for a slot, each for at most `max_wait`. Without it a call that finds no slot is rejected at once.
@@ -37,7 +36,7 @@ impl BulkheadBuilder {
     ///
     /// It runs on the thread, and inside the call, that caused the event. Its panic is caught. There is one: a second takes its place.
     pub fn listener_fn(mut self, hear: impl Fn(&BulkheadEvent) + Send + Sync + 'static) -> Self {
-        self.listener = Listener::new(hear);
+        self.reporter.add(hear);
         self
     }
 
@@ -45,7 +44,7 @@ impl BulkheadBuilder {
     pub(super) fn unchecked(self) -> Slots {
         let places = self.queue.map_or(0, |queue| queue.places);
         let max_wait = self.queue.map(|queue| queue.max_wait);
-        Slots::new(self.name, self.max_concurrent, places, max_wait, self.listener)
+        Slots::new(self.reporter, self.max_concurrent, places, max_wait)
     }
 
     pub(super) fn checked(self) -> Result<Slots, ConfigError> {
@@ -54,7 +53,7 @@ impl BulkheadBuilder {
             check.refuse_if(places == 0, "queue", "must have at least 1 place; for none, leave it out");
             check.refuse_if(max_wait.is_zero(), "queue", "must have a max_wait above zero; for no wait, leave it out");
         }
-        check.finish("bulkhead", &self.name)?;
+        check.finish("bulkhead", self.reporter.name())?;
         Ok(self.unchecked())
     }
 }

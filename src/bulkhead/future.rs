@@ -20,7 +20,7 @@ pin_project! {
     /// A call through a [`Bulkhead`](super::Bulkhead).
     ///
     /// `A` is how it holds the bulkhead: borrowed (plain) or shared (tower).
-    #[must_use = "futures do nothing unless polled"]
+    #[must_use = "the call has begun already, and dropping it cancels it"]
     pub struct BulkheadFuture<O, A>
     where
         O: Operation,

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     clock::{self, Instant},
     error::{BulkheadFull, Name},
-    event::Listener,
+    event::Reporter,
     panics::catch_panic,
     sync::{AtomicU64, CachePadded, Lock, Ordering},
 };
@@ -23,8 +23,7 @@ pub struct Slots {
     limit: AtomicU64,
     has_places: bool,
     pub(super) max_wait: Option<Duration>,
-    name: Name,
-    listener: Listener<BulkheadEvent>,
+    reporter: Reporter<BulkheadEvent>,
 }
 
 /// A bulkhead at one moment.
@@ -43,11 +42,10 @@ pub struct Snapshot {
 
 impl Slots {
     pub(super) fn new(
-        name: Name,
+        reporter: Reporter<BulkheadEvent>,
         limit: usize,
         places: usize,
         max_wait: Option<Duration>,
-        listener: Listener<BulkheadEvent>,
     ) -> Self {
         let core = Core::new(limit, places);
         Self {
@@ -57,13 +55,12 @@ impl Slots {
             limit: AtomicU64::new(limit as u64),
             has_places: places > 0,
             max_wait,
-            name,
-            listener,
+            reporter,
         }
     }
 
     pub(super) fn name(&self) -> &Name {
-        &self.name
+        self.reporter.name()
     }
 
     /// Lets the core act, while no one takes or gives back a slot without it.
@@ -156,8 +153,8 @@ impl Slots {
     pub(super) fn reject(&self, waited: Option<Duration>) -> BulkheadFull {
         self.rejected.fetch_add(1, Ordering::Relaxed);
         let limit = self.limit.load(Ordering::Relaxed) as usize;
-        self.listener.emit(|| BulkheadEvent::Rejected { name: self.name.clone(), limit, waited });
-        BulkheadFull::new(self.name.clone(), limit, waited)
+        self.reporter.emit(|name| BulkheadEvent::Rejected { name, limit, waited });
+        BulkheadFull::new(self.name().clone(), limit, waited)
     }
 
     pub(super) fn snapshot(&self) -> Snapshot {

@@ -5,7 +5,7 @@ use crate::{
     classify::ByError,
     clock::nanos,
     error::{Check, ConfigError, Name},
-    event::Listener,
+    event::Reporter,
     window::{self, CountWindow, SLICES, TimeWindow},
 };
 
@@ -185,10 +185,9 @@ impl Rules {
 /// What the handle goes by.
 #[derive(Debug)]
 pub(super) struct Options {
-    pub(super) name: Name,
     pub(super) count_dropped_after: Option<Duration>,
     pub(super) seed: Option<u64>,
-    pub(super) listener: Listener<CircuitBreakerEvent>,
+    pub(super) reporter: Reporter<CircuitBreakerEvent>,
 }
 
 /// Settings of a [`CircuitBreaker`](super::CircuitBreaker).
@@ -217,7 +216,7 @@ impl CircuitBreakerBuilder {
                 required_successes: 2,
                 probe_timeout: Duration::from_secs(10),
             },
-            options: Options { name, count_dropped_after: None, seed: None, listener: Listener::NONE },
+            options: Options { count_dropped_after: None, seed: None, reporter: Reporter::new(name) },
             classifier: ByError,
         }
     }
@@ -327,7 +326,7 @@ impl<C> CircuitBreakerBuilder<C> {
     ///
     /// It runs on the thread, and inside the call, that caused the event. Its panic is caught. There is one: a second takes its place.
     pub fn listener_fn(mut self, hear: impl Fn(&CircuitBreakerEvent) + Send + Sync + 'static) -> Self {
-        self.options.listener = Listener::new(hear);
+        self.options.reporter.add(hear);
         self
     }
 
@@ -344,7 +343,7 @@ impl<C> CircuitBreakerBuilder<C> {
     pub(super) fn checked(self) -> Result<(Rules, Options, C), ConfigError> {
         let mut check = Check::default();
         self.rules.check(&mut check);
-        check.finish("circuit breaker", &self.options.name)?;
+        check.finish("circuit breaker", self.options.reporter.name())?;
         Ok(self.unchecked())
     }
 }

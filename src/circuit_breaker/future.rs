@@ -23,7 +23,7 @@ pin_project! {
     ///
     /// `A` is how it holds the circuit, and `C` how it holds the classifier: borrowed (plain) or owned (tower).
     #[derive(Debug)]
-    #[must_use = "futures do nothing unless polled"]
+    #[must_use = "the call has begun already, and dropping it cancels it"]
     pub struct CircuitBreakerFuture<F, A, C>
     where
         A: Deref<Target = Circuit>,

@@ -11,7 +11,7 @@ use crate::{
     classify::Verdict,
     clock::{Clock, nanos},
     error::{CircuitOpen, Name, Rejected},
-    event::Listener,
+    event::Reporter,
     random::Random,
     sync::{AtomicU64, CachePadded, Lock, LockGuard, Ordering},
 };
@@ -24,8 +24,7 @@ pub struct Circuit {
     slow_after: Option<u64>,
     count_dropped_after: Option<u64>,
     ask: Ask,
-    name: Name,
-    listener: Listener<CircuitBreakerEvent>,
+    reporter: Reporter<CircuitBreakerEvent>,
     core: CachePadded<Lock<Core>>,
     rejected: CachePadded<AtomicU64>,
 }
@@ -107,15 +106,14 @@ impl Circuit {
             slow_after,
             count_dropped_after: options.count_dropped_after.map(nanos),
             ask,
-            name: options.name,
-            listener: options.listener,
+            reporter: options.reporter,
             core: CachePadded(Lock::new(core)),
             rejected: CachePadded(AtomicU64::new(0)),
         }
     }
 
     pub(super) fn name(&self) -> &Name {
-        &self.name
+        self.reporter.name()
     }
 
     /// Lets a call in, or not.
@@ -175,11 +173,11 @@ impl Circuit {
     pub(super) fn count(&self, rejection: Rejection) {
         self.rejected.fetch_add(1, Ordering::Relaxed);
         let retry_after = rejection.retry_after();
-        self.listener.emit(|| CircuitBreakerEvent::Rejected { name: self.name.clone(), retry_after });
+        self.reporter.emit(|name| CircuitBreakerEvent::Rejected { name, retry_after });
     }
 
     pub(super) fn rejected(&self, rejection: Rejection) -> Rejected {
-        Rejected::CircuitOpen(CircuitOpen::new(self.name.clone(), rejection.retry_after()))
+        Rejected::CircuitOpen(CircuitOpen::new(self.name().clone(), rejection.retry_after()))
     }
 
     #[inline]
@@ -187,7 +185,9 @@ impl Circuit {
         match verdict {
             Verdict::Healthy => self.settle_ended(ticket, false, None),
             Verdict::Transient { retry_after } => self.settle_ended(ticket, true, retry_after),
-            Verdict::Failed => self.settle_ended(ticket, true, None),
+            Verdict::Failed | Verdict::Unreached => self.settle_ended(ticket, true, None),
+            // The dependency is there. Of a call, that tells nothing about how many of them fail.
+            Verdict::Throttled { .. } => self.settle_probe(ticket, Outcome::Success),
             Verdict::Ignored => self.settle_probe(ticket, Outcome::Nothing),
         }
     }
@@ -313,7 +313,7 @@ impl Circuit {
         self.gate.show(core.view());
         drop(core);
         if let Some(transition) = moved {
-            self.listener.emit(|| CircuitBreakerEvent::Transition { name: self.name.clone(), transition });
+            self.reporter.emit(|name| CircuitBreakerEvent::Transition { name, transition });
         }
     }
 }

@@ -14,7 +14,7 @@ pin_project! {
     ///
     /// `P` is how it holds the plan (borrowed or shared), `G` the future of what stands in, `K` what was extracted from the request.
     #[derive(Debug)]
-    #[must_use = "futures do nothing unless polled"]
+    #[must_use = "the call has begun already, and dropping it cancels it"]
     pub struct FallbackFuture<F, P, G, K = ()> {
         #[pin]
         stage: Stage<F, G, K>,

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     classify::ByError,
     error::{Check, ConfigError, Name},
-    event::Listener,
+    event::Reporter,
     sync::AtomicU64,
 };
 
@@ -22,14 +22,13 @@ const DEFAULT_TOKENS: u32 = 10;
 #[derive(Debug)]
 #[must_use = "a builder does nothing until `build`"]
 pub struct RetryBuilder<C = ByError, B = Exponential> {
-    name: Name,
+    reporter: Reporter<RetryEvent>,
     max_attempts: u32,
     backoff: B,
     budget: Budget,
     deadline: Option<Duration>,
     max_retry_after: Duration,
     seed: Option<u64>,
-    listener: Listener<RetryEvent>,
     classifier: C,
 }
 
@@ -44,14 +43,13 @@ enum Budget {
 impl RetryBuilder {
     pub(super) fn new(name: Name) -> Self {
         Self {
-            name,
+            reporter: Reporter::new(name),
             max_attempts: 3,
             backoff: Exponential::new(Duration::from_millis(50), Duration::from_secs(10)),
             budget: Budget::Default,
             deadline: None,
             max_retry_after: Duration::from_secs(30),
             seed: None,
-            listener: Listener::NONE,
             classifier: ByError,
         }
     }
@@ -127,35 +125,33 @@ impl<C, B> RetryBuilder<C, B> {
     ///
     /// It runs on the thread, and inside the call, that caused the event. Its panic is caught. There is one: a second takes its place.
     pub fn listener_fn(mut self, hear: impl Fn(&RetryEvent) + Send + Sync + 'static) -> Self {
-        self.listener = Listener::new(hear);
+        self.reporter.add(hear);
         self
     }
 
     /// Judges results by `classifier`.
     pub fn classify<D>(self, classifier: D) -> RetryBuilder<D, B> {
         RetryBuilder {
-            name: self.name,
+            reporter: self.reporter,
             max_attempts: self.max_attempts,
             backoff: self.backoff,
             budget: self.budget,
             deadline: self.deadline,
             max_retry_after: self.max_retry_after,
             seed: self.seed,
-            listener: self.listener,
             classifier,
         }
     }
 
     fn with<D>(self, backoff: D) -> RetryBuilder<C, D> {
         RetryBuilder {
-            name: self.name,
+            reporter: self.reporter,
             max_attempts: self.max_attempts,
             backoff,
             budget: self.budget,
             deadline: self.deadline,
             max_retry_after: self.max_retry_after,
             seed: self.seed,
-            listener: self.listener,
             classifier: self.classifier,
         }
     }
@@ -163,7 +159,7 @@ impl<C, B> RetryBuilder<C, B> {
     /// Takes the settings as they are.
     pub(super) fn unchecked(self) -> (Plan<B>, C) {
         let plan = Plan {
-            name: self.name,
+            reporter: self.reporter,
             max_attempts: self.max_attempts,
             backoff: self.backoff,
             budget: match self.budget {
@@ -174,7 +170,6 @@ impl<C, B> RetryBuilder<C, B> {
             deadline: self.deadline,
             max_retry_after: self.max_retry_after,
             seed: self.seed,
-            listener: self.listener,
             calls: AtomicU64::new(0),
         };
         (plan, self.classifier)
@@ -193,7 +188,7 @@ impl<C, B: Backoff> RetryBuilder<C, B> {
         check.refuse_if(unpaid, "max_attempts", why);
         check.refuse_all(self.backoff.bad_settings());
         check.refuse_if(self.deadline.is_some_and(|span| span.is_zero()), "deadline", "must be above zero");
-        check.finish("retry", &self.name)?;
+        check.finish("retry", self.reporter.name())?;
         Ok(self.unchecked())
     }
 }

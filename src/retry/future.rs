@@ -31,7 +31,7 @@ pin_project! {
     /// `A` is what is tried, `P` and `C` are how it holds the plan and the classifier (borrowed or owned), `D`
     /// are the delays.
     #[derive(Debug)]
-    #[must_use = "futures do nothing unless polled"]
+    #[must_use = "the call has begun already, and dropping it cancels it"]
     pub struct RetryFuture<A, P, C, D>
     where
         A: Attempts,
@@ -192,8 +192,11 @@ fn settle<B: Backoff>(
     verdict: Verdict,
 ) -> Option<Wait> {
     match verdict {
-        Verdict::Transient { retry_after } => {
+        Verdict::Transient { retry_after } | Verdict::Throttled { retry_after } => {
             return plan.settle_failure(progress, FailedAttempt { retry_after, can_repeat });
+        }
+        Verdict::Unreached => {
+            return plan.settle_failure(progress, FailedAttempt { retry_after: None, can_repeat });
         }
         Verdict::Healthy => plan.settle_success(progress),
         // Our own rejection: the try never reached the dependency.

@@ -9,7 +9,7 @@ use super::{
     shared::Plan,
 };
 use crate::{
-    classify::{ByError, Classify},
+    classify::{ByError, Classify, RetryIf},
     error::{ConfigError, Name},
     sync::Arc,
 };
@@ -55,6 +55,26 @@ impl<C, B> RetryWithBackoff<C, B> {
         RetryWithBackoff { plan: self.plan.clone(), classifier }
     }
 
+    /// A handle with the same settings and budget that sends another attempt for the errors for which `predicate` is true, and for no other
+    /// error.
+    ///
+    /// The error may be of any type. The predicate is asked of our own rejections too: do not say `true` of an open circuit.
+    ///
+    /// ```
+    /// # use withstand::RetryWithBackoff;
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
+    /// # async fn send() -> Result<u32, std::num::ParseIntError> { "7".parse() }
+    /// let retry = RetryWithBackoff::new("users").retry_if(|error: &std::num::ParseIntError| error.to_string().contains("empty"));
+    /// assert_eq!(retry.call(send).await, Ok(7));
+    /// # }
+    /// ```
+    pub fn retry_if<E, P>(&self, predicate: P) -> RetryWithBackoff<RetryIf<P>, B>
+    where
+        P: Fn(&E) -> bool,
+    {
+        self.classify(RetryIf::new(predicate))
+    }
+
     /// The bucket that retries are paid from, if there is one.
     pub fn budget(&self) -> Option<&RetryBudget> {
         self.plan.budget.as_ref()
@@ -62,7 +82,7 @@ impl<C, B> RetryWithBackoff<C, B> {
 
     /// The policy's name.
     pub fn name(&self) -> &str {
-        self.plan.name.as_str()
+        self.plan.reporter.name().as_str()
     }
 }
 

@@ -7,8 +7,7 @@ use super::{
 };
 use crate::{
     clock::{self, Instant},
-    error::Name,
-    event::Listener,
+    event::Reporter,
     random,
     sync::{AtomicU64, Ordering},
 };
@@ -16,14 +15,13 @@ use crate::{
 /// The settings, budget and call count that a retry's clones, siblings and layers share.
 #[derive(Debug)]
 pub struct Plan<B> {
-    pub(super) name: Name,
+    pub(super) reporter: Reporter<RetryEvent>,
     pub(super) max_attempts: u32,
     pub(super) backoff: B,
     pub(super) budget: Option<RetryBudget>,
     pub(super) deadline: Option<Duration>,
     pub(super) max_retry_after: Duration,
     pub(super) seed: Option<u64>,
-    pub(super) listener: Listener<RetryEvent>,
     pub(super) calls: AtomicU64,
 }
 
@@ -110,11 +108,11 @@ impl<B: Backoff> Plan<B> {
             Ok(wait) => {
                 progress.attempt = attempt.saturating_add(1);
                 let delay = wait.delay;
-                self.listener.emit(|| RetryEvent::Retrying { name: self.name.clone(), attempt, delay });
+                self.reporter.emit(|name| RetryEvent::Retrying { name, attempt, delay });
                 Some(wait)
             }
             Err(reason) => {
-                self.listener.emit(|| RetryEvent::GaveUp { name: self.name.clone(), attempts: attempt, reason });
+                self.reporter.emit(|name| RetryEvent::GaveUp { name, attempts: attempt, reason });
                 None
             }
         }

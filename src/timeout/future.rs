@@ -19,7 +19,7 @@ pin_project! {
     ///
     /// `X` is how it holds what the timeout says when it is over: borrowed (plain) or owned (tower).
     #[derive(Debug)]
-    #[must_use = "futures do nothing unless polled"]
+    #[must_use = "the call has begun already, and dropping it cancels it"]
     #[project = Projection]
     pub struct TimeoutFuture<F, X> {
         // `None` once it is over: the operation goes before the caller is told.

@@ -1,7 +1,7 @@
 use std::{future::Future, time::Duration};
 
 use super::{event::TimeoutEvent, future::TimeoutFuture, shared::Expiry};
-use crate::{carry::CarriesRejected, error::Name, event::Listener};
+use crate::{carry::CarriesRejected, error::Name};
 
 /// Gives up an operation that takes too long.
 ///
@@ -25,14 +25,14 @@ impl Timeout {
     /// Gives it a name, for errors and events.
     #[must_use]
     pub fn named(mut self, name: impl Into<Name>) -> Self {
-        self.expiry.change(|voice| voice.name = Some(name.into()));
+        self.expiry.change(|reporter| reporter.set_name(Some(name.into())));
         self
     }
 
     /// Tells `hear` of every call that takes too long.
     #[must_use]
     pub fn listener_fn(mut self, hear: impl Fn(&TimeoutEvent) + Send + Sync + 'static) -> Self {
-        self.expiry.change(|voice| voice.listener = Listener::new(hear));
+        self.expiry.change(|reporter| reporter.add(hear));
         self
     }
 

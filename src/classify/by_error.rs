@@ -1,0 +1,26 @@
+use super::{Classify, Verdict};
+use crate::{carry::CarriesRejected, error::Rejected};
+
+/// The default: an error is a failure that another attempt may cure, unless it is our own rejection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ByError;
+
+impl<T, E: CarriesRejected> Classify<T, E> for ByError {
+    fn classify(&self, result: &Result<T, E>) -> Verdict {
+        match result {
+            Ok(_) => Verdict::Healthy,
+            Err(error) => judge_error(error),
+        }
+    }
+
+    fn rejected_mut<'a>(&self, error: &'a mut E) -> Option<&'a mut Rejected> {
+        error.as_rejected_mut()
+    }
+}
+
+pub(super) fn judge_error<E: CarriesRejected>(error: &E) -> Verdict {
+    match error.as_rejected() {
+        None | Some(Rejected::TimedOut(_)) => Verdict::TRANSIENT,
+        Some(Rejected::CircuitOpen(_) | Rejected::BulkheadFull(_)) => Verdict::Ignored,
+    }
+}

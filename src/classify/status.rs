@@ -1,0 +1,357 @@
+//! Verdicts by HTTP status.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use super::{Classify, Verdict, by_error::judge_error};
+use crate::{
+    carry::{CarriesRejected, Error},
+    error::Rejected,
+};
+
+/// Judges an answer by its HTTP status, and an error as [`ByError`](super::ByError) does.
+///
+/// | status | verdict |
+/// |---|---|
+/// | 408, 425, 500, 502, 503, 504, and every 5xx that is not named here | [`Transient`](Verdict::Transient) |
+/// | 429, 529 | [`Throttled`](Verdict::Throttled) |
+/// | 507, 508 | [`Failed`](Verdict::Failed) |
+/// | 501, 505, 506, 510, 511, and everything else | [`Healthy`](Verdict::Healthy) |
+///
+/// 501, 505, 506 and 510 speak of the request, and 511 of a proxy's login: another attempt gives the same answer, and the dependency is
+/// well. [`also`](ByStatus::also) changes a row.
+///
+/// Any `fn(&T) -> S` will do whose `S` is `Into<u16>`, so no HTTP client becomes a dependency:
+///
+/// ```
+/// use withstand::{by_status, parse_retry_after, CircuitBreaker, Verdict};
+///
+/// let by_status = by_status(reqwest::Response::status)
+///     .retry_after(|response| response.headers().get("retry-after").and_then(parse_retry_after))
+///     .errors_if(|error: &reqwest::Error| error.is_builder(), Verdict::Ignored) // it was never sent
+///     .errors_if(reqwest::Error::is_connect, Verdict::Unreached);
+/// let breaker = CircuitBreaker::new("users").classify(by_status);
+/// ```
+///
+/// In a plain call, judge the response itself, or an answer of yours that keeps its status and `Retry-After`: `error_for_status()`
+/// loses the headers.
+pub fn by_status<T, S: Into<u16>>(status: fn(&T) -> S) -> ByStatus<fn(&T) -> S> {
+    ByStatus { status, errors: (), hint: (), rows: Rows::default() }
+}
+
+/// Judges an error by the HTTP status that it has: for calls that yield what they have decoded, and whose error keeps the status.
+///
+/// Every answer is healthy. An error that has a status is judged by the table of [`by_status`]: one with a 404 is healthy, because the dependency
+/// answered. An error without a status is judged as [`ByError`](super::ByError) does, unless a rule ([`errors_if`](ByStatus::errors_if)) says
+/// otherwise.
+///
+/// ```
+/// use std::time::Duration;
+/// use withstand::{by_error_status, ByErrorStatus, CircuitBreaker, Rejected, Verdict};
+///
+/// #[derive(Debug, thiserror::Error)]
+/// enum ApiError {
+///     #[error("answered {status}")]
+///     Status { status: u16, retry_after: Option<Duration> },
+///     #[error(transparent)]
+///     Http(#[from] reqwest::Error),
+///     #[error("call rejected")]
+///     Policy(#[from] Rejected),
+/// }
+/// withstand::carries_rejected!(ApiError, Policy);
+///
+/// impl ApiError {
+///     fn status(&self) -> Option<u16> {
+///         if let Self::Status { status, .. } = self { Some(*status) } else { None }
+///     }
+///
+///     fn retry_after(&self) -> Option<Duration> {
+///         if let Self::Status { retry_after, .. } = self { *retry_after } else { None }
+///     }
+///
+///     fn is_unreached(&self) -> bool {
+///         matches!(self, Self::Http(error) if error.is_connect())
+///     }
+/// }
+///
+/// let by_status = by_error_status(ApiError::status)
+///     .retry_after(ApiError::retry_after)
+///     .errors_if(ApiError::is_unreached, Verdict::Unreached);
+/// let breaker: CircuitBreaker<ByErrorStatus<ApiError>> = CircuitBreaker::new("users").classify(by_status);
+/// ```
+pub fn by_error_status<E: 'static, S: Into<u16> + 'static>(status: fn(&E) -> Option<S>) -> ByErrorStatus<E> {
+    ByStatus { status: (), errors: ErrorRules::none().with_status(status), hint: (), rows: Rows::default() }
+}
+
+/// The classifier that [`by_error_status`] makes.
+pub type ByErrorStatus<E> = ByStatus<(), ErrorRules<E>>;
+
+/// The classifier that [`by_status`] and [`by_error_status`] make.
+///
+/// A clone shares its rules.
+#[derive(Clone, Debug)]
+pub struct ByStatus<F, X = (), H = ()> {
+    status: F,
+    errors: X,
+    hint: H,
+    rows: Rows,
+}
+
+/// The rows of the table that a user has changed.
+#[derive(Clone, Debug, Default)]
+struct Rows(Option<Arc<Vec<(u16, Verdict)>>>);
+
+impl Rows {
+    fn verdict(&self, status: u16) -> Verdict {
+        let changed = self.0.as_ref().and_then(|rows| rows.iter().rfind(|(row, _)| *row == status));
+        changed.map_or_else(|| verdict_of(status), |(_, verdict)| *verdict)
+    }
+}
+
+fn verdict_of(status: u16) -> Verdict {
+    match status {
+        429 | 529 => Verdict::THROTTLED,
+        507 | 508 => Verdict::Failed,
+        501 | 505 | 506 | 510 | 511 => Verdict::Healthy,
+        408 | 425 | 500..=599 => Verdict::TRANSIENT,
+        _ => Verdict::Healthy,
+    }
+}
+
+impl<F, X, H> ByStatus<F, X, H> {
+    /// Judges this status by this verdict: for an API that means something else by it than the table says.
+    #[must_use]
+    pub fn also(mut self, status: u16, verdict: Verdict) -> Self {
+        Arc::make_mut(self.rows.0.get_or_insert_default()).push((status, verdict));
+        self
+    }
+}
+
+impl<F, H> ByStatus<F, (), H> {
+    /// Judges an error that has a status by it, as an answer would be: what `error_for_status()` makes, for example.
+    ///
+    /// Rules for errors are asked in the order in which they were added; the first that knows the error decides. The function may take the
+    /// operation's own error, or the foreign one inside an [`Error`].
+    pub fn errors<E: 'static, S: Into<u16> + 'static>(
+        self,
+        status: fn(&E) -> Option<S>,
+    ) -> ByStatus<F, ErrorRules<E>, H> {
+        self.with_rules(ErrorRules::none().with_status(status))
+    }
+
+    /// Judges the errors for which `is` is true by this verdict.
+    ///
+    /// Rules for errors are asked in the order in which they were added; the first that knows the error decides. The function may take the
+    /// operation's own error, or the foreign one inside an [`Error`].
+    pub fn errors_if<E>(self, is: fn(&E) -> bool, verdict: Verdict) -> ByStatus<F, ErrorRules<E>, H> {
+        self.with_rules(ErrorRules::none().with(Rule::If(is, verdict)))
+    }
+
+    fn with_rules<E>(self, errors: ErrorRules<E>) -> ByStatus<F, ErrorRules<E>, H> {
+        ByStatus { status: self.status, errors, hint: self.hint, rows: self.rows }
+    }
+}
+
+impl<F, E, H> ByStatus<F, ErrorRules<E>, H> {
+    /// One more rule for errors; see [`errors`](ByStatus::errors).
+    #[must_use]
+    pub fn errors<S: Into<u16> + 'static>(self, status: fn(&E) -> Option<S>) -> Self
+    where
+        E: 'static,
+    {
+        Self { errors: self.errors.with_status(status), ..self }
+    }
+
+    /// One more rule for errors: judges those for which `is` is true by this verdict.
+    #[must_use]
+    pub fn errors_if(self, is: fn(&E) -> bool, verdict: Verdict) -> Self {
+        Self { errors: self.errors.with(Rule::If(is, verdict)), ..self }
+    }
+}
+
+impl<T, S, X> ByStatus<fn(&T) -> S, X> {
+    /// Reads from an answer how long the dependency asks to be left alone. It is asked of answers that are transient or throttled.
+    pub fn retry_after(self, hint: fn(&T) -> Option<Duration>) -> ByStatus<fn(&T) -> S, X, fn(&T) -> Option<Duration>> {
+        ByStatus { status: self.status, errors: self.errors, hint, rows: self.rows }
+    }
+}
+
+impl<E> ByStatus<(), ErrorRules<E>> {
+    /// Reads from an error how long the dependency asks to be left alone. It is asked of errors that are transient or throttled.
+    #[must_use]
+    pub fn retry_after(self, hint: fn(&E) -> Option<Duration>) -> Self {
+        Self { errors: ErrorRules { hint: Some(hint), ..self.errors }, ..self }
+    }
+}
+
+impl<T, S, E, X, H> Classify<T, E> for ByStatus<fn(&T) -> S, X, H>
+where
+    S: Into<u16>,
+    E: CarriesRejected,
+    X: JudgeError<E>,
+    H: Hint<T>,
+{
+    fn classify(&self, result: &Result<T, E>) -> Verdict {
+        match result {
+            Ok(answer) => {
+                let verdict = self.rows.verdict((self.status)(answer).into());
+                verdict.or_retry_after(|| self.hint.hint(answer))
+            }
+            Err(error) => judge(&self.errors, &self.rows, error),
+        }
+    }
+
+    fn rejected_mut<'a>(&self, error: &'a mut E) -> Option<&'a mut Rejected> {
+        error.as_rejected_mut()
+    }
+}
+
+impl<T, E, X> Classify<T, E> for ByStatus<(), X>
+where
+    E: CarriesRejected,
+    X: JudgeError<E>,
+{
+    fn classify(&self, result: &Result<T, E>) -> Verdict {
+        match result {
+            Ok(_) => Verdict::Healthy,
+            Err(error) => judge(&self.errors, &self.rows, error),
+        }
+    }
+
+    fn rejected_mut<'a>(&self, error: &'a mut E) -> Option<&'a mut Rejected> {
+        error.as_rejected_mut()
+    }
+}
+
+fn judge<E: CarriesRejected>(rules: &impl JudgeError<E>, rows: &Rows, error: &E) -> Verdict {
+    let by_rule = rules.judge_error(error, &|status| rows.verdict(status));
+    by_rule.unwrap_or_else(|| judge_error(error))
+}
+
+/// What [`ByStatus`] knows of errors of type `E`: rules, in the order in which they were added.
+pub struct ErrorRules<E> {
+    rules: Arc<Vec<Rule<E>>>,
+    hint: Option<fn(&E) -> Option<Duration>>,
+}
+
+enum Rule<E> {
+    Status(Arc<dyn Fn(&E) -> Option<u16> + Send + Sync>),
+    If(fn(&E) -> bool, Verdict),
+}
+
+impl<E> ErrorRules<E> {
+    fn none() -> Self {
+        Self { rules: Arc::default(), hint: None }
+    }
+
+    fn with_status<S: Into<u16> + 'static>(self, status: fn(&E) -> Option<S>) -> Self
+    where
+        E: 'static,
+    {
+        self.with(Rule::Status(Arc::new(move |error| status(error).map(Into::into))))
+    }
+
+    fn with(mut self, rule: Rule<E>) -> Self {
+        Arc::make_mut(&mut self.rules).push(rule);
+        self
+    }
+
+    fn judge(&self, error: &E, of_status: &dyn Fn(u16) -> Verdict) -> Option<Verdict> {
+        let verdict = self.rules.iter().find_map(|rule| match rule {
+            Rule::Status(status) => status(error).map(of_status),
+            Rule::If(is, verdict) => is(error).then_some(*verdict),
+        })?;
+        Some(verdict.or_retry_after(|| self.hint.and_then(|hint| hint(error))))
+    }
+}
+
+impl<E> Clone for ErrorRules<E> {
+    fn clone(&self) -> Self {
+        Self { rules: self.rules.clone(), hint: self.hint }
+    }
+}
+
+impl<E> Clone for Rule<E> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Status(status) => Self::Status(status.clone()),
+            Self::If(is, verdict) => Self::If(*is, *verdict),
+        }
+    }
+}
+
+impl<E> fmt::Debug for ErrorRules<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ErrorRules({})", self.rules.len())
+    }
+}
+
+/// Where an error's verdict comes from.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not judge a `{E}`",
+    label = "the operation fails with `{E}`",
+    note = "`by_error_status`, `.errors` and `.errors_if` take a function of the operation's own error, `fn(&{E}) -> ..`, or of the foreign one that `lift` has put into a `withstand::Error`"
+)]
+pub trait JudgeError<E> {
+    /// `None`: no rule knows the error.
+    fn judge_error(&self, error: &E, of_status: &dyn Fn(u16) -> Verdict) -> Option<Verdict>;
+}
+
+impl<E> JudgeError<E> for () {
+    fn judge_error(&self, _: &E, _: &dyn Fn(u16) -> Verdict) -> Option<Verdict> {
+        None
+    }
+}
+
+impl<E> JudgeError<E> for ErrorRules<E> {
+    fn judge_error(&self, error: &E, of_status: &dyn Fn(u16) -> Verdict) -> Option<Verdict> {
+        self.judge(error, of_status)
+    }
+}
+
+impl<E> JudgeError<Error<E>> for ErrorRules<E> {
+    fn judge_error(&self, error: &Error<E>, of_status: &dyn Fn(u16) -> Verdict) -> Option<Verdict> {
+        match error {
+            Error::Inner(error) => self.judge(error, of_status),
+            Error::Rejected(_) => None,
+        }
+    }
+}
+
+/// Where an answer's wish to be left alone comes from.
+pub trait Hint<T> {
+    /// How long.
+    fn hint(&self, answer: &T) -> Option<Duration>;
+}
+
+impl<T> Hint<T> for () {
+    fn hint(&self, _: &T) -> Option<Duration> {
+        None
+    }
+}
+
+impl<T> Hint<T> for fn(&T) -> Option<Duration> {
+    fn hint(&self, answer: &T) -> Option<Duration> {
+        self(answer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The table of `by_status`' docs, row by row.
+    #[test]
+    fn every_status_has_the_verdict_of_its_row() {
+        let rows: [(&[u16], Verdict); 4] = [
+            (&[408, 425, 500, 502, 503, 504, 509, 520, 521, 599], Verdict::TRANSIENT),
+            (&[429, 529], Verdict::THROTTLED),
+            (&[507, 508], Verdict::Failed),
+            (&[501, 505, 506, 510, 511, 0, 101, 200, 302, 400, 404, 409, 428, 499, 600, u16::MAX], Verdict::Healthy),
+        ];
+        for (statuses, verdict) in rows {
+            for status in statuses {
+                assert_eq!(verdict_of(*status), verdict, "{status}");
+            }
+        }
+    }
+}
