@@ -28,6 +28,7 @@ both_ways! {
     b1_old_outcomes_leave_a_count_window_one_by_one,
     b1_a_time_window_forgets_slice_by_slice,
     b1_slices_count_from_the_start_of_the_generation,
+    b1_a_window_that_a_success_fills_is_not_judged_until_the_next_failure,
     b1_no_rate_is_taken_below_min_calls,
     b1_slow_calls_open_by_their_rate,
     b1_each_rule_owns_its_window,
@@ -157,6 +158,16 @@ async fn b1_slices_count_from_the_start_of_the_generation(door: Way) {
     assert_eq!(failures(&breaker), (1, 1), "999 ms into the generation its first slice is still in");
     pass(ms(1)).await;
     assert_eq!(failures(&breaker), (0, 0));
+}
+
+async fn b1_a_window_that_a_success_fills_is_not_judged_until_the_next_failure(door: Way) {
+    let builder = CircuitBreaker::builder("users").no_consecutive_failures().failure_rate(0.9, Window::calls(10));
+    let breaker = build(builder);
+    calls(&breaker, door, &fail(), 9).await;
+    calls(&breaker, door, &succeed(), 1).await;
+    assert_eq!((breaker.state(), breaker.snapshot().counts.failures.rate), (State::Closed, Some(0.9)));
+    calls(&breaker, door, &fail(), 1).await;
+    assert_eq!(breaker.state(), State::Open);
 }
 
 async fn b1_no_rate_is_taken_below_min_calls(door: Way) {

@@ -225,6 +225,9 @@ impl CircuitBreakerBuilder {
 
 impl<C> CircuitBreakerBuilder<C> {
     /// Opens when at least this share of the window's calls failed: above 0, at most 1.
+    ///
+    /// A window that a success fills is not judged until the next failure: with a rate of 0.9 over ten calls, nine
+    /// failures and then a success leave the circuit closed until another call fails.
     pub fn failure_rate(mut self, rate: f64, over: Window) -> Self {
         self.rules.failure_rate = Some(RateRule { rate, window: over });
         self
