@@ -1,8 +1,16 @@
-//! Sliding windows over outcomes: how many calls, and how many of them were hits (failures, or slow calls).
+//! Sliding windows over outcomes: how many calls they hold, and how many of these are hits.
+//!
+//! A hit is an outcome that the rule counts: a failure for the failure rate, a slow call for the slow-call rate. Every
+//! other outcome is a miss.
+//!
+//! A window of calls holds the last N outcomes, which leave one by one. A window of time holds the outcomes of the last
+//! span. It cuts time into slices of a tenth of the span, counted from when the window was made. The outcomes of a slice
+//! leave together, one span after the slice has ended. So an outcome that is not older than the span always counts, and
+//! one that is as old as the span and a slice, or older, never does.
 
 use std::mem;
 
-/// How many calls a window holds, and how many of them were hits.
+/// How many calls a window holds, and how many of them are hits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     pub(crate) calls: u64,
@@ -49,9 +57,9 @@ impl CountWindow {
         self.next = if self.next + 1 == self.size { 0 } else { self.next + 1 };
     }
 
-    /// So many that were no hits, a word of bits at a time.
+    /// Takes in `count` misses, a word of bits at a time.
     pub(crate) fn push_misses(&mut self, count: u64) {
-        // With as many as it holds, it does not matter any more where the next one goes.
+        // More than `size` misses leave the same window as `size` of them: only misses, wherever the next outcome goes.
         let mut left = u32::try_from(count).unwrap_or(u32::MAX).min(self.size);
         while left > 0 {
             let bit = self.next % u64::BITS;
@@ -80,20 +88,23 @@ impl CountWindow {
     }
 }
 
-/// Into how many slices a time window is cut.
+/// Into how many slices the span of a time window is cut.
 pub(crate) const SLICES: usize = 10;
 
-/// The outcomes of the last while, in slices counted from when the window was made: the oldest slice leaves as a whole, the
-/// moment its first possible outcome has the window's age.
+/// How many slices a time window holds. The latest of them has only begun, so `SLICES` of them cover less than the span:
+/// an outcome from the end of a slice would leave up to a slice too early.
+const HELD_SLICES: usize = SLICES + 1;
+
+/// The outcomes of the last `span`; the module says when each of them leaves.
 #[derive(Debug)]
 pub(crate) struct TimeWindow {
-    // CachePadded from the rest, which every call needs: so that stays small.
-    slices: Box<[Tally; SLICES]>,
-    slice: u64,
+    // Boxed, because a call touches one slice and all the other fields: these stay together.
+    slices: Box<[Tally; HELD_SLICES]>,
+    span: u64,
     origin: u64,
-    /// The number of the slice that outcomes go into now.
+    /// The number of the latest slice, which outcomes go into.
     head: u64,
-    /// When that slice ends: until then nothing is too old.
+    /// When that slice ends: until then no outcome leaves.
     ends: u64,
     tally: Tally,
 }
@@ -101,21 +112,21 @@ pub(crate) struct TimeWindow {
 impl TimeWindow {
     /// `span` is at least one nanosecond for each slice.
     pub(crate) fn new(span: u64, now: u64) -> Self {
-        let slice = (span / SLICES as u64).max(1);
-        let ends = now.saturating_add(slice);
-        Self { slices: Default::default(), slice, origin: now, head: 0, ends, tally: Tally::default() }
+        let span = span.max(SLICES as u64);
+        let ends = now.saturating_add(slice_start(1, span));
+        Self { slices: Default::default(), span, origin: now, head: 0, ends, tally: Tally::default() }
     }
 
     #[inline]
     pub(crate) fn push(&mut self, hit: bool, now: u64) {
         self.advance(now);
-        self.slices[place(self.head)].add(hit);
+        self.slices[slot_index(self.head)].add(hit);
         self.tally.add(hit);
     }
 
-    /// So many that were no hits, while the slice that outcomes go into had not ended.
+    /// Takes in `count` misses from before the latest slice ended.
     pub(crate) fn push_misses(&mut self, count: u64) {
-        self.slices[place(self.head)].calls += count;
+        self.slices[slot_index(self.head)].calls += count;
         self.tally.calls += count;
     }
 
@@ -124,38 +135,52 @@ impl TimeWindow {
         self.tally
     }
 
+    /// A thread that was overtaken on its way here brings an earlier time. Its outcome goes into the latest slice.
     fn advance(&mut self, now: u64) {
         if now >= self.ends {
-            self.turn(now);
+            self.rotate(now);
         }
     }
 
-    /// Lets go of what is too old. A time before the last one, from a thread that was overtaken, never comes here.
+    /// Begins the slice of `now`, which is not before the end of the latest, and lets the slices that are too old leave.
     #[cold]
-    fn turn(&mut self, now: u64) {
-        let head = now.saturating_sub(self.origin) / self.slice;
-        let ended = head.saturating_sub(self.head).min(SLICES as u64);
-        for number in 1..=ended {
-            let old = mem::take(&mut self.slices[place(self.head + number)]);
+    fn rotate(&mut self, now: u64) {
+        let head = slice_at(now.saturating_sub(self.origin), self.span);
+        let begun = (head - self.head).min(HELD_SLICES as u64);
+        for number in 1..=begun {
+            let old = mem::take(&mut self.slices[slot_index(self.head + number)]);
             self.tally.take_away(old);
         }
-        self.head = self.head.max(head);
-        self.ends = head.saturating_add(1).saturating_mul(self.slice).saturating_add(self.origin);
+        self.head = head;
+        self.ends = self.origin.saturating_add(slice_start(u128::from(head) + 1, self.span));
     }
 }
 
-fn place(number: u64) -> usize {
-    (number % SLICES as u64) as usize
+// A slice is exactly a tenth of the span, which need not be whole nanoseconds. If it were rounded down, the slices held
+// would not cover the span; if it were rounded up, an outcome could stay too long. The products need more than 64 bits.
+
+/// The number of the slice at `elapsed`. `span` is at least `SLICES`, so the number is at most `elapsed`.
+fn slice_at(elapsed: u64, span: u64) -> u64 {
+    (u128::from(elapsed) * SLICES as u128 / u128::from(span)) as u64
 }
 
-/// Either kind of window.
+/// The first whole nanosecond of slice `number`; if the clock cannot count so far, the last that it can.
+fn slice_start(number: u128, span: u64) -> u64 {
+    u64::try_from((number * u128::from(span)).div_ceil(SLICES as u128)).unwrap_or(u64::MAX)
+}
+
+fn slot_index(slice: u64) -> usize {
+    (slice % HELD_SLICES as u64) as usize
+}
+
+/// A window of either kind.
 #[derive(Debug)]
-pub(crate) enum Window {
+pub(crate) enum SlidingWindow {
     Count(CountWindow),
     Time(TimeWindow),
 }
 
-impl Window {
+impl SlidingWindow {
     #[inline]
     pub(crate) fn push(&mut self, hit: bool, now: u64) {
         match self {
@@ -164,7 +189,7 @@ impl Window {
         }
     }
 
-    /// So many that were no hits, before it lets go of anything.
+    /// Takes in `count` misses from before its next expiry.
     pub(crate) fn push_misses(&mut self, count: u64) {
         match self {
             Self::Count(window) => window.push_misses(count),
@@ -172,7 +197,7 @@ impl Window {
         }
     }
 
-    /// The moment from which on it has to be told the time.
+    /// The time until which no outcome leaves by its age. From then on it must be told the time of each outcome.
     pub(crate) fn next_expiry(&self) -> u64 {
         match self {
             Self::Count(_) => u64::MAX,
@@ -187,7 +212,7 @@ impl Window {
         }
     }
 
-    /// Whether one more call that is no hit changes nothing. A time window is never calm: it forgets.
+    /// Whether one more miss changes nothing. A time window is never calm, because its outcomes leave.
     pub(crate) fn is_calm(&self) -> bool {
         match self {
             Self::Count(window) => window.is_calm(),
@@ -229,7 +254,10 @@ mod tests {
         }
 
         #[test]
-        fn many_misses_are_as_many_pushes(size in 1_u32..300, steps in prop::collection::vec((0_u64..400, any::<bool>()), 0..20)) {
+        fn many_misses_are_as_many_pushes(
+            size in 1_u32..300,
+            steps in prop::collection::vec((0_u64..400, any::<bool>()), 0..20),
+        ) {
             let (mut one, mut other) = (CountWindow::new(size), CountWindow::new(size));
             for (misses, hit) in steps {
                 (0..misses).for_each(|_| one.push(false));
@@ -247,45 +275,123 @@ mod tests {
         }
 
         #[test]
-        fn a_time_window_holds_the_last_ten_slices(
-            slice in 1_u64..50,
+        fn a_time_window_holds_the_latest_slice_and_the_ten_before_it(
+            span in spans(),
             origin in 0_u64..1000,
-            steps in prop::collection::vec((0_u64..200, any::<bool>()), 0..200),
+            steps in prop::collection::vec((steps(), any::<bool>()), 0..200),
         ) {
-            let mut window = TimeWindow::new(slice * SLICES as u64, origin);
+            let mut window = TimeWindow::new(span, origin);
             let (mut model, mut now) = (Vec::new(), origin);
             for (step, hit) in steps {
-                now += step;
+                now += step.of(span);
                 window.push(hit, now);
                 model.push((now, hit));
                 if hit {
                     window.push_misses(2);
                     model.extend([(now, false); 2]);
                 }
-                let head = (now - origin) / slice;
-                let held = model.iter().filter(|(at, _)| head - (at - origin) / slice < SLICES as u64);
-                prop_assert_eq!(window.tally(now), of(held.map(|(_, hit)| *hit)));
+                let slice = |at: u64| u128::from(at - origin) * 10 / u128::from(span);
+                let held = |(at, _): &&(u64, bool)| slice(now) - slice(*at) <= 10;
+                let tally = window.tally(now);
+                prop_assert_eq!(tally, of(model.iter().filter(held).map(|(_, hit)| *hit)));
+                let young = of(model.iter().filter(|(at, _)| now - at < span).map(|(_, hit)| *hit));
+                let old = of(model.iter().filter(|(at, _)| is_a_slice_older(now - at, span)).map(|(_, hit)| *hit));
+                let all = of(model.iter().map(|(_, hit)| *hit));
+                prop_assert!(young.calls <= tally.calls && tally.calls <= all.calls - old.calls);
+                prop_assert!(young.hits <= tally.hits && tally.hits <= all.hits - old.hits);
+            }
+        }
+
+        #[test]
+        fn an_outcome_younger_than_the_span_counts_and_one_older_than_the_span_and_a_slice_does_not(
+            span in prop_oneof![spans(), wide().prop_map(|span| span.max(10))],
+            origin in wide(),
+            idle in wide(),
+            age in any::<u64>(),
+        ) {
+            let at = origin.saturating_add(idle);
+            let mut window = TimeWindow::new(span, origin);
+            window.push(true, at);
+            prop_assert_eq!(window.tally(at.saturating_add(age % span)).calls, 1, "younger than the span");
+            prop_assert_eq!(window.tally(at.saturating_add(span - 1)).calls, 1, "a tick younger than the span");
+            let Some(too_old) = span.checked_add(span / 10 + 1) else { return Ok(()) };
+            prop_assert!(is_a_slice_older(too_old, span) && !is_a_slice_older(too_old - 1, span));
+            let Some(out) = at.checked_add(too_old) else { return Ok(()) };
+            prop_assert_eq!(window.tally(out).calls, 0, "older than the span and a slice");
+        }
+    }
+
+    /// Numbers of any length in bits, up to the last.
+    fn wide() -> impl Strategy<Value = u64> {
+        prop_oneof![9 => (any::<u64>(), 0..u64::BITS).prop_map(|(bits, shift)| bits >> shift), 1 => Just(u64::MAX)]
+    }
+
+    /// Older than the span and a tenth of it.
+    fn is_a_slice_older(age: u64, span: u64) -> bool {
+        u128::from(age) * 10 > u128::from(span) * 11
+    }
+
+    /// Most of them do not divide by ten.
+    fn spans() -> impl Strategy<Value = u64> {
+        prop_oneof![10_u64..100, 100_u64..10_000]
+    }
+
+    /// How far the clock moves: some nanoseconds, or some hundredths of the span.
+    #[derive(Clone, Copy, Debug)]
+    enum Step {
+        Nanos(u64),
+        Hundredths(u64),
+    }
+
+    impl Step {
+        fn of(self, span: u64) -> u64 {
+            match self {
+                Self::Nanos(nanos) => nanos,
+                Self::Hundredths(hundredths) => span * hundredths / 100,
             }
         }
     }
 
+    fn steps() -> impl Strategy<Value = Step> {
+        prop_oneof![(0_u64..3).prop_map(Step::Nanos), (0_u64..150).prop_map(Step::Hundredths)]
+    }
+
     #[test]
-    fn an_outcome_aged_exactly_the_window_is_out() {
-        for at in [0, 1, 9, 10, 55, 99] {
-            let mut window = TimeWindow::new(100, 0);
-            window.push(true, at);
-            assert_eq!(window.tally(at + 90 - at % 10).calls, 1, "pushed at {at}");
-            assert_eq!(window.tally(at + 100).calls, 0, "pushed at {at}");
+    fn a_slice_leaves_a_span_after_it_has_ended() {
+        // A slice of 10, of 1, and of 1.9 nanoseconds: with the last, the third slice begins at 3.8 and ends at 5.7.
+        for (span, at, leaves) in [
+            (100, 0, 110),
+            (100, 9, 110),
+            (100, 10, 120),
+            (100, 55, 160),
+            (100, 99, 200),
+            (10, 0, 11),
+            (10, 3, 14),
+            (19, 0, 21),
+            (19, 1, 21),
+            (19, 3, 23),
+            (19, 4, 25),
+            (19, 5, 25),
+            (19, 18, 38),
+        ] {
+            let mut window = TimeWindow::new(span, 7);
+            window.push(true, 7 + at);
+            assert_eq!(window.tally(7 + leaves - 1).calls, 1, "{span}, pushed at {at}");
+            assert_eq!(window.tally(7 + leaves).calls, 0, "{span}, pushed at {at}");
         }
     }
 
     #[test]
-    fn a_window_of_time_lets_go_when_a_slice_has_ended_and_one_of_calls_whatever_the_time() {
-        let mut window = Window::Time(TimeWindow::new(100, 7));
+    fn a_window_of_time_expires_when_a_slice_has_ended_and_one_of_calls_never() {
+        let mut window = SlidingWindow::Time(TimeWindow::new(100, 7));
         assert_eq!(window.next_expiry(), 17);
         window.push(true, 35);
         assert_eq!(window.next_expiry(), 37);
-        assert_eq!(Window::Count(CountWindow::new(5)).next_expiry(), u64::MAX);
+        let mut window = SlidingWindow::Time(TimeWindow::new(19, 7));
+        assert_eq!(window.next_expiry(), 9, "a slice of 1.9 ns ends before its second whole nanosecond");
+        window.push(true, 12);
+        assert_eq!(window.next_expiry(), 13);
+        assert_eq!(SlidingWindow::Count(CountWindow::new(5)).next_expiry(), u64::MAX);
     }
 
     #[test]
@@ -293,6 +399,10 @@ mod tests {
         let mut window = TimeWindow::new(u64::MAX, 0);
         window.push(true, 5);
         assert_eq!(window.tally(u64::MAX / 2).calls, 1);
+        assert_eq!(window.tally(u64::MAX).calls, 1);
+        let mut window = TimeWindow::new(u64::MAX, u64::MAX);
+        window.push(true, u64::MAX);
+        assert_eq!(window.tally(u64::MAX).calls, 1);
         let mut window = TimeWindow::new(1, 0);
         window.push(true, 5);
         window.push(true, u64::MAX);

@@ -27,7 +27,11 @@ both_ways! {
     b1_after_a_thousand_successes_the_fifth_failure_of_ten_opens,
     b1_old_outcomes_leave_a_count_window_one_by_one,
     b1_a_time_window_forgets_slice_by_slice,
-    b1_slices_count_from_the_start_of_the_generation,
+    b1_a_slice_leaves_a_span_after_its_end_counted_from_the_start_of_the_generation,
+    b1_an_outcome_younger_than_the_span_counts_whenever_the_first_call_came,
+    b1_an_outcome_older_than_the_span_and_a_slice_does_not_count,
+    b1_spans_that_do_not_divide_by_ten_obey_too,
+    b1_a_window_that_a_success_fills_is_not_judged_until_the_next_failure,
     b1_no_rate_is_taken_below_min_calls,
     b1_slow_calls_open_by_their_rate,
     b1_each_rule_owns_its_window,
@@ -129,34 +133,90 @@ async fn b1_old_outcomes_leave_a_count_window_one_by_one(door: Way) {
     }
 }
 
+/// Only counts: too many calls are asked for before a rate is taken.
+fn counting_over(span: Duration) -> CircuitBreaker {
+    let window = Window::time(span).min_calls(1000);
+    build(CircuitBreaker::builder("users").no_consecutive_failures().failure_rate(0.5, window))
+}
+
 async fn b1_a_time_window_forgets_slice_by_slice(door: Way) {
-    let window = Window::time(secs(1)).min_calls(100);
-    let breaker = build(CircuitBreaker::builder("users").no_consecutive_failures().failure_rate(0.5, window));
+    let breaker = counting_over(secs(1));
     calls(&breaker, door, &fail(), 2).await;
     pass(ms(100)).await;
     calls(&breaker, door, &fail(), 1).await;
-    pass(ms(899)).await;
-    assert_eq!(failures(&breaker), (3, 3), "one tick before");
+    pass(ms(999)).await;
+    assert_eq!(failures(&breaker), (3, 3), "one tick before the first slice ended a second ago");
     pass(ms(1)).await;
-    assert_eq!(failures(&breaker), (1, 1), "aged exactly a second is out");
-    pass(ms(100)).await;
+    assert_eq!(failures(&breaker), (1, 1));
+    pass(ms(99)).await;
+    assert_eq!(failures(&breaker), (1, 1), "one tick before the second slice ended a second ago");
+    pass(ms(1)).await;
     assert_eq!(failures(&breaker), (0, 0));
     calls(&breaker, door, &succeed(), 3).await;
     pass(secs(3_000_000_000)).await;
     assert_eq!(failures(&breaker), (0, 0), "and so it is after a century");
 }
 
-async fn b1_slices_count_from_the_start_of_the_generation(door: Way) {
-    let window = Window::time(secs(1)).min_calls(100);
-    let breaker = build(CircuitBreaker::builder("users").no_consecutive_failures().failure_rate(0.5, window));
+async fn b1_a_slice_leaves_a_span_after_its_end_counted_from_the_start_of_the_generation(door: Way) {
+    let breaker = counting_over(secs(1));
     pass(ms(50)).await;
     breaker.reset();
     pass(ms(99)).await;
     calls(&breaker, door, &fail(), 1).await;
-    pass(ms(900)).await;
-    assert_eq!(failures(&breaker), (1, 1), "999 ms into the generation its first slice is still in");
+    pass(ms(1000)).await;
+    assert_eq!(failures(&breaker), (1, 1), "1,099 ms into the generation its first slice is still in");
     pass(ms(1)).await;
     assert_eq!(failures(&breaker), (0, 0));
+}
+
+async fn b1_an_outcome_younger_than_the_span_counts_whenever_the_first_call_came(door: Way) {
+    for idle in [0, 1, 500, 998, 999, 1000, 1001, 9999, 123_456] {
+        let window = Window::time(secs(10)).min_calls(4);
+        let breaker = build(CircuitBreaker::builder("users").no_consecutive_failures().failure_rate(0.5, window));
+        pass(ms(idle)).await;
+        calls(&breaker, door, &fail(), 3).await;
+        pass(Duration::from_micros(9_999_900)).await;
+        assert_eq!(failures(&breaker), (3, 3), "the first call came after {idle} ms");
+        calls(&breaker, door, &fail(), 1).await;
+        assert_eq!(breaker.state(), State::Open, "the first call came after {idle} ms");
+    }
+}
+
+async fn b1_an_outcome_older_than_the_span_and_a_slice_does_not_count(door: Way) {
+    for idle in [0, 1, 500, 998, 999, 1000, 1001, 9999, 123_456] {
+        let window = Window::time(secs(10)).min_calls(4);
+        let breaker = build(CircuitBreaker::builder("users").no_consecutive_failures().failure_rate(0.5, window));
+        pass(ms(idle)).await;
+        calls(&breaker, door, &fail(), 3).await;
+        pass(secs(11) + Duration::from_nanos(1)).await;
+        assert_eq!(failures(&breaker), (0, 0), "the first call came after {idle} ms");
+        calls(&breaker, door, &fail(), 1).await;
+        assert_eq!(breaker.state(), State::Closed, "the first call came after {idle} ms");
+    }
+}
+
+async fn b1_spans_that_do_not_divide_by_ten_obey_too(door: Way) {
+    for span in [10, 11, 19, 99, 101] {
+        for idle in 0..2 * span {
+            let breaker = counting_over(Duration::from_nanos(span));
+            pass(Duration::from_nanos(idle)).await;
+            calls(&breaker, door, &fail(), 1).await;
+            pass(Duration::from_nanos(span - 1)).await;
+            assert_eq!(failures(&breaker), (1, 1), "younger than {span} ns, first call after {idle} ns");
+            pass(Duration::from_nanos(span / 10 + 2)).await;
+            assert_eq!(failures(&breaker), (0, 0), "older than {span} ns and a tenth, first call after {idle} ns");
+        }
+    }
+}
+
+async fn b1_a_window_that_a_success_fills_is_not_judged_until_the_next_failure(door: Way) {
+    let builder = CircuitBreaker::builder("users").no_consecutive_failures().failure_rate(0.9, Window::calls(10));
+    let breaker = build(builder);
+    calls(&breaker, door, &fail(), 9).await;
+    calls(&breaker, door, &succeed(), 1).await;
+    assert_eq!((breaker.state(), breaker.snapshot().counts.failures.rate), (State::Closed, Some(0.9)));
+    calls(&breaker, door, &fail(), 1).await;
+    assert_eq!(breaker.state(), State::Open);
 }
 
 async fn b1_no_rate_is_taken_below_min_calls(door: Way) {

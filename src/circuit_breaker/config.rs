@@ -6,7 +6,7 @@ use crate::{
     clock::nanos,
     error::{Check, ConfigError, Name},
     event::Reporter,
-    window::{self, CountWindow, SLICES, TimeWindow},
+    window::{CountWindow, SLICES, SlidingWindow, TimeWindow},
 };
 
 /// The most calls a window can hold: a bit each, 2 MiB.
@@ -33,7 +33,11 @@ impl Window {
         Self { span: Span::Calls(calls), min_calls: calls }
     }
 
-    /// The calls of the last `span`, at least 10 ns. Old ones leave in ten slices.
+    /// The calls of the last `span`, at least 10 ns.
+    ///
+    /// A call that ended less than `span` ago always counts. A call that ended more than `span` and a tenth of it ago
+    /// never counts. Between the two it depends on when the call ended: time is cut into slices of a tenth of `span`,
+    /// counted from the start of the generation, and the calls of a slice leave together, `span` after it has ended.
     ///
     /// No rate is taken before it holds 20 calls, unless [`min_calls`](Self::min_calls) says otherwise.
     pub const fn time(span: Duration) -> Self {
@@ -73,10 +77,10 @@ pub(super) struct RateRule {
 }
 
 impl RateRule {
-    pub(super) fn start(&self, now: u64) -> window::Window {
+    pub(super) fn start(&self, now: u64) -> SlidingWindow {
         match self.window.span {
-            Span::Calls(calls) => window::Window::Count(CountWindow::new(calls)),
-            Span::Time(span) => window::Window::Time(TimeWindow::new(nanos(span), now)),
+            Span::Calls(calls) => SlidingWindow::Count(CountWindow::new(calls)),
+            Span::Time(span) => SlidingWindow::Time(TimeWindow::new(nanos(span), now)),
         }
     }
 
@@ -224,6 +228,9 @@ impl CircuitBreakerBuilder {
 
 impl<C> CircuitBreakerBuilder<C> {
     /// Opens when at least this share of the window's calls failed: above 0, at most 1.
+    ///
+    /// A window that a success fills is not judged until the next failure: with a rate of 0.9 over ten calls, nine
+    /// failures and then a success leave the circuit closed until another call fails.
     pub fn failure_rate(mut self, rate: f64, over: Window) -> Self {
         self.rules.failure_rate = Some(RateRule { rate, window: over });
         self

@@ -5,13 +5,13 @@ use super::{
     gate::Successes,
     transition::{Counts, Reason, WindowCounts},
 };
-use crate::{clock::nanos, window::Window};
+use crate::{clock::nanos, window::SlidingWindow};
 
 /// What the rules of a passing circuit remember.
 #[derive(Debug)]
 pub(super) struct Record {
-    failures: Option<Window>,
-    slow_calls: Option<Window>,
+    failures: Option<SlidingWindow>,
+    slow_calls: Option<SlidingWindow>,
     run: Run,
 }
 
@@ -71,8 +71,8 @@ impl Record {
 
     /// What becomes of one more success that is not slow.
     pub(super) fn successes(&self) -> Successes {
-        let is_calm = |window: &Option<Window>| window.as_ref().is_none_or(Window::is_calm);
-        let until = |window: &Option<Window>| window.as_ref().map_or(u64::MAX, Window::next_expiry);
+        let is_calm = |window: &Option<SlidingWindow>| window.as_ref().is_none_or(SlidingWindow::is_calm);
+        let until = |window: &Option<SlidingWindow>| window.as_ref().map_or(u64::MAX, SlidingWindow::next_expiry);
         if self.run.length == 0 && is_calm(&self.failures) && is_calm(&self.slow_calls) {
             return Successes::Ignored;
         }
@@ -84,14 +84,14 @@ impl Record {
     }
 }
 
-fn counts_of(window: Option<&mut Window>, rule: Option<RateRule>, now: u64) -> WindowCounts {
+fn counts_of(window: Option<&mut SlidingWindow>, rule: Option<RateRule>, now: u64) -> WindowCounts {
     let (Some(window), Some(rule)) = (window, rule) else { return WindowCounts::default() };
     let tally = window.tally(now);
     let rate = (tally.calls >= rule.min_calls()).then(|| tally.hits as f64 / tally.calls as f64);
     WindowCounts { total: tally.calls, count: tally.hits, rate }
 }
 
-fn is_broken(window: Option<&mut Window>, rule: Option<RateRule>, now: u64) -> bool {
+fn is_broken(window: Option<&mut SlidingWindow>, rule: Option<RateRule>, now: u64) -> bool {
     let rate = counts_of(window, rule, now).rate;
     rule.is_some_and(|rule| rate.is_some_and(|rate| rate >= rule.rate))
 }

@@ -311,8 +311,16 @@ impl Model {
         let held: Vec<_> = match rule.over {
             Over::Calls(calls) => outcomes.iter().rev().take(calls as usize).collect(),
             Over::Time(span) => {
-                let slice = |at: Duration| (at - *since).as_nanos() / (span.as_nanos() / 10);
-                outcomes.iter().filter(|outcome| slice(self.now) - slice(outcome.at) < 10).collect()
+                // The latest slice, and the ten before it. A slice is exactly a tenth of the span.
+                let slice = |at: Duration| (at - *since).as_nanos() * 10 / span.as_nanos();
+                let is_held = |outcome: &&Outcome| {
+                    let is_held = slice(self.now) - slice(outcome.at) <= 10;
+                    let age = self.now - outcome.at;
+                    assert!(is_held || age >= span, "younger than the span, it counts");
+                    assert!(!is_held || age.as_nanos() * 10 <= span.as_nanos() * 11, "a slice older, it does not");
+                    is_held
+                };
+                outcomes.iter().filter(is_held).collect()
             }
         };
         let hits = held.iter().filter(|outcome| is_hit(outcome)).count();
@@ -493,6 +501,8 @@ fn rates() -> impl Strategy<Value = Option<Rate>> {
     let over = prop_oneof![
         (1_u32..8).prop_map(Over::Calls),
         select(vec![10_u64, 100, 1000, 12_345]).prop_map(|millis| Over::Time(Duration::from_millis(millis))),
+        // Those do not divide by ten.
+        select(vec![19, 10_000_007, 99_999_999]).prop_map(|nanos| Over::Time(Duration::from_nanos(nanos))),
     ];
     let rate = (select(vec![0.01, 0.1, 0.25, 0.3, 0.5, 0.75, 1.0]), over, 1_u32..6).prop_map(|(rate, over, min)| {
         let most = if let Over::Calls(calls) = over { calls } else { u32::MAX };
@@ -526,10 +536,13 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(End::Unknown),
         1 => Just(End::Dropped),
     ];
-    // In microseconds: the ends of slices, of probes and of openings, and a tick before them.
+    // In microseconds: the ends of slices, of probes and of openings, and a tick before them. And some nanoseconds.
     let spans = [0, 1, 999, 1000, 9999, 10_000, 50_000, 100_000, 400_000, 699_999, 700_000];
     let longer = [999_999, 1_000_000, 2_000_000, 5_000_000, 100_000_000_000_000];
-    let span = select([&spans[..], &longer[..]].concat()).prop_map(Duration::from_micros);
+    let span = prop_oneof![
+        8 => select([&spans[..], &longer[..]].concat()).prop_map(Duration::from_micros),
+        2 => select(vec![1, 2, 3, 17, 9_999_993, 90_000_000]).prop_map(Duration::from_nanos),
+    ];
     let states = [State::Closed, State::ForcedOpen, State::ForcedClosed, State::MetricsOnly];
     let step = prop_oneof![
         40 => Just(Step::Admit),
