@@ -154,7 +154,7 @@ pub use self::{
     },
     error::{BadSetting, BulkheadFull, CircuitOpen, ConfigError, Elapsed, Name, Rejected},
     fallback::{Fallback, FallbackEvent, FallbackFuture},
-    retry::{RetryBudget, RetryBuilder, RetryEvent, RetryFuture, RetryWithBackoff},
+    retry::{RetryBudget, RetryBudgetBuilder, RetryBuilder, RetryEvent, RetryFuture, RetryWithBackoff},
     retry_after::parse_retry_after,
     timeout::{Timeout, TimeoutEvent, TimeoutFuture},
 };

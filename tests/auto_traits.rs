@@ -92,6 +92,8 @@ fn verdicts_classifiers_and_backoffs_can_be_shared_copied_and_shown() {
     assert_impl_all!(ByStatus<fn(&NotSend) -> u16>: Send, Sync, Clone, Debug);
     assert_impl_all!(retry::Exponential: Send, Sync, Copy, Debug);
     assert_impl_all!(retry::Constant: Send, Sync, Copy, Debug);
+    assert_impl_all!(retry::Linear: Send, Sync, Copy, Debug);
+    assert_impl_all!(retry::Backoff: Send, Sync, Clone, Debug);
     assert_impl_all!(retry::Jitter: Send, Sync, Copy, Debug, Eq);
 }
 
@@ -100,14 +102,13 @@ macro_rules! plain_calls {
     ($check:ident, $operation:ty) => {
         $check!(LiftFuture<$operation>: Send);
         $check!(CircuitBreakerFuture<$operation, &circuit_breaker::Circuit, &ByError>: Send);
-        $check!(RetryFuture<retry::Repeat<Start<$operation>>, &retry::Plan<retry::Exponential>, &ByError, ExponentialDelays>: Send);
+        $check!(RetryFuture<retry::Repeat<Start<$operation>>, $operation, Result<u8, u8>, &retry::Shared, &ByError>: Send);
         $check!(TimeoutFuture<$operation, &timeout::Expiry>: Send);
         $check!(BulkheadFuture<Start<$operation>, &bulkhead::Slots>: Send);
         $check!(FallbackFuture<$operation, &Standing, Ready<u8>>: Send);
     };
 }
 
-type ExponentialDelays = <retry::Exponential as retry::Backoff>::Delays;
 type Standing = fallback::Plan<fallback::Value<u8>, fallback::EveryError, fallback::NoListener>;
 
 #[test]
@@ -193,7 +194,7 @@ mod in_tower {
     fn layers_can_be_shared_cloned_and_shown() {
         assert_impl_all!(CircuitBreakerLayer: Send, Sync, Clone, Debug);
         assert_impl_all!(RetryLayer: Send, Sync, Clone, Debug);
-        assert_impl_all!(RetryLayer<ByError, retry::Exponential, CloneFn<Start<u8>>>: Send, Sync, Clone, Debug);
+        assert_impl_all!(RetryLayer<ByError, CloneFn<Start<u8>>>: Send, Sync, Clone, Debug);
         assert_impl_all!(TimeoutLayer: Send, Sync, Clone, Debug);
         assert_impl_all!(TimeoutLayer<timeout::LimitFn<Start<u8>>>: Send, Sync, Clone, Debug);
         assert_impl_all!(BulkheadLayer: Send, Sync, Clone, Debug);

@@ -37,7 +37,7 @@ struct Stack {
     bulkhead: Bulkhead,
     total: Timeout,
     budget: RetryBudget,
-    retry: RetryWithBackoff<withstand::ByError, Constant>,
+    retry: RetryWithBackoff<withstand::ByError>,
     breaker: CircuitBreaker,
     each: Timeout,
 }

@@ -270,7 +270,7 @@ struct Stack {
     deadline: Duration,
     bulkhead: Bulkhead,
     total: Timeout,
-    retry: RetryWithBackoff<withstand::ByError, Constant>,
+    retry: RetryWithBackoff<withstand::ByError>,
     retries: Log<RetryEvent>,
     breaker: CircuitBreaker,
     each: Timeout,

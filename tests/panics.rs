@@ -184,12 +184,12 @@ impl Classify<Response, Failure> for Judge {
 #[derive(Clone, Debug)]
 struct Delays(Bomb);
 
-impl Backoff for Delays {
-    type Delays = Self;
-
-    fn delays(&self, _: u64) -> Self {
-        self.0.at(Place::Backoff);
-        self.clone()
+impl Delays {
+    fn backoff(bomb: Bomb) -> Backoff {
+        Backoff::from_fn(move || {
+            bomb.at(Place::Backoff);
+            Self(bomb.clone())
+        })
     }
 }
 
@@ -279,7 +279,7 @@ struct Policies {
     bomb: Bomb,
     bulkhead: Bulkhead,
     breaker: CircuitBreaker<Judge>,
-    retry: RetryWithBackoff<Judge, Delays>,
+    retry: RetryWithBackoff<Judge>,
     timeout: Timeout,
     budget: RetryBudget,
 }
@@ -312,7 +312,7 @@ impl Policies {
                 .build()
                 .expect("good settings"),
             retry: RetryWithBackoff::builder("panics")
-                .backoff(Delays(bomb.clone()))
+                .backoff(Delays::backoff(bomb.clone()))
                 .budget(&budget)
                 .classify(Judge(bomb.clone(), Place::RetryJudge))
                 .listener_fn(move |_| tried())

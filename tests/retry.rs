@@ -55,11 +55,11 @@ both_ways! {
 }
 
 /// Three tries, a second apart.
-fn each_second() -> RetryBuilder<withstand::ByError, Constant> {
+fn each_second() -> RetryBuilder<withstand::ByError> {
     RetryWithBackoff::builder("users").backoff(Constant::new(secs(1)))
 }
 
-fn at_once() -> RetryBuilder<withstand::ByError, Constant> {
+fn at_once() -> RetryBuilder<withstand::ByError> {
     RetryWithBackoff::builder("users").no_backoff()
 }
 

@@ -84,7 +84,7 @@ fn fragile() -> CircuitBreaker {
     builder.build().expect("the settings are good")
 }
 
-fn eager() -> RetryWithBackoff<ByError, withstand::retry::Constant> {
+fn eager() -> RetryWithBackoff {
     RetryWithBackoff::builder("users").no_backoff().build().expect("the settings are good")
 }
 

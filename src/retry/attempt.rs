@@ -9,13 +9,13 @@ use crate::{
     operation::ResultFuture,
 };
 
-/// What an operation may know of its own try; see [`call_with`](super::RetryWithBackoff::call_with).
+/// What an operation may know of its own attempt; see [`call_with`](super::RetryWithBackoff::call_with).
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Attempt<'a, E> {
-    /// 1 for the first try.
+    /// 1 for the first attempt.
     pub number: u32,
-    /// The error of the try before; `None` for the first try, and after an answer that was judged transient.
+    /// The error of the attempt before. `None` for the first attempt, and after an answer that was judged transient.
     pub last_error: Option<&'a E>,
     /// The time since the call began.
     pub elapsed: Duration,
@@ -25,32 +25,32 @@ pub struct Attempt<'a, E> {
 ///
 /// Sealed.
 pub trait Attempts: sealed::Sealed {
-    /// One try.
+    /// One attempt.
     type Future: ResultFuture;
 
-    /// Whether another try is possible at all.
+    /// Whether another attempt is possible at all.
     #[doc(hidden)]
     fn can_repeat(&self) -> bool {
         true
     }
 
-    /// Starts try `number` once it can be. `last`: no other may follow.
+    /// Starts attempt `number` as soon as that is possible. `last`: no other may follow.
     #[doc(hidden)]
     fn poll_start(&mut self, cx: &mut Context<'_>, number: u32, last: bool) -> Poll<Started<Self::Future>>;
 
-    /// Takes the result of a try that will be followed by another.
+    /// Takes the result of an attempt that will be followed by another.
     #[doc(hidden)]
     fn take(&mut self, _: Result<<Self::Future as ResultFuture>::Ok, <Self::Future as ResultFuture>::Err>) {}
 }
 
-/// A try, or why the service that it needs will never be ready.
+/// An attempt, or why the service that it needs will never be ready.
 pub type Started<F> = Result<F, <F as ResultFuture>::Err>;
 
 pub(super) mod sealed {
     pub trait Sealed {}
 }
 
-/// A closure, called again for each try.
+/// A closure, called again for each attempt.
 pub struct Repeat<F> {
     pub(super) operation: F,
 }
@@ -75,7 +75,7 @@ impl<F> fmt::Debug for Repeat<F> {
     }
 }
 
-/// A closure, told about each of its tries.
+/// A closure, told about each of its attempts.
 pub struct RepeatWith<F, E> {
     operation: F,
     last_error: Option<E>,

@@ -1,36 +1,145 @@
-use std::{fmt, time::Duration};
+//! How long to wait between attempts.
 
-use crate::{clock::nanos, error::BadSetting, random::Random};
+use std::{
+    fmt,
+    panic::{RefUnwindSafe, UnwindSafe},
+    sync::Arc,
+    time::Duration,
+};
 
-/// How long to wait between tries: makes a sequence of delays for each call.
+use crate::{
+    clock::nanos,
+    error::{BadSetting, Check},
+    random::Random,
+};
+
+/// How long to wait between the attempts of a call.
 ///
-/// [`Exponential`], [`Constant`], or any closure that returns an iterator
-/// ([`backoff_fn`](super::RetryBuilder::backoff_fn)). A sequence that ends, ends the retry.
-pub trait Backoff {
-    /// The delays between the tries of one call.
-    type Delays: Iterator<Item = Duration>;
+/// [`Exponential`], [`Linear`] and [`Constant`] are data; each of them is a `Backoff` by `From`. Any other sequence comes from a closure
+/// ([`Backoff::from_fn`]).
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Backoff {
+    /// The same delay each time.
+    Constant(Constant),
+    /// Delays that grow by the same amount each time.
+    Linear(Linear),
+    /// Delays that grow by the same factor each time.
+    Exponential(Exponential),
+    /// Delays from a closure.
+    Custom(BackoffFn),
+}
 
-    /// Begins a sequence. What it draws by chance follows from `seed` alone; each call has another.
-    fn delays(&self, seed: u64) -> Self::Delays;
+impl Backoff {
+    /// Delays from a closure. It is called once for each call that fails, and begins the delays of that call. When they end, the retry ends.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use withstand::{retry::Backoff, RetryWithBackoff};
+    ///
+    /// fn squares() -> Backoff {
+    ///     Backoff::from_fn(|| (1..).map(|n: u64| Duration::from_millis(n * n)))
+    /// }
+    /// # fn main() -> Result<(), withstand::ConfigError> {
+    /// let retry = RetryWithBackoff::builder("users").backoff(squares()).build()?;
+    /// # Ok(()) }
+    /// ```
+    pub fn from_fn<F, I>(delays: F) -> Self
+    where
+        F: Fn() -> I + Send + Sync + 'static,
+        I: IntoIterator<Item = Duration>,
+        I::IntoIter: Send + Sync + 'static,
+    {
+        Self::from_seed_fn(move |_| delays())
+    }
 
-    /// What is wrong with the settings. `build()` rejects them if there is anything.
-    fn bad_settings(&self) -> Vec<BadSetting> {
-        Vec::new()
+    /// [`from_fn`](Self::from_fn) for delays that are drawn at random: the closure is given a seed, another one for each call. With
+    /// [`seed`](super::RetryBuilder::seed) the seeds are repeatable.
+    pub fn from_seed_fn<F, I>(delays: F) -> Self
+    where
+        F: Fn(u64) -> I + Send + Sync + 'static,
+        I: IntoIterator<Item = Duration>,
+        I::IntoIter: Send + Sync + 'static,
+    {
+        Self::Custom(BackoffFn(Arc::new(move |seed| Box::new(delays(seed).into_iter()))))
+    }
+
+    pub(super) fn delays(&self, seed: u64) -> Delays {
+        let sequence = match self {
+            Self::Constant(constant) => {
+                let delay = nanos(constant.delay);
+                Sequence::Computed { next: delay, max: delay, growth: Growth::Step(0), jitter: constant.jitter }
+            }
+            Self::Linear(Linear { first, max, jitter }) => {
+                let (first, max) = (nanos(*first), nanos(*max));
+                Sequence::Computed { next: first.min(max), max, growth: Growth::Step(first), jitter: *jitter }
+            }
+            Self::Exponential(Exponential { first, max, factor, jitter }) => {
+                let (first, max) = (nanos(*first), nanos(*max));
+                Sequence::Computed { next: first.min(max), max, growth: Growth::Factor(*factor), jitter: *jitter }
+            }
+            Self::Custom(custom) => Sequence::Custom((custom.0)(seed)),
+        };
+        Delays { sequence, random: Random::seeded(seed) }
+    }
+
+    pub(super) fn check(&self, check: &mut Check) {
+        match self {
+            Self::Exponential(Exponential { first, max, factor, .. }) => {
+                check.refuse_all(bad_range(*first, *max));
+                let grows = factor.is_finite() && *factor >= 1.0;
+                check.refuse_if(!grows, "backoff", format!("must grow by a factor of at least 1, not {factor}"));
+            }
+            Self::Linear(Linear { first, max, .. }) => check.refuse_all(bad_range(*first, *max)),
+            Self::Constant(_) | Self::Custom(_) => {}
+        }
     }
 }
 
-/// What chance does to a delay. None of them makes it longer, so a cap holds after jitter.
+fn bad_range(first: Duration, max: Duration) -> Vec<BadSetting> {
+    let mut bad = Vec::new();
+    if first.is_zero() {
+        bad.push(BadSetting::new("backoff", "must begin above zero to grow; without delay, say `no_backoff`"));
+    }
+    if first > max {
+        let why = format!(
+            "must begin at its longest delay, {max:?}, or below, not at {first:?}: `new` takes the first delay, then the longest"
+        );
+        bad.push(BadSetting::new("backoff", why));
+    }
+    bad
+}
+
+impl From<Constant> for Backoff {
+    fn from(constant: Constant) -> Self {
+        Self::Constant(constant)
+    }
+}
+
+impl From<Linear> for Backoff {
+    fn from(linear: Linear) -> Self {
+        Self::Linear(linear)
+    }
+}
+
+impl From<Exponential> for Backoff {
+    fn from(exponential: Exponential) -> Self {
+        Self::Exponential(exponential)
+    }
+}
+
+/// What chance does to a delay. No kind of jitter makes a delay longer, so a cap holds after jitter.
 ///
 /// The formulas are those of Marc Brooker, "Exponential Backoff And Jitter" (AWS Architecture Blog, 2015).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Jitter {
-    /// Anything from zero to the delay: spreads callers best.
+    /// A random delay from zero to the full delay. It spreads callers best.
     #[default]
     Full,
-    /// Anything from half the delay to the delay.
+    /// A random delay from half the delay to the full delay.
     Equal,
-    /// Nothing.
+    /// The delay as it is.
     None,
 }
 
@@ -74,35 +183,30 @@ impl Exponential {
     }
 }
 
-impl Backoff for Exponential {
-    type Delays = Delays;
+/// Delays that grow by the first delay each time, up to a cap: 1 s, 2 s, 3 s.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Linear {
+    first: Duration,
+    max: Duration,
+    jitter: Jitter,
+}
 
-    fn delays(&self, seed: u64) -> Delays {
-        let (first, max) = (nanos(self.first), nanos(self.max));
-        Delays { next: first.min(max), max, factor: self.factor, jitter: self.jitter, random: Random::seeded(seed) }
+impl Linear {
+    /// From `first`, longer by `first` each time, up to `max`, with full jitter.
+    pub const fn new(first: Duration, max: Duration) -> Self {
+        Self { first, max, jitter: Jitter::Full }
     }
 
-    fn bad_settings(&self) -> Vec<BadSetting> {
-        let Self { first, max, factor, .. } = *self;
-        let mut bad = Vec::new();
-        if first.is_zero() {
-            bad.push(BadSetting::new("backoff", "must begin above zero to grow; without delay, say `no_backoff`"));
-        }
-        if first > max {
-            bad.push(BadSetting::new(
-                "backoff",
-                format!("must begin at its longest, {max:?}, or below, not at {first:?}"),
-            ));
-        }
-        if !(factor.is_finite() && factor >= 1.0) {
-            bad.push(BadSetting::new("backoff", format!("must grow by a factor of at least 1, not {factor}")));
-        }
-        bad
+    /// What chance does to each delay.
+    #[must_use]
+    pub const fn jitter(mut self, jitter: Jitter) -> Self {
+        self.jitter = jitter;
+        self
     }
 }
 
 /// The same delay each time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Constant {
     delay: Duration,
     jitter: Jitter,
@@ -122,57 +226,74 @@ impl Constant {
     }
 }
 
-impl Backoff for Constant {
-    type Delays = Delays;
+type BoxDelays = Box<dyn Iterator<Item = Duration> + Send + Sync>;
 
-    fn delays(&self, seed: u64) -> Delays {
-        let delay = nanos(self.delay);
-        Delays { next: delay, max: delay, factor: 1.0, jitter: self.jitter, random: Random::seeded(seed) }
+/// Delays from a closure; see [`Backoff::from_fn`].
+#[derive(Clone)]
+pub struct BackoffFn(Arc<dyn Fn(u64) -> BoxDelays + Send + Sync>);
+
+// The closure runs inside a call, whose panic leaves nothing of ours half changed.
+impl UnwindSafe for BackoffFn {}
+impl RefUnwindSafe for BackoffFn {}
+
+impl fmt::Debug for BackoffFn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BackoffFn").finish_non_exhaustive()
     }
 }
 
-/// The delays of an [`Exponential`] or a [`Constant`]. They never end.
-#[derive(Clone, Debug)]
-pub struct Delays {
-    next: u64,
-    max: u64,
-    factor: f64,
-    jitter: Jitter,
+/// The delays of one call, and the chance that it draws from.
+pub(super) struct Delays {
+    sequence: Sequence,
     random: Random,
 }
 
-impl Iterator for Delays {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        let delay = self.next;
-        if delay < self.max {
-            // The cast saturates, and the product is never below the delay but by rounding.
-            self.next = ((delay as f64 * self.factor) as u64).clamp(delay, self.max);
-        }
-        Some(Duration::from_nanos(self.jitter.shorten(delay, &mut self.random)))
-    }
+enum Sequence {
+    Computed { next: u64, max: u64, growth: Growth, jitter: Jitter },
+    Custom(BoxDelays),
 }
 
-/// Delays from a closure.
 #[derive(Clone, Copy)]
-pub struct BackoffFn<F>(pub(super) F);
+enum Growth {
+    Factor(f64),
+    Step(u64),
+}
 
-impl<F, I> Backoff for BackoffFn<F>
-where
-    F: Fn() -> I,
-    I: IntoIterator<Item = Duration>,
-{
-    type Delays = I::IntoIter;
-
-    fn delays(&self, _: u64) -> Self::Delays {
-        (self.0)().into_iter()
+impl Growth {
+    fn after(self, delay: u64) -> u64 {
+        match self {
+            // The cast saturates.
+            Self::Factor(factor) => (delay as f64 * factor) as u64,
+            Self::Step(step) => delay.saturating_add(step),
+        }
     }
 }
 
-impl<F> fmt::Debug for BackoffFn<F> {
+impl Delays {
+    pub(super) fn next(&mut self) -> Option<Duration> {
+        match &mut self.sequence {
+            Sequence::Computed { next, max, growth, jitter } => {
+                let delay = *next;
+                if delay < *max {
+                    // A product is never below the delay but by rounding.
+                    *next = growth.after(delay).clamp(delay, *max);
+                }
+                Some(Duration::from_nanos(jitter.shorten(delay, &mut self.random)))
+            }
+            Sequence::Custom(delays) => delays.next(),
+        }
+    }
+
+    /// What is added to a `retry_after`, so that callers who were told the same time do not come back at one instant: up to a tenth of it,
+    /// or up to the backoff's own delay if that is longer.
+    pub(super) fn spread(&mut self, hint: Duration, backoff: Duration) -> Duration {
+        Duration::from_nanos(self.random.up_to(nanos(hint / 10).max(nanos(backoff))))
+    }
+}
+
+impl fmt::Debug for Delays {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BackoffFn").finish_non_exhaustive()
+        f.debug_struct("Delays").finish_non_exhaustive()
     }
 }
 
@@ -184,28 +305,37 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn take(backoff: &impl Backoff, seed: u64, count: usize) -> Vec<Duration> {
-        backoff.delays(seed).take(count).collect()
+    fn take(backoff: impl Into<Backoff>, seed: u64, count: usize) -> Vec<Duration> {
+        let mut delays = backoff.into().delays(seed);
+        (0..count).map_while(|_| delays.next()).collect()
     }
 
     #[test]
-    fn exponential_doubles_up_to_its_cap() {
+    fn r2_exponential_doubles_up_to_its_cap() {
         let backoff = Exponential::new(SECOND, 5 * SECOND).jitter(Jitter::None);
-        assert_eq!(take(&backoff, 0, 5), [1, 2, 4, 5, 5].map(|n| n * SECOND));
-        assert_eq!(take(&backoff.factor(1.5), 0, 3), [1000, 1500, 2250].map(Duration::from_millis));
+        assert_eq!(take(backoff, 0, 5), [1, 2, 4, 5, 5].map(|n| n * SECOND));
+        assert_eq!(take(backoff.factor(1.5), 0, 3), [1000, 1500, 2250].map(Duration::from_millis));
     }
 
     #[test]
-    fn the_same_seed_gives_the_same_delays() {
+    fn r2_linear_grows_by_its_first_delay_up_to_its_cap() {
+        let backoff = Linear::new(2 * SECOND, 7 * SECOND).jitter(Jitter::None);
+        assert_eq!(take(backoff, 0, 5), [2, 4, 6, 7, 7].map(|n| n * SECOND));
+    }
+
+    #[test]
+    fn r2_the_same_seed_gives_the_same_delays() {
         let backoff = Exponential::new(SECOND, 60 * SECOND);
-        assert_eq!(take(&backoff, 7, 10), take(&backoff, 7, 10));
-        assert_ne!(take(&backoff, 7, 10), take(&backoff, 8, 10));
+        assert_eq!(take(backoff, 7, 10), take(backoff, 7, 10));
+        assert_ne!(take(backoff, 7, 10), take(backoff, 8, 10));
+        let custom = Backoff::from_seed_fn(|seed| [seed, seed + 1].map(Duration::from_nanos));
+        assert_eq!(take(custom, 7, 10), [7, 8].map(Duration::from_nanos));
     }
 
     #[test]
-    fn full_jitter_reaches_both_ends_and_equal_jitter_the_upper_half() {
+    fn r2_full_jitter_reaches_both_ends_and_equal_jitter_the_upper_half() {
         let ends = |jitter| {
-            let delays = take(&Constant::new(100 * SECOND).jitter(jitter), 1, 2000);
+            let delays = take(Constant::new(100 * SECOND).jitter(jitter), 1, 2000);
             (delays.iter().min().unwrap().as_secs(), delays.iter().max().unwrap().as_secs())
         };
         assert_eq!(ends(Jitter::Full), (0, 99));
@@ -215,14 +345,18 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_settings_and_no_attempt_overflow_or_pass_the_cap(
-            first: u64, max: u64, factor in 1.0_f64..1e308, seed: u64, jitter in 0..3,
+        fn r2_no_settings_and_no_attempt_overflow_or_pass_the_cap(
+            first: u64, max: u64, factor in 1.0_f64..1e308, seed: u64, jitter in 0..3, is_linear: bool,
         ) {
             let jitter = [Jitter::Full, Jitter::Equal, Jitter::None][jitter as usize];
-            let max = Duration::from_nanos(max.max(first));
-            let backoff = Exponential::new(Duration::from_nanos(first), max).factor(factor).jitter(jitter);
+            let (first, max) = (Duration::from_nanos(first), Duration::from_nanos(max.max(first)));
+            let backoff: Backoff = if is_linear {
+                Linear::new(first, max).jitter(jitter).into()
+            } else {
+                Exponential::new(first, max).factor(factor).jitter(jitter).into()
+            };
             let mut before = Duration::ZERO;
-            for delay in backoff.delays(seed).take(200) {
+            for delay in take(backoff, seed, 200) {
                 prop_assert!(delay <= max);
                 if jitter == Jitter::None {
                     prop_assert!(delay >= before, "it wrapped");
@@ -233,14 +367,14 @@ mod tests {
     }
 
     #[test]
-    fn one_that_begins_above_its_cap_begins_at_it_where_no_builder_rejects_it() {
+    fn r2_one_that_begins_above_its_cap_begins_at_it_where_no_builder_refuses_it() {
         let backoff = Exponential::new(2 * SECOND, SECOND).jitter(Jitter::None);
-        assert_eq!(take(&backoff, 0, 2), [SECOND; 2]);
+        assert_eq!(take(backoff, 0, 2), [SECOND; 2]);
     }
 
     #[test]
-    fn the_longest_durations_there_are_work() {
-        let delays = take(&Exponential::new(Duration::MAX, Duration::MAX).factor(f64::MAX).jitter(Jitter::None), 0, 3);
+    fn r2_the_longest_durations_there_are_work() {
+        let delays = take(Exponential::new(Duration::MAX, Duration::MAX).factor(f64::MAX).jitter(Jitter::None), 0, 3);
         assert!(delays.iter().all(|delay| *delay > Duration::from_secs(4_000_000_000)), "{delays:?}");
     }
 }

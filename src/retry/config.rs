@@ -1,10 +1,10 @@
 use std::time::Duration;
 
 use super::{
-    backoff::{Backoff, BackoffFn, Constant, Exponential},
+    backoff::{Backoff, Constant, Exponential},
     budget::RetryBudget,
     event::RetryEvent,
-    shared::Plan,
+    shared::Shared,
 };
 use crate::{
     classify::ByError,
@@ -21,15 +21,20 @@ const DEFAULT_TOKENS: u32 = 10;
 /// The [module](super) has the table of defaults.
 #[derive(Debug)]
 #[must_use = "a builder does nothing until `build`"]
-pub struct RetryBuilder<C = ByError, B = Exponential> {
+pub struct RetryBuilder<C = ByError> {
+    settings: Settings,
+    classifier: C,
+}
+
+#[derive(Debug)]
+struct Settings {
     reporter: Reporter<RetryEvent>,
     max_attempts: u32,
-    backoff: B,
+    backoff: Backoff,
     budget: Budget,
     deadline: Option<Duration>,
     max_retry_after: Duration,
     seed: Option<u64>,
-    classifier: C,
 }
 
 #[derive(Debug)]
@@ -42,34 +47,35 @@ enum Budget {
 
 impl RetryBuilder {
     pub(super) fn new(name: Name) -> Self {
-        Self {
+        let settings = Settings {
             reporter: Reporter::new(name),
             max_attempts: 3,
-            backoff: Exponential::new(Duration::from_millis(50), Duration::from_secs(10)),
+            backoff: Exponential::new(Duration::from_millis(50), Duration::from_secs(10)).into(),
             budget: Budget::Default,
             deadline: None,
-            max_retry_after: Duration::from_secs(30),
+            max_retry_after: Duration::from_secs(10),
             seed: None,
-            classifier: ByError,
-        }
+        };
+        Self { settings, classifier: ByError }
     }
 }
 
-impl<C, B> RetryBuilder<C, B> {
-    /// How many tries there may be in all, the first included.
+impl<C> RetryBuilder<C> {
+    /// How many attempts there may be in all, the first included.
     ///
     /// More than 11 need [`budget`](Self::budget) or [`no_budget`](Self::no_budget): the default bucket could not pay for them.
     pub fn max_attempts(mut self, attempts: u32) -> Self {
-        self.max_attempts = attempts;
+        self.settings.max_attempts = attempts;
         self
     }
 
-    /// How long to wait before each further try.
-    pub fn backoff<D: Backoff>(self, backoff: D) -> RetryBuilder<C, D> {
-        self.with(backoff)
+    /// How long to wait before each further attempt: [`Exponential`], [`Linear`](super::Linear), [`Constant`], or any [`Backoff`].
+    pub fn backoff(mut self, backoff: impl Into<Backoff>) -> Self {
+        self.settings.backoff = backoff.into();
+        self
     }
 
-    /// How long to wait before each further try: `delays` begins a sequence for each call, and its end ends the retry.
+    /// How long to wait before each further attempt: the closure begins the delays of each call that fails. When they end, the retry ends.
     ///
     /// ```
     /// # use {std::time::Duration, withstand::RetryWithBackoff};
@@ -77,118 +83,91 @@ impl<C, B> RetryBuilder<C, B> {
     /// let retry = RetryWithBackoff::builder("users").backoff_fn(|| [10, 100].map(Duration::from_millis)).build()?;
     /// # Ok(()) }
     /// ```
-    pub fn backoff_fn<F, I>(self, delays: F) -> RetryBuilder<C, BackoffFn<F>>
+    pub fn backoff_fn<F, I>(self, delays: F) -> Self
     where
-        F: Fn() -> I,
+        F: Fn() -> I + Send + Sync + 'static,
         I: IntoIterator<Item = Duration>,
+        I::IntoIter: Send + Sync + 'static,
     {
-        self.with(BackoffFn(delays))
+        self.backoff(Backoff::from_fn(delays))
     }
 
-    /// Tries again at once, without any sleep.
-    pub fn no_backoff(self) -> RetryBuilder<C, Constant> {
-        self.with(Constant::new(Duration::ZERO))
+    /// Sends further attempts at once, without any sleep.
+    pub fn no_backoff(self) -> Self {
+        self.backoff(Constant::new(Duration::ZERO))
     }
 
-    /// Pays for retries from this bucket, which others may share.
+    /// Pays for retries from this bucket, which other policies may share.
     pub fn budget(mut self, budget: &RetryBudget) -> Self {
-        self.budget = Budget::Shared(budget.clone());
+        self.settings.budget = Budget::Shared(budget.clone());
         self
     }
 
     /// Does not bound what retries add to the load of a dependency that fails.
     pub fn no_budget(mut self) -> Self {
-        self.budget = Budget::None;
+        self.settings.budget = Budget::None;
         self
     }
 
-    /// Begins no sleep that would end later than this after the call began. It cuts no try short: for that there is
+    /// Begins no sleep that would end later than this after the call began. It does not cut an attempt short: for that there is
     /// [`Timeout`](crate::Timeout).
     pub fn deadline(mut self, span: Duration) -> Self {
-        self.deadline = Some(span);
+        self.settings.deadline = Some(span);
         self
     }
 
-    /// Does not try again if the dependency asks to be left alone for longer than this.
+    /// The longest time for which the dependency may ask to be left alone. Where it asks for more, the retry ends. It is also the cap
+    /// on the jitter that is added to what the dependency asks for.
     pub fn max_retry_after(mut self, longest: Duration) -> Self {
-        self.max_retry_after = longest;
+        self.settings.max_retry_after = longest;
         self
     }
 
     /// Makes the jitter repeatable: the delays of the n-th call then depend on the seed and n alone.
     pub fn seed(mut self, seed: u64) -> Self {
-        self.seed = Some(seed);
+        self.settings.seed = Some(seed);
         self
     }
 
-    /// Tells `hear` of every retry, and of every call that is given up though another try might have cured it.
+    /// Adds a listener. It is told of every retry, and of every call that is given up although another attempt might have helped.
     ///
-    /// It runs on the thread, and inside the call, that caused the event. Its panic is caught. There is one: a second takes its place.
-    pub fn listener_fn(mut self, hear: impl Fn(&RetryEvent) + Send + Sync + 'static) -> Self {
-        self.reporter.add(hear);
+    /// It runs on the thread, and inside the call, that caused the event. All listeners are told, in the order in which they were added. The
+    /// panic of one is caught, and does not stop the next.
+    pub fn listener_fn(mut self, listener: impl Fn(&RetryEvent) + Send + Sync + 'static) -> Self {
+        self.settings.reporter.add(listener);
         self
     }
 
     /// Judges results by `classifier`.
-    pub fn classify<D>(self, classifier: D) -> RetryBuilder<D, B> {
-        RetryBuilder {
-            reporter: self.reporter,
-            max_attempts: self.max_attempts,
-            backoff: self.backoff,
-            budget: self.budget,
-            deadline: self.deadline,
-            max_retry_after: self.max_retry_after,
-            seed: self.seed,
-            classifier,
-        }
-    }
-
-    fn with<D>(self, backoff: D) -> RetryBuilder<C, D> {
-        RetryBuilder {
-            reporter: self.reporter,
-            max_attempts: self.max_attempts,
-            backoff,
-            budget: self.budget,
-            deadline: self.deadline,
-            max_retry_after: self.max_retry_after,
-            seed: self.seed,
-            classifier: self.classifier,
-        }
+    pub fn classify<D>(self, classifier: D) -> RetryBuilder<D> {
+        RetryBuilder { settings: self.settings, classifier }
     }
 
     /// Takes the settings as they are.
-    pub(super) fn unchecked(self) -> (Plan<B>, C) {
-        let plan = Plan {
-            reporter: self.reporter,
-            max_attempts: self.max_attempts,
-            backoff: self.backoff,
-            budget: match self.budget {
-                Budget::Default => Some(RetryBudget::new(DEFAULT_TOKENS)),
-                Budget::Shared(budget) => Some(budget),
-                Budget::None => None,
-            },
-            deadline: self.deadline,
-            max_retry_after: self.max_retry_after,
-            seed: self.seed,
-            calls: AtomicU64::new(0),
+    pub(super) fn unchecked(self) -> (Shared, C) {
+        let Settings { reporter, max_attempts, backoff, budget, deadline, max_retry_after, seed } = self.settings;
+        let budget = match budget {
+            Budget::Default => Some(RetryBudget::new(DEFAULT_TOKENS)),
+            Budget::Shared(budget) => Some(budget),
+            Budget::None => None,
         };
-        (plan, self.classifier)
+        let calls = AtomicU64::new(0);
+        let shared = Shared { reporter, max_attempts, backoff, budget, deadline, max_retry_after, seed, calls };
+        (shared, self.classifier)
     }
-}
 
-impl<C, B: Backoff> RetryBuilder<C, B> {
-    pub(super) fn checked(self) -> Result<(Plan<B>, C), ConfigError> {
+    pub(super) fn checked(self) -> Result<(Shared, C), ConfigError> {
         let mut check = Check::default();
-        check.refuse_if(self.max_attempts == 0, "max_attempts", "must be at least 1");
-        let unpaid = matches!(self.budget, Budget::Default) && self.max_attempts > DEFAULT_TOKENS + 1;
+        let Settings { max_attempts, deadline, .. } = self.settings;
+        check.refuse_if(max_attempts == 0, "max_attempts", "must be at least 1");
+        let unpaid = matches!(self.settings.budget, Budget::Default) && max_attempts > DEFAULT_TOKENS + 1;
         let why = format!(
-            "of {} is more than the default budget of {DEFAULT_TOKENS} retries pays for: say `budget` or `no_budget`",
-            self.max_attempts,
+            "of {max_attempts} is more than the default budget of {DEFAULT_TOKENS} retries pays for: say `budget` or `no_budget`",
         );
         check.refuse_if(unpaid, "max_attempts", why);
-        check.refuse_all(self.backoff.bad_settings());
-        check.refuse_if(self.deadline.is_some_and(|span| span.is_zero()), "deadline", "must be above zero");
-        check.finish("retry", self.reporter.name())?;
+        self.settings.backoff.check(&mut check);
+        check.refuse_if(deadline.is_some_and(|span| span.is_zero()), "deadline", "must be above zero");
+        check.finish("retry", self.settings.reporter.name())?;
         Ok(self.unchecked())
     }
 }

@@ -1,9 +1,9 @@
 use std::{fmt, time::Duration};
 
-use crate::{error::Name, event::Event};
+use crate::{classify::Verdict, error::Name, event::Event};
 
-/// Why a call that failed was not tried again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why a call that failed was not attempted again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum GaveUp {
     /// `max_attempts` were made.
@@ -14,10 +14,14 @@ pub enum GaveUp {
     DeadlinePassed,
     /// The backoff's sequence of delays ended.
     BackoffEnded,
-    /// The dependency asked to be left alone for longer than `max_retry_after`.
+    /// The dependency asked to be left alone for longer than `max_retry_after`, or for longer than the clock can count.
     RetryAfterTooLong,
     /// The request declined to be copied.
     NotRepeatable,
+    /// Our own breaker or bulkhead rejected an attempt after others were sent.
+    Rejected,
+    /// The service failed to become ready for another attempt.
+    NotReady,
 }
 
 impl GaveUp {
@@ -30,6 +34,8 @@ impl GaveUp {
             Self::BackoffEnded => "backoff ended",
             Self::RetryAfterTooLong => "retry-after too long",
             Self::NotRepeatable => "not repeatable",
+            Self::Rejected => "rejected",
+            Self::NotReady => "not ready",
         }
     }
 }
@@ -44,24 +50,27 @@ impl fmt::Display for GaveUp {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RetryEvent {
-    /// A try failed, and another will follow.
-    #[non_exhaustive]
+    /// An attempt failed, and another will follow.
     Retrying {
         /// The policy's name.
         name: Name,
-        /// The number of the try that failed, from 1.
+        /// The number of the attempt that failed, from 1.
         attempt: u32,
-        /// How long it will sleep.
+        /// What that attempt's result was judged.
+        verdict: Verdict,
+        /// How long the call sleeps before the next attempt.
         delay: Duration,
     },
-    /// A try failed, and no other will follow though its error was transient.
-    #[non_exhaustive]
+    /// The last attempt failed, and no other follows, although another one might have helped. A retry of one attempt
+    /// (`max_attempts(1)`) gives nothing up, and does not report this.
     GaveUp {
         /// The policy's name.
         name: Name,
-        /// How many tries were made.
+        /// How many attempts were sent.
         attempts: u32,
-        /// Why no other follows.
+        /// What the result of the last attempt that was sent was judged.
+        verdict: Verdict,
+        /// Why no other attempt follows.
         reason: GaveUp,
     },
 }
@@ -70,17 +79,19 @@ impl Event for RetryEvent {
     fn trace(&self) {
         #[cfg(feature = "tracing")]
         match self {
-            Self::Retrying { name, attempt, delay } => tracing::info!(
+            Self::Retrying { name, attempt, verdict, delay } => tracing::debug!(
                 target: "withstand::retry",
                 name = name.as_str(),
                 attempt,
+                ?verdict,
                 delay_ms = delay.as_secs_f64() * 1e3,
-                "trying again"
+                "retrying"
             ),
-            Self::GaveUp { name, attempts, reason } => tracing::info!(
+            Self::GaveUp { name, attempts, verdict, reason } => tracing::debug!(
                 target: "withstand::retry",
                 name = name.as_str(),
                 attempts,
+                ?verdict,
                 reason = reason.as_str(),
                 "gave up"
             ),

@@ -3,15 +3,14 @@ use std::{
     ops::Deref,
     pin::Pin,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use pin_project_lite::pin_project;
 
 use super::{
     attempt::Attempts,
-    backoff::Backoff,
-    shared::{FailedAttempt, Plan, Progress, Start, Wait},
+    event::GaveUp,
+    shared::{CallStart, Progress, Shared, Wait},
 };
 use crate::{
     classify::{Classify, Verdict},
@@ -19,29 +18,23 @@ use crate::{
     operation::ResultFuture,
 };
 
-/// A try's result, and what it was judged.
-type Ended<T, E> = (Result<T, E>, Verdict);
-
-/// So many tries may follow each other in one poll. Then others get a turn.
+/// So many attempts may follow each other in one poll. Then other tasks get a turn.
 const MAX_ATTEMPTS_PER_POLL: u32 = 32;
 
 pin_project! {
     /// A call through a [`RetryWithBackoff`](super::RetryWithBackoff).
     ///
-    /// `A` is what is tried, `P` and `C` are how it holds the plan and the classifier (borrowed or owned), `D`
-    /// are the delays.
+    /// `A` is what is attempted, `F` the future of one attempt and `R` its result; `P` and `C` are how the call holds the retry and the
+    /// classifier (borrowed or owned).
     #[derive(Debug)]
     #[must_use = "the call has begun already, and dropping it cancels it"]
-    pub struct RetryFuture<A, P, C, D>
-    where
-        A: Attempts,
-    {
+    pub struct RetryFuture<A, F, R, P, C> {
         #[pin]
-        stage: Stage<A::Future>,
+        stage: Stage<F, R>,
         // `None` once it is over: a request goes with its call, though the future may be kept.
         attempts: Option<A>,
-        progress: Progress<D>,
-        plan: P,
+        progress: Progress,
+        shared: P,
         classifier: C,
     }
 }
@@ -49,41 +42,48 @@ pin_project! {
 pin_project! {
     #[derive(Debug)]
     #[project = StageProj]
-    enum Stage<F> {
+    enum Stage<F, R> {
         Running { #[pin] attempt: F },
-        Sleeping { #[pin] alarm: Alarm },
+        // The result is kept where the next attempt is not paid for yet: without a token it is the last one.
+        Sleeping { #[pin] alarm: Alarm, unpaid: Option<R> },
         // Also once it is over: then there is nothing left to start.
         Starting,
     }
 }
 
-impl<F> Stage<F> {
-    /// Before another try: zero delay means no sleep at all.
-    fn before_next(wait: Wait) -> Self {
-        match wait.delay {
-            Duration::ZERO => Self::Starting,
-            _ => Self::Sleeping { alarm: Alarm::at(wait.until) },
+impl<F, R> Stage<F, R> {
+    /// Before another attempt: zero delay means no sleep at all.
+    fn before_next(wait: Wait, unpaid: Option<R>) -> Self {
+        match wait.delay.is_zero() {
+            true => Self::Starting,
+            false => Self::Sleeping { alarm: Alarm::at(wait.until), unpaid },
         }
     }
 }
 
-impl<A, P, C, D> RetryFuture<A, P, C, D>
-where
-    A: Attempts,
-{
+/// What a stage came to.
+enum StageEnd<T, E> {
+    /// The attempt is over.
+    Attempt(Result<T, E>, Verdict),
+    /// The next stage was entered.
+    Next,
+    /// The call is over.
+    Call(Result<T, E>),
+}
+
+impl<A, F, R, P, C> RetryFuture<A, F, R, P, C> {
     #[inline(always)]
-    pub(super) fn new(plan: P, classifier: C, start: Start, first: A::Future, attempts: A) -> Self {
+    pub(super) fn new(shared: P, classifier: C, start: CallStart, first: F, attempts: A) -> Self {
         let progress = Progress::new(start);
-        Self { stage: Stage::Running { attempt: first }, attempts: Some(attempts), progress, plan, classifier }
+        Self { stage: Stage::Running { attempt: first }, attempts: Some(attempts), progress, shared, classifier }
     }
 }
 
-impl<A, P, C, B, T, E> Future for RetryFuture<A, P, C, B::Delays>
+impl<A, F, P, C, T, E> Future for RetryFuture<A, F, Result<T, E>, P, C>
 where
-    A: Attempts,
-    A::Future: ResultFuture<Ok = T, Err = E>,
-    P: Deref<Target = Plan<B>>,
-    B: Backoff,
+    A: Attempts<Future = F>,
+    F: ResultFuture<Ok = T, Err = E>,
+    P: Deref<Target = Shared>,
     C: Classify<T, E>,
 {
     type Output = Result<T, E>;
@@ -99,111 +99,134 @@ where
         }
         this.stage.set(Stage::Starting);
         *this.attempts = None;
-        this.plan.settle_success(this.progress);
+        this.shared.settle_success(this.progress);
         Poll::Ready(result)
     }
 }
 
-impl<A, P, C, B, T, E> RetryFuture<A, P, C, B::Delays>
+impl<A, F, P, C, T, E> RetryFuture<A, F, Result<T, E>, P, C>
 where
-    A: Attempts,
-    A::Future: ResultFuture<Ok = T, Err = E>,
-    P: Deref<Target = Plan<B>>,
-    B: Backoff,
+    A: Attempts<Future = F>,
+    F: ResultFuture<Ok = T, Err = E>,
+    P: Deref<Target = Shared>,
     C: Classify<T, E>,
 {
-    /// Goes on from a try that did not succeed, from a sleep, or to a try that has to be started.
+    /// Goes on from an attempt that did not succeed, from a sleep, or to an attempt that has to be started.
     #[inline(never)]
-    fn drive(mut self: Pin<&mut Self>, mut ended: Option<Ended<T, E>>, cx: &mut Context<'_>) -> Poll<Result<T, E>> {
-        let mut tries = 0;
+    fn drive(
+        mut self: Pin<&mut Self>,
+        ended: Option<(Result<T, E>, Verdict)>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<T, E>> {
+        let mut attempts = 0;
+        let mut end = ended.map_or(StageEnd::Next, |(result, verdict)| StageEnd::Attempt(result, verdict));
         loop {
-            if let Some(ended) = ended.take() {
-                if let Some(last) = self.as_mut().end_attempt(ended) {
-                    return Poll::Ready(last);
-                }
-                tries += 1;
-                // Counted whatever the delay: one that is over before it is slept does not pend.
-                if tries == MAX_ATTEMPTS_PER_POLL {
-                    cx.waker().wake_by_ref();
-                    return Poll::Pending;
+            match end {
+                StageEnd::Call(last) => return Poll::Ready(last),
+                StageEnd::Next => end = ready!(self.as_mut().poll_stage(cx)),
+                StageEnd::Attempt(result, verdict) => {
+                    if let Some(last) = self.as_mut().end_attempt(result, verdict) {
+                        return Poll::Ready(last);
+                    }
+                    attempts += 1;
+                    // Counted whatever the delay: one that is over before it is slept does not pend.
+                    if attempts == MAX_ATTEMPTS_PER_POLL {
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                    end = StageEnd::Next;
                 }
             }
-            ended = match ready!(self.as_mut().step(cx)) {
-                Ok(ended) => ended,
-                Err(unready) => return Poll::Ready(Err(unready)),
-            };
         }
     }
 
-    /// Gives the result back if it is the last. If not, what comes next is a sleep or another try.
-    fn end_attempt(self: Pin<&mut Self>, (result, verdict): Ended<T, E>) -> Option<Result<T, E>> {
+    /// Gives the result back if it is the last. If not, what comes next is a sleep or another attempt.
+    fn end_attempt(self: Pin<&mut Self>, mut result: Result<T, E>, verdict: Verdict) -> Option<Result<T, E>> {
         let mut this = self.project();
-        let attempts = this.attempts.as_mut().expect("a try has just ended");
-        let wait = settle(&**this.plan, this.progress, attempts.can_repeat(), verdict);
-        // The try's future goes first, then its result, then the sleep begins.
+        let attempts = this.attempts.as_mut().expect("an attempt has just ended");
+        let wait = match verdict {
+            Verdict::Transient { .. } | Verdict::Throttled { .. } | Verdict::Unreached => {
+                this.shared.settle_failure(this.progress, verdict, attempts.can_repeat())
+            }
+            Verdict::Healthy => {
+                this.shared.settle_success(this.progress);
+                None
+            }
+            // Our own rejection: the attempt never reached the dependency.
+            Verdict::Ignored => {
+                let sent = this.shared.settle_unsent(this.progress, GaveUp::Rejected);
+                tell_attempts_sent(this.classifier, &mut result, sent);
+                None
+            }
+            Verdict::Failed => None,
+        };
+        // The attempt's future goes first, then its result, then the sleep begins.
         this.stage.set(Stage::Starting);
         let Some(wait) = wait else {
             *this.attempts = None;
             return Some(result);
         };
-        attempts.take(result);
-        this.stage.set(Stage::before_next(wait));
+        let unpaid = match wait.is_by_hint {
+            true => Some(result),
+            false => {
+                attempts.take(result);
+                None
+            }
+        };
+        this.stage.set(Stage::before_next(wait, unpaid));
         None
     }
 
-    /// Waits for the stage to be over, and enters the next. `Err`: the next try's service will never be ready.
-    fn step(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Option<Ended<T, E>>, E>> {
+    /// Waits until the stage is over, and enters the next.
+    fn poll_stage(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<StageEnd<T, E>> {
         let mut this = self.project();
         match this.stage.as_mut().project() {
             StageProj::Running { attempt } => {
                 let result = ready!(attempt.poll(cx));
                 let verdict = this.classifier.classify(&result);
-                return Poll::Ready(Ok(Some((result, verdict))));
+                return Poll::Ready(StageEnd::Attempt(result, verdict));
             }
-            StageProj::Sleeping { alarm } => {
+            StageProj::Sleeping { alarm, unpaid } => {
                 ready!(alarm.poll(cx));
+                let unpaid = unpaid.take();
                 this.stage.set(Stage::Starting);
+                if let Some(result) = unpaid {
+                    if !this.shared.pay_for_next(this.progress) {
+                        *this.attempts = None;
+                        return Poll::Ready(StageEnd::Call(result));
+                    }
+                    this.attempts.as_mut().expect("the call goes on").take(result);
+                }
             }
             StageProj::Starting => {
                 let number = this.progress.attempt;
                 let attempts = this.attempts.as_mut().expect("polled after it was done");
-                match ready!(attempts.poll_start(cx, number, this.plan.is_last(number))) {
+                match ready!(attempts.poll_start(cx, number, this.shared.is_last(number))) {
                     Ok(attempt) => {
-                        this.progress.paid.spend();
+                        this.progress.token.sent();
                         this.stage.set(Stage::Running { attempt });
                     }
-                    Err(unready) => {
+                    Err(error) => {
                         *this.attempts = None;
-                        this.progress.paid.refund();
-                        return Poll::Ready(Err(unready));
+                        let sent = this.shared.settle_unsent(this.progress, GaveUp::NotReady);
+                        let mut unready = Err(error);
+                        tell_attempts_sent(this.classifier, &mut unready, sent);
+                        return Poll::Ready(StageEnd::Call(unready));
                     }
                 }
             }
         }
-        Poll::Ready(Ok(None))
+        Poll::Ready(StageEnd::Next)
     }
 }
 
-/// How long to sleep before another try; `None` if this result is the last.
-fn settle<B: Backoff>(
-    plan: &Plan<B>,
-    progress: &mut Progress<B::Delays>,
-    can_repeat: bool,
-    verdict: Verdict,
-) -> Option<Wait> {
-    match verdict {
-        Verdict::Transient { retry_after } | Verdict::Throttled { retry_after } => {
-            return plan.settle_failure(progress, FailedAttempt { retry_after, can_repeat });
+/// Where a rejection ends the call, it says how many attempts were sent before.
+fn tell_attempts_sent<T, E>(classifier: &impl Classify<T, E>, result: &mut Result<T, E>, sent: u32) {
+    if let Err(error) = result {
+        if let Some(rejected) = classifier.rejected_mut(error) {
+            rejected.add_attempts_sent(sent);
         }
-        Verdict::Unreached => {
-            return plan.settle_failure(progress, FailedAttempt { retry_after: None, can_repeat });
-        }
-        Verdict::Healthy => plan.settle_success(progress),
-        // Our own rejection: the try never reached the dependency.
-        Verdict::Ignored => progress.paid.refund(),
-        Verdict::Failed => {}
     }
-    None
 }
 
 #[cfg(test)]

@@ -89,8 +89,8 @@ mod tower;
 pub use self::tower::{RetryLayer, RetryService};
 pub use self::{
     attempt::Attempt,
-    backoff::{Backoff, BackoffFn, Constant, Delays, Exponential, Jitter},
-    budget::RetryBudget,
+    backoff::{Backoff, BackoffFn, Constant, Exponential, Jitter, Linear},
+    budget::{RetryBudget, RetryBudgetBuilder},
     config::RetryBuilder,
     event::{GaveUp, RetryEvent},
     future::RetryFuture,
@@ -104,7 +104,7 @@ pub use self::tower::Resend;
 #[doc(hidden)]
 pub use self::{
     attempt::{Attempts, Repeat, RepeatWith, Started},
-    shared::Plan,
+    shared::Shared,
 };
 
 #[cfg(all(test, withstand_loom))]

@@ -1,23 +1,24 @@
 use std::time::Duration;
 
 use super::{
-    backoff::Backoff,
+    backoff::{Backoff, Delays},
     budget::{PaidToken, RetryBudget},
     event::{GaveUp, RetryEvent},
 };
 use crate::{
+    classify::Verdict,
     clock::{self, Instant},
     event::Reporter,
     random,
     sync::{AtomicU64, Ordering},
 };
 
-/// The settings, budget and call count that a retry's clones, siblings and layers share.
+/// The settings, budget and call count that a retry's clones and layers share.
 #[derive(Debug)]
-pub struct Plan<B> {
+pub struct Shared {
     pub(super) reporter: Reporter<RetryEvent>,
     pub(super) max_attempts: u32,
-    pub(super) backoff: B,
+    pub(super) backoff: Backoff,
     pub(super) budget: Option<RetryBudget>,
     pub(super) deadline: Option<Duration>,
     pub(super) max_retry_after: Duration,
@@ -25,128 +26,153 @@ pub struct Plan<B> {
     pub(super) calls: AtomicU64,
 }
 
-/// One call, between its tries.
+/// One call, between its attempts.
 #[derive(Debug)]
-pub(super) struct Progress<D> {
-    /// The number of the try that runs or is to come.
+pub(super) struct Progress {
+    /// The number of the attempt that runs or is to come.
     pub(super) attempt: u32,
-    /// What that try has paid.
-    pub(super) paid: PaidToken,
+    /// The token that this attempt has paid.
+    pub(super) token: PaidToken,
+    /// What the result of the attempt before was judged.
+    before: Option<Verdict>,
     deadline: Option<Instant>,
     seed: u64,
-    /// Begun when the first try has failed.
-    delays: Option<D>,
+    /// Begun when the first attempt has failed.
+    delays: Option<Delays>,
 }
 
 /// What a call knows of itself when it begins.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Start {
+pub(super) struct CallStart {
     deadline: Option<Instant>,
     seed: u64,
 }
 
-impl<D> Progress<D> {
-    /// Before the first try.
+impl Progress {
+    /// Before the first attempt.
     #[inline(always)]
-    pub(super) fn new(Start { deadline, seed }: Start) -> Self {
-        Self { attempt: 1, paid: PaidToken::default(), deadline, seed, delays: None }
+    pub(super) fn new(CallStart { deadline, seed }: CallStart) -> Self {
+        Self { attempt: 1, token: PaidToken::default(), before: None, deadline, seed, delays: None }
     }
 }
 
-/// What a failed try and its call were like.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct FailedAttempt {
-    pub(super) retry_after: Option<Duration>,
-    pub(super) can_repeat: bool,
-}
-
-/// The time between two tries.
+/// The time between two attempts.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wait {
     pub(super) delay: Duration,
-    /// Its end, if there is a sleep at all and the clock can count that far. It was decided by, and is not asked again: listeners and
-    /// drops run in between.
+    /// Its end, if there is a sleep at all. It was decided by, and is not computed again: listeners and drops run in between.
     pub(super) until: Option<Instant>,
+    /// Whether a `retry_after` set it. Its token is then paid when the attempt is sent: callers that are told to come back in half a minute
+    /// do not empty the budget meanwhile.
+    pub(super) is_by_hint: bool,
 }
 
-impl Wait {
-    /// From now on. Without a sleep and without a deadline no one needs to know when that is.
-    #[inline(always)]
-    fn of(delay: Duration, has_deadline: bool) -> Self {
-        let asked = has_deadline || !delay.is_zero();
-        Self { delay, until: asked.then(clock::now).and_then(|now| clock::after(now, delay)) }
-    }
-}
-
-impl<B: Backoff> Plan<B> {
+impl Shared {
     #[inline]
-    pub(super) fn begin(&self) -> Start {
-        Start {
+    pub(super) fn begin(&self) -> CallStart {
+        CallStart {
             deadline: self.deadline.and_then(|span| clock::after(clock::now(), span)),
             // The number is drawn in the call, so that the n-th call is the n-th whether or not it fails.
             seed: self.seed.map_or(0, |seed| random::nth_seed(seed, self.calls.fetch_add(1, Ordering::Relaxed))),
         }
     }
 
-    /// The try succeeded.
+    /// The attempt succeeded. Its token stands for load that a dependency which throttles did feel.
     #[inline]
-    pub(super) fn settle_success(&self, progress: &mut Progress<B::Delays>) {
-        match &self.budget {
-            Some(budget) if progress.attempt == 1 => budget.deposit(),
-            _ => progress.paid.refund(),
+    pub(super) fn settle_success(&self, progress: &mut Progress) {
+        let Some(budget) = &self.budget else { return };
+        budget.deposit();
+        if progress.attempt > 1 && !matches!(progress.before, Some(Verdict::Throttled { .. })) {
+            progress.token.refund();
         }
     }
 
-    /// Decides whether another try follows, pays for it, and tells how long to sleep before it.
-    pub(super) fn settle_failure(
-        &self,
-        progress: &mut Progress<B::Delays>,
-        failed_attempt: FailedAttempt,
-    ) -> Option<Wait> {
+    /// Decides whether another attempt follows, pays for it unless a hint sets the wait, and tells how long to sleep before it.
+    pub(super) fn settle_failure(&self, progress: &mut Progress, verdict: Verdict, can_repeat: bool) -> Option<Wait> {
         let attempt = progress.attempt;
-        match self.pay(progress, failed_attempt) {
+        match self.plan_next(progress, verdict, can_repeat) {
             Ok(wait) => {
                 progress.attempt = attempt.saturating_add(1);
+                progress.before = Some(verdict);
                 let delay = wait.delay;
-                self.reporter.emit(|name| RetryEvent::Retrying { name, attempt, delay });
+                self.reporter.emit(|name| RetryEvent::Retrying { name, attempt, verdict, delay });
                 Some(wait)
             }
             Err(reason) => {
-                self.reporter.emit(|name| RetryEvent::GaveUp { name, attempts: attempt, reason });
+                self.report_end(attempt, verdict, reason);
                 None
             }
         }
     }
 
-    fn pay(&self, progress: &mut Progress<B::Delays>, failed_attempt: FailedAttempt) -> Result<Wait, GaveUp> {
+    /// Pays for an attempt whose wait was set by a hint, now that it is about to be sent.
+    pub(super) fn pay_for_next(&self, progress: &mut Progress) -> bool {
+        let is_paid = self.budget.as_ref().is_none_or(|budget| progress.token.take(budget));
+        if !is_paid {
+            self.settle_unsent(progress, GaveUp::BudgetSpent);
+        }
+        is_paid
+    }
+
+    /// The attempt was not sent after all, and no other follows.
+    ///
+    /// Gives back what was paid for it, and tells how many attempts were sent before it.
+    pub(super) fn settle_unsent(&self, progress: &mut Progress, reason: GaveUp) -> u32 {
+        progress.token.refund();
+        let sent = progress.attempt - 1;
+        if let Some(verdict) = progress.before {
+            self.report_end(sent, verdict, reason);
+        }
+        sent
+    }
+
+    fn report_end(&self, attempts: u32, verdict: Verdict, reason: GaveUp) {
+        if self.max_attempts > 1 {
+            self.reporter.emit(|name| RetryEvent::GaveUp { name, attempts, verdict, reason });
+        }
+    }
+
+    fn plan_next(&self, progress: &mut Progress, verdict: Verdict, can_repeat: bool) -> Result<Wait, GaveUp> {
         if self.is_last(progress.attempt) {
             return Err(GaveUp::AttemptsSpent);
         }
-        if !failed_attempt.can_repeat {
+        if !can_repeat {
             return Err(GaveUp::NotRepeatable);
         }
-        let hint = failed_attempt.retry_after.unwrap_or_default();
+        let hint = verdict.retry_after().unwrap_or_default();
         if hint > self.max_retry_after {
             return Err(GaveUp::RetryAfterTooLong);
         }
-        let backoff = self.next_delay(progress).ok_or(GaveUp::BackoffEnded)?;
-        let delay = backoff.max(hint);
-        let wait = Wait::of(delay, progress.deadline.is_some());
+        let wait = self.wait(progress, hint)?;
         if progress.deadline.is_some_and(|deadline| wait.until.is_none_or(|until| until > deadline)) {
             return Err(GaveUp::DeadlinePassed);
         }
         match &self.budget {
-            Some(budget) if !progress.paid.fill(budget) => Err(GaveUp::BudgetSpent),
+            Some(budget) if !wait.is_by_hint && !progress.token.take(budget) => Err(GaveUp::BudgetSpent),
             _ => Ok(wait),
         }
     }
 
-    fn next_delay(&self, progress: &mut Progress<B::Delays>) -> Option<Duration> {
+    /// The longer of the backoff and of the hint with its jitter, from now on.
+    fn wait(&self, progress: &mut Progress, hint: Duration) -> Result<Wait, GaveUp> {
         let begin = || {
             let seed = if self.seed.is_some() { progress.seed } else { random::fresh_seed() };
             self.backoff.delays(seed)
         };
-        progress.delays.get_or_insert_with(begin).next()
+        let delays = progress.delays.get_or_insert_with(begin);
+        let backoff = delays.next().ok_or(GaveUp::BackoffEnded)?;
+        let is_by_hint = hint > backoff;
+        let delay = match is_by_hint {
+            true => hint.saturating_add(delays.spread(hint, backoff)).min(self.max_retry_after),
+            false => backoff,
+        };
+        // Without a sleep and without a deadline nobody needs to know when it ends.
+        let is_timed = progress.deadline.is_some() || !delay.is_zero();
+        let until = is_timed.then(clock::now).and_then(|now| clock::after(now, delay));
+        match until {
+            None if is_by_hint => Err(GaveUp::RetryAfterTooLong),
+            until => Ok(Wait { delay, until, is_by_hint }),
+        }
     }
 
     pub(super) fn is_last(&self, attempt: u32) -> bool {

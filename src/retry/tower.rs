@@ -10,10 +10,9 @@ use tower_service::Service;
 
 use super::{
     attempt::{Attempts, Started, sealed},
-    backoff::{Backoff, Exponential},
     future::RetryFuture,
     policy::RetryWithBackoff,
-    shared::Plan,
+    shared::Shared,
 };
 use crate::{
     classify::{ByError, Classify},
@@ -21,11 +20,11 @@ use crate::{
     share::{CallShare, ServiceShare},
 };
 
-impl<C: Clone, B> RetryWithBackoff<C, B> {
+impl<C: Clone> RetryWithBackoff<C> {
     /// The retry as a tower layer. Every service it is applied to shares this budget.
     ///
     /// Send only idempotent requests through it.
-    pub fn layer(&self) -> RetryLayer<C, B> {
+    pub fn layer(&self) -> RetryLayer<C> {
         RetryLayer { retry: self.clone(), cloner: ByClone }
     }
 }
@@ -42,19 +41,19 @@ impl<C: Clone, B> RetryWithBackoff<C, B> {
 /// let layer = RetryWithBackoff::new("users").layer().clone_request_fn(idempotent);
 /// ```
 #[derive(Debug)]
-pub struct RetryLayer<C = ByError, B = Exponential, K = ByClone> {
-    retry: RetryWithBackoff<C, B>,
+pub struct RetryLayer<C = ByError, K = ByClone> {
+    retry: RetryWithBackoff<C>,
     cloner: K,
 }
 
-impl<C, B> RetryLayer<C, B> {
+impl<C> RetryLayer<C> {
     /// Copies requests by this function, `reqwest::Request::try_clone` say. A request for which it gives `None` is sent once.
-    pub fn clone_request<R>(self, clone: fn(&R) -> Option<R>) -> RetryLayer<C, B, fn(&R) -> Option<R>> {
+    pub fn clone_request<R>(self, clone: fn(&R) -> Option<R>) -> RetryLayer<C, fn(&R) -> Option<R>> {
         RetryLayer { retry: self.retry, cloner: clone }
     }
 
     /// Copies requests by this closure: the place to decline what is not idempotent.
-    pub fn clone_request_fn<R, F>(self, clone: F) -> RetryLayer<C, B, CloneFn<F>>
+    pub fn clone_request_fn<R, F>(self, clone: F) -> RetryLayer<C, CloneFn<F>>
     where
         F: Fn(&R) -> Option<R>,
     {
@@ -62,14 +61,14 @@ impl<C, B> RetryLayer<C, B> {
     }
 }
 
-impl<C: Clone, B, K: Clone> Clone for RetryLayer<C, B, K> {
+impl<C: Clone, K: Clone> Clone for RetryLayer<C, K> {
     fn clone(&self) -> Self {
         Self { retry: self.retry.clone(), cloner: self.cloner.clone() }
     }
 }
 
-impl<S, C: Clone, B, K: Clone> Layer<S> for RetryLayer<C, B, K> {
-    type Service = RetryService<S, C, B, K>;
+impl<S, C: Clone, K: Clone> Layer<S> for RetryLayer<C, K> {
+    type Service = RetryService<S, C, K>;
 
     fn layer(&self, inner: S) -> Self::Service {
         RetryService::new(inner, self.retry.clone(), self.cloner.clone())
@@ -78,29 +77,28 @@ impl<S, C: Clone, B, K: Clone> Layer<S> for RetryLayer<C, B, K> {
 
 /// A service whose requests are sent again when that may help.
 #[derive(Debug)]
-pub struct RetryService<S, C = ByError, B = Exponential, K = ByClone> {
+pub struct RetryService<S, C = ByError, K = ByClone> {
     inner: S,
-    plan: ServiceShare<Plan<B>>,
+    shared: ServiceShare<Shared>,
     classifier: C,
     cloner: K,
 }
 
-impl<S, C, B, K> RetryService<S, C, B, K> {
-    pub(super) fn new(inner: S, retry: RetryWithBackoff<C, B>, cloner: K) -> Self {
-        Self { inner, plan: ServiceShare::new(retry.plan), classifier: retry.classifier, cloner }
+impl<S, C, K> RetryService<S, C, K> {
+    pub(super) fn new(inner: S, retry: RetryWithBackoff<C>, cloner: K) -> Self {
+        Self { inner, shared: ServiceShare::new(retry.shared), classifier: retry.classifier, cloner }
     }
 }
 
-impl<S, R, C, B, K> Service<R> for RetryService<S, C, B, K>
+impl<S, R, C, K> Service<R> for RetryService<S, C, K>
 where
     S: Service<R> + Clone,
     C: Classify<S::Response, S::Error> + Clone,
-    B: Backoff,
     K: CloneRequest<R> + Clone,
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = RetryFuture<Resend<S, R, K>, CallShare<Plan<B>>, C, B::Delays>;
+    type Future = RetryFuture<Resend<S, R, K>, S::Future, Result<S::Response, S::Error>, CallShare<Shared>, C>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx)
@@ -108,21 +106,21 @@ where
 
     #[inline(always)]
     fn call(&mut self, request: R) -> Self::Future {
-        let plan = self.plan.lend();
-        let start = plan.begin();
-        let (now, request) = split(request, &self.cloner, plan.is_last(1));
-        // The instance that returned ready makes the first try; the clone for further ones starts unready. It is made
+        let shared = self.shared.lend();
+        let start = shared.begin();
+        let (now, request) = split(request, &self.cloner, shared.is_last(1));
+        // The instance that returned ready makes the first attempt; the clone for further ones starts unready. It is made
         // afterwards: what would have to be dropped if the call panics is kept in memory, and copied from there.
         let first = self.inner.call(now);
         let attempts = Resend { service: self.inner.clone(), request, cloner: self.cloner.clone() };
-        RetryFuture::new(plan, self.classifier.clone(), start, first, attempts)
+        RetryFuture::new(shared, self.classifier.clone(), start, first, attempts)
     }
 }
 
-impl<S: Clone, C: Clone, B, K: Clone> Clone for RetryService<S, C, B, K> {
+impl<S: Clone, C: Clone, K: Clone> Clone for RetryService<S, C, K> {
     fn clone(&self) -> Self {
-        let (inner, plan) = (self.inner.clone(), self.plan.clone());
-        Self { inner, plan, classifier: self.classifier.clone(), cloner: self.cloner.clone() }
+        let (inner, shared) = (self.inner.clone(), self.shared.clone());
+        Self { inner, shared, classifier: self.classifier.clone(), cloner: self.cloner.clone() }
     }
 }
 
@@ -146,7 +144,7 @@ where
     }
 }
 
-/// A copy to send now, and the original for later; or the original, if no other try may follow or it declines to be copied.
+/// A copy to send now, and the original for later; or the original, if no other attempt may follow or it declines to be copied.
 #[inline]
 fn split<R, K: CloneRequest<R>>(original: R, cloner: &K, last: bool) -> (R, Option<R>) {
     match if last { None } else { cloner.clone_request(&original) } {

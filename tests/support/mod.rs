@@ -18,9 +18,7 @@ use std::{
 use futures::future::BoxFuture;
 pub use script::Perform;
 use tower::{Layer, Service};
-use withstand::{
-    Bulkhead, CircuitBreaker, Classify, Error, Fallback, Rejected, RetryWithBackoff, Timeout, fallback, retry,
-};
+use withstand::{Bulkhead, CircuitBreaker, Classify, Error, Fallback, Rejected, RetryWithBackoff, Timeout, fallback};
 
 pub type Failure = Error<&'static str>;
 pub type Answer = Result<u32, Failure>;
@@ -178,11 +176,9 @@ where
     }
 }
 
-impl<C, B> Policy for RetryWithBackoff<C, B>
+impl<C> Policy for RetryWithBackoff<C>
 where
     C: Classify<u32, Failure> + Clone + Send + Sync + 'static,
-    B: retry::Backoff + Send + Sync + 'static,
-    B::Delays: Send,
 {
     fn through(&self, door: Way, op: &Op) -> BoxFuture<'_, Answer> {
         let op = op.clone();
