@@ -1,5 +1,5 @@
-//! The laws and the tests hold each other: each law of `docs/laws.md` has a test that is named after it, and each test that is named
-//! after a law names one that stands.
+//! Each law of `docs/laws.md` has a test that is named after it, and each test that is named after a law names one that the
+//! page has.
 
 use std::{
     collections::BTreeSet,
@@ -14,7 +14,7 @@ const GROUPS: &str = "gbrtkf";
 const LISTS: [&str; 2] = ["both_ways! {", "on_real_sockets! {"];
 
 #[test]
-fn every_law_has_a_test_and_no_test_names_a_law_that_does_not_stand() {
+fn every_law_has_a_test_and_no_test_names_a_law_that_is_not_there() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let laws = laws(&read(&root.join("docs/laws.md")));
     let names: Vec<String> = ["src", "tests"]
@@ -22,9 +22,9 @@ fn every_law_has_a_test_and_no_test_names_a_law_that_does_not_stand() {
         .flat_map(|folder| rust_files(&root.join(folder)))
         .flat_map(|file| test_names(&read(&file)))
         .collect();
-    // A page or a folder that is read wrongly would hold everything.
-    assert!(laws.len() >= 20, "docs/laws.md has but {} laws", laws.len());
-    assert!(names.len() >= 200, "the folders have but {} tests", names.len());
+    // Were the page and the folders read wrongly, there would be nothing to compare, and no fault.
+    assert!(laws.len() >= 20, "docs/laws.md has only {} laws", laws.len());
+    assert!(names.len() >= 200, "the folders have only {} tests", names.len());
 
     let faults = faults(&laws, &names);
     assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
@@ -113,8 +113,8 @@ fn is_law(prefix: &str) -> bool {
     number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// The names of the functions below `#[test]` or `#[tokio::test]`, and of those that the macros of `LISTS` write. It reads lines, as
-/// rustfmt leaves them.
+/// The names of the functions below `#[test]` or `#[tokio::test]`, and of those that the macros of `LISTS` write. It reads
+/// lines, as rustfmt leaves them.
 fn test_names(source: &str) -> Vec<String> {
     let mut names = Vec::new();
     let mut next_is_a_test = false;
