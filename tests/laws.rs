@@ -1,5 +1,5 @@
-//! Each law of `docs/laws.md` has a test that is named after it, and each test that is named after a law names one that the
-//! page has.
+//! Each law of `docs/laws.md` has a test that is named after it, and each test that is named after a law names one
+//! that the page has.
 
 use std::{
     collections::BTreeSet,
@@ -22,7 +22,7 @@ fn every_law_has_a_test_and_no_test_names_a_law_that_is_not_there() {
         .flat_map(|folder| rust_files(&root.join(folder)))
         .flat_map(|file| test_names(&read(&file)))
         .collect();
-    // Were the page and the folders read wrongly, there would be nothing to compare, and no fault.
+    // If nothing were read, nothing would be compared, and the test would pass.
     assert!(laws.len() >= 20, "docs/laws.md has only {} laws", laws.len());
     assert!(names.len() >= 200, "the folders have only {} tests", names.len());
 
@@ -113,8 +113,8 @@ fn is_law(prefix: &str) -> bool {
     number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// The names of the functions below `#[test]` or `#[tokio::test]`, and of those that the macros of `LISTS` write. It reads
-/// lines, as rustfmt leaves them.
+/// The names of the functions below `#[test]` or `#[tokio::test]`, and of those that the macros of `LISTS` write. It
+/// reads lines, as rustfmt leaves them.
 fn test_names(source: &str) -> Vec<String> {
     let mut names = Vec::new();
     let mut next_is_a_test = false;
