@@ -6,11 +6,14 @@
 use std::{
     future::Future,
     pin::Pin,
+    // Not `crate::sync`'s: no interleaving depends on it, and a model checker would try them all.
+    sync::atomic::{AtomicU64, Ordering},
     task::{Context, Poll, ready},
     time::{Duration, SystemTime},
 };
 
 use pin_project_lite::pin_project;
+
 pub(crate) use tokio::time::Instant;
 use tokio::time::{Sleep, sleep_until};
 
@@ -43,20 +46,43 @@ pub(crate) fn after(start: Instant, span: Duration) -> Option<Instant> {
     start.checked_add(span)
 }
 
-/// Counts nanoseconds since it was made.
-#[derive(Clone, Copy, Debug)]
+/// Counts nanoseconds from a moment of its own. It starts at 9 years and not at zero, so that it can also tell moments before it was made:
+/// tests make a policy under one runtime's paused clock, and use it under the next one's, which may be behind.
+#[derive(Debug)]
 pub(crate) struct Clock {
     origin: Instant,
+    /// What was added because time went back; see [`catch_up`](Self::catch_up).
+    shift: AtomicU64,
 }
+
+/// What a clock reads when it is made: 2^58 ns, 9 years.
+const START: u64 = 1 << 58;
 
 impl Clock {
     pub(crate) fn start() -> Self {
-        Self { origin: now() }
+        Self { origin: now(), shift: AtomicU64::new(START) }
     }
 
     #[inline]
     pub(crate) fn now(&self) -> u64 {
-        nanos(now().saturating_duration_since(self.origin))
+        let (now, shift) = (now(), self.shift.load(Ordering::Relaxed));
+        match now.checked_duration_since(self.origin) {
+            Some(passed) => nanos(passed).saturating_add(shift).min(FOREVER),
+            None => shift.saturating_sub(nanos(self.origin.duration_since(now))),
+        }
+    }
+
+    /// Reads the clock again for someone who was told `latest` before, and never tells an earlier moment. One thread at a time may do this.
+    ///
+    /// A moment that was read before `latest` is merely old. But a clock that reads less *after* that was set back: then it goes on from
+    /// `latest`. Real clocks never are; but a policy may outlive the paused clock of a test's runtime.
+    #[cold]
+    pub(crate) fn catch_up(&self, latest: u64) -> u64 {
+        let now = self.now();
+        if now < latest {
+            self.shift.fetch_add(latest - now, Ordering::Relaxed);
+        }
+        now.max(latest)
     }
 }
 

@@ -120,7 +120,7 @@ pub(super) struct Opening {
 
 impl Opening {
     pub(super) fn most(&self) -> Duration {
-        self.most.unwrap_or(self.first.max(Duration::from_secs(10)))
+        self.most.unwrap_or(self.first.max(Duration::from_secs(1)))
     }
 
     fn check(&self, check: &mut Check) {
@@ -215,7 +215,7 @@ impl CircuitBreakerBuilder {
                     RunRule { failures: 20, spanning: Duration::from_millis(200) },
                     RunRule { failures: 8, spanning: Duration::from_millis(1500) },
                 ],
-                open: Opening { first: Duration::from_secs(1), growth: 2.0, most: None, jitter: 0.2 },
+                open: Opening { first: Duration::from_millis(200), growth: 2.0, most: None, jitter: 0.2 },
                 probes: 1,
                 required_successes: 2,
                 probe_timeout: Duration::from_secs(10),

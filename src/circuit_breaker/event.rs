@@ -10,7 +10,6 @@ use crate::{error::Name, event::Event};
 #[non_exhaustive]
 pub enum CircuitBreakerEvent {
     /// The circuit changed its state.
-    #[non_exhaustive]
     Transition {
         /// The breaker's name.
         name: Name,
@@ -18,13 +17,29 @@ pub enum CircuitBreakerEvent {
         transition: Transition,
     },
     /// A call was rejected.
-    #[non_exhaustive]
     Rejected {
         /// The breaker's name.
         name: Name,
         /// How long the circuit stays open; `None` if it is half-open or was forced open.
         retry_after: Option<Duration>,
     },
+}
+
+impl CircuitBreakerEvent {
+    /// The transition, if this event tells of one.
+    pub fn transition(&self) -> Option<&Transition> {
+        match self {
+            Self::Transition { transition, .. } => Some(transition),
+            Self::Rejected { .. } => None,
+        }
+    }
+
+    /// The breaker's name.
+    pub fn name(&self) -> &Name {
+        match self {
+            Self::Transition { name, .. } | Self::Rejected { name, .. } => name,
+        }
+    }
 }
 
 impl Event for CircuitBreakerEvent {
@@ -44,7 +59,7 @@ impl Event for CircuitBreakerEvent {
 
 #[cfg(feature = "tracing")]
 fn trace_transition(name: &str, transition: &Transition) {
-    let Transition { from, to, reason, generation, counts, open_for, outage } = transition;
+    let Transition { from, to, reason, generation, counts, verdict, open_for, outage } = transition;
     macro_rules! transition {
         ($level:ident, $message:literal) => {
             tracing::$level!(
@@ -54,6 +69,7 @@ fn trace_transition(name: &str, transition: &Transition) {
                 to = to.as_str(),
                 reason = reason.as_str(),
                 generation,
+                verdict = verdict.map(tracing::field::debug),
                 failure_rate = counts.failures.rate,
                 slow_call_rate = counts.slow_calls.rate,
                 consecutive_failures = counts.consecutive_failures,

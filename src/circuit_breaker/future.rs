@@ -8,8 +8,8 @@ use std::{
 use pin_project_lite::pin_project;
 
 use super::{
-    permit::CircuitBreakerPermit,
-    shared::{Circuit, Ticket},
+    permit::Permit,
+    shared::{Admitted, Circuit},
     state::Rejection,
 };
 use crate::{
@@ -31,7 +31,7 @@ pin_project! {
         // In this order: the operation is gone before its slot returns.
         #[pin]
         call: Call<F>,
-        permit: CircuitBreakerPermit<A>,
+        permit: Permit<A>,
         classifier: C,
     }
 }
@@ -41,7 +41,8 @@ pin_project! {
     #[project = CallProj]
     enum Call<F> {
         Running { #[pin] operation: F },
-        Rejected { rejection: Rejection },
+        // `yields`: it pends once before.
+        Rejected { rejection: Rejection, yields: bool },
         Done,
     }
 }
@@ -56,20 +57,20 @@ where
     pub(super) fn start(
         circuit: A,
         classifier: C,
-        admitted: Result<Ticket, Rejection>,
+        admitted: Result<Admitted, Rejection>,
         operation: impl FnOnce() -> F,
     ) -> Self {
-        let (call, ticket) = match admitted {
-            Ok(ticket) => {
-                let operation = with_rollback(operation, || circuit.settle_dropped(ticket));
-                (Call::Running { operation }, ticket)
+        let (call, admitted) = match admitted {
+            Ok(admitted) => {
+                let operation = with_rollback(operation, || circuit.settle_dropped(admitted));
+                (Call::Running { operation }, admitted)
             }
             Err(rejection) => {
-                circuit.count(rejection);
-                (Call::Rejected { rejection }, Ticket::NONE)
+                let yields = circuit.count(rejection);
+                (Call::Rejected { rejection, yields }, Admitted::NONE)
             }
         };
-        Self { call, permit: CircuitBreakerPermit::new(circuit, ticket), classifier }
+        Self { call, permit: Permit::new(circuit, admitted), classifier }
     }
 }
 
@@ -86,7 +87,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let CallProj::Running { operation } = this.call.as_mut().project() else {
-            return rejected(this.call, this.permit);
+            return rejected(this.call, this.permit, cx);
         };
         let result = ready!(operation.poll(cx));
         let verdict = this.classifier.classify(&result);
@@ -99,12 +100,16 @@ where
 }
 
 #[cold]
-fn rejected<F, A, T, E>(mut call: Pin<&mut Call<F>>, permit: &CircuitBreakerPermit<A>) -> Poll<Result<T, E>>
+fn rejected<F, A, T, E>(mut call: Pin<&mut Call<F>>, permit: &Permit<A>, cx: &mut Context<'_>) -> Poll<Result<T, E>>
 where
     A: Deref<Target = Circuit>,
     E: CarriesRejected,
 {
-    let CallProj::Rejected { rejection } = call.as_mut().project() else { panic!("polled after it was done") };
+    let CallProj::Rejected { rejection, yields } = call.as_mut().project() else { panic!("polled after it was done") };
+    if std::mem::take(yields) {
+        cx.waker().wake_by_ref();
+        return Poll::Pending;
+    }
     let rejected = permit.circuit().rejected(*rejection);
     call.set(Call::Done);
     Poll::Ready(Err(E::from_rejected(rejected)))
@@ -113,7 +118,7 @@ where
 /// The result goes through here by value, though no one looks at it: so a call that need not come here keeps its result in
 /// registers.
 #[inline(never)]
-fn settled<A, T, E>(permit: &mut CircuitBreakerPermit<A>, verdict: Verdict, result: Result<T, E>) -> Result<T, E>
+fn settled<A, T, E>(permit: &mut Permit<A>, verdict: Verdict, result: Result<T, E>) -> Result<T, E>
 where
     A: Deref<Target = Circuit>,
 {

@@ -98,7 +98,7 @@ pub(super) struct Gate {
 impl Gate {
     pub(super) fn new(view: View) -> Self {
         let gate = Self { word: AtomicU64::new(0), tallied_until: AtomicU64::new(0) };
-        gate.show(view);
+        gate.publish(view);
         gate
     }
 
@@ -150,7 +150,7 @@ impl Gate {
     }
 
     /// For whoever has the core's lock: takes the tally. No one else writes the word, until it is shown again.
-    pub(super) fn hold(&self) -> u64 {
+    pub(super) fn begin_update(&self) -> u64 {
         // Where none is tallied no one else writes it anyway, and it is cheaper to look.
         let seen = self.word.load(Ordering::Relaxed);
         if seen & (NOT_PASSING | TALLIED) != TALLIED {
@@ -161,7 +161,7 @@ impl Gate {
     }
 
     /// For whoever holds it. A word that stays the same is not written: other threads keep it in their caches.
-    pub(super) fn show(&self, view: View) {
+    pub(super) fn publish(&self, view: View) {
         let word = match view {
             View::Passing { generation, successes: Successes::Ignored } => generation << GENERATION_SHIFT | CALM,
             View::Passing { generation, successes: Successes::Heard } => generation << GENERATION_SHIFT,
@@ -199,7 +199,7 @@ mod tests {
         let open = [0, 12_345, FOREVER].map(|until| View::Open { until });
         for view in passing.chain(open).chain([View::HalfOpen]) {
             let gate = Gate::new(View::HalfOpen);
-            gate.show(view);
+            gate.publish(view);
             assert_eq!(gate.view(), view);
         }
     }
@@ -213,13 +213,13 @@ mod tests {
             (Pass::of(Admission::Call { generation: 7 }), Admission::Call { generation: 7 })
         );
         assert!(gate.is_calm_for(pass) && !gate.tally(pass, 0));
-        gate.show(passing(7, FOR_LONG));
+        gate.publish(passing(7, FOR_LONG));
         assert!(gate.tally(pass, 0) && !gate.is_calm_for(pass));
         assert_eq!(gate.pass(), Some(pass), "whatever the tally");
         let open = [7, FOREVER].map(|until| View::Open { until });
         let others = [passing(7, Successes::Heard), passing(9, Successes::Ignored), passing(9, FOR_LONG)];
         for view in others.into_iter().chain(open).chain([View::HalfOpen]) {
-            gate.show(view);
+            gate.publish(view);
             assert!(!gate.is_calm_for(pass) && !gate.tally(pass, 0), "{view:?}");
             assert_eq!(gate.pass().is_some(), matches!(view, View::Passing { .. }));
         }
@@ -238,11 +238,11 @@ mod tests {
         for view in open.chain(passing).chain([View::HalfOpen]) {
             // Successes were tallied before, so that the time they were tallied until rejects no one.
             let gate = Gate::new(View::Passing { generation: 0, successes: FOR_LONG });
-            gate.show(view);
+            gate.publish(view);
             for pass in probes.iter().chain([&Pass::NONE]) {
                 assert!(!gate.is_calm_for(*pass) && !gate.tally(*pass, 0), "{pass:?} at {view:?}");
             }
-            assert_eq!((gate.view(), gate.hold()), (view, 0));
+            assert_eq!((gate.view(), gate.begin_update()), (view, 0));
         }
     }
 
@@ -252,12 +252,12 @@ mod tests {
         let pass = gate.pass().expect("all may pass");
         assert!(gate.tally(pass, 0) && gate.tally(pass, 99));
         assert!(!gate.tally(pass, 100), "by then the core has to let go of something");
-        assert_eq!(gate.hold(), 2);
+        assert_eq!(gate.begin_update(), 2);
         assert!(!gate.tally(pass, 0));
-        assert_eq!((gate.hold(), gate.pass()), (0, Some(pass)), "taken once, and calls pass on");
-        gate.show(passing(7, FOR_LONG));
+        assert_eq!((gate.begin_update(), gate.pass()), (0, Some(pass)), "taken once, and calls pass on");
+        gate.publish(passing(7, FOR_LONG));
         assert!(gate.tally(pass, 100));
-        assert_eq!(gate.hold(), 1);
+        assert_eq!(gate.begin_update(), 1);
     }
 
     #[test]
@@ -266,6 +266,6 @@ mod tests {
         let pass = gate.pass().expect("all may pass");
         assert!((0..MOST).all(|_| gate.tally(pass, 0)));
         assert!(!gate.tally(pass, 0), "it does not run over into the generation");
-        assert_eq!((gate.pass(), gate.hold()), (Some(pass), MOST));
+        assert_eq!((gate.pass(), gate.begin_update()), (Some(pass), MOST));
     }
 }

@@ -112,6 +112,7 @@ mod future;
 mod gate;
 mod permit;
 mod policy;
+mod probes;
 mod record;
 mod shared;
 mod state;
@@ -134,6 +135,9 @@ pub use self::{
 // What only signatures name.
 #[doc(hidden)]
 pub use self::shared::Circuit;
+#[cfg(feature = "tower")]
+#[doc(hidden)]
+pub use self::tower::{KeepReadiness, ReleaseReadiness};
 
 #[cfg(all(test, withstand_loom))]
 mod loom;

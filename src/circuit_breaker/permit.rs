@@ -1,52 +1,21 @@
 use std::{mem, ops::Deref};
 
-use super::shared::{Circuit, Ticket};
+use super::shared::{Admitted, Circuit};
 use crate::{classify::Verdict, sync::Arc};
 
-/// Leave to make one call through a circuit.
+/// Permission to make one call through a circuit.
 ///
-/// From [`try_acquire`](super::CircuitBreaker::try_acquire), for streams, synchronous code and whoever has a control flow of their
-/// own. Say how the call ended; a permit that is dropped unsaid counts as a dropped call, and gives a
-/// probe's slot back.
-///
-/// `A` is how it holds the circuit: shared, or, inside a plain call, borrowed.
+/// It comes from [`try_acquire`](super::CircuitBreaker::try_acquire), for streams, synchronous code and code with a control flow of its own. Say how
+/// the call ended. A permit that is dropped without that counts as a dropped call, and gives a probe's slot back.
 #[derive(Debug)]
 #[must_use = "a permit that is dropped at once counts as a dropped call"]
-pub struct CircuitBreakerPermit<A = Arc<Circuit>>
-where
-    A: Deref<Target = Circuit>,
-{
-    circuit: A,
-    // None once it is settled.
-    ticket: Ticket,
+pub struct CircuitBreakerPermit {
+    permit: Permit<Arc<Circuit>>,
 }
 
-impl<A> CircuitBreakerPermit<A>
-where
-    A: Deref<Target = Circuit>,
-{
-    pub(super) fn new(circuit: A, ticket: Ticket) -> Self {
-        Self { circuit, ticket }
-    }
-
-    pub(super) fn circuit(&self) -> &Circuit {
-        &self.circuit
-    }
-
-    /// Settles a success, if that takes neither the lock nor the time.
-    #[inline]
-    pub(super) fn settle_success(&mut self, verdict: Verdict) -> bool {
-        let settled = verdict == Verdict::Healthy && self.circuit.settle_success(self.ticket);
-        if settled {
-            self.ticket = Ticket::NONE;
-        }
-        settled
-    }
-
-    #[inline]
-    pub(super) fn settle(&mut self, verdict: Verdict) {
-        let ticket = mem::replace(&mut self.ticket, Ticket::NONE);
-        self.circuit.settle(ticket, verdict);
+impl CircuitBreakerPermit {
+    pub(super) fn new(circuit: Arc<Circuit>, admitted: Admitted) -> Self {
+        Self { permit: Permit::new(circuit, admitted) }
     }
 
     /// The dependency answered.
@@ -59,20 +28,60 @@ where
         self.record(Verdict::Failed);
     }
 
-    /// The call ended like this.
+    /// The call ended with a result that was judged so.
     pub fn record(mut self, verdict: Verdict) {
-        self.settle(verdict);
+        self.permit.settle(verdict);
     }
 }
 
-impl<A> Drop for CircuitBreakerPermit<A>
+/// A permit that holds its circuit as its call does: borrowed, or shared.
+#[derive(Debug)]
+pub(super) struct Permit<A>
+where
+    A: Deref<Target = Circuit>,
+{
+    circuit: A,
+    // `NONE` once it is settled.
+    admitted: Admitted,
+}
+
+impl<A> Permit<A>
+where
+    A: Deref<Target = Circuit>,
+{
+    pub(super) fn new(circuit: A, admitted: Admitted) -> Self {
+        Self { circuit, admitted }
+    }
+
+    pub(super) fn circuit(&self) -> &Circuit {
+        &self.circuit
+    }
+
+    /// Settles a success, if that takes neither the lock nor the time.
+    #[inline]
+    pub(super) fn settle_success(&mut self, verdict: Verdict) -> bool {
+        let settled = verdict == Verdict::Healthy && self.circuit.settle_success(self.admitted);
+        if settled {
+            self.admitted = Admitted::NONE;
+        }
+        settled
+    }
+
+    #[inline]
+    pub(super) fn settle(&mut self, verdict: Verdict) {
+        let admitted = mem::replace(&mut self.admitted, Admitted::NONE);
+        self.circuit.settle(admitted, verdict);
+    }
+}
+
+impl<A> Drop for Permit<A>
 where
     A: Deref<Target = Circuit>,
 {
     #[inline]
     fn drop(&mut self) {
-        if !self.ticket.is_none() {
-            self.circuit.settle_dropped(self.ticket);
+        if !self.admitted.is_none() {
+            self.circuit.settle_dropped(self.admitted);
         }
     }
 }

@@ -1,7 +1,7 @@
-use std::future::Future;
+use std::{future::Future, time::Duration};
 
 use super::{
-    config::CircuitBreakerBuilder,
+    config::{CircuitBreakerBuilder, Window},
     future::CircuitBreakerFuture,
     permit::CircuitBreakerPermit,
     shared::{Circuit, Snapshot},
@@ -25,13 +25,31 @@ pub struct CircuitBreaker<C = ByError> {
 }
 
 impl CircuitBreaker {
-    /// A closed circuit with the default settings.
+    /// A closed circuit with the default settings. A literal name costs nothing; for borrowed text there is [`Name::copied`].
     pub fn new(name: impl Into<Name>) -> Self {
         let (rules, options, classifier) = Self::builder(name).unchecked();
         Self { circuit: Arc::new(Circuit::new(rules, options)), classifier }
     }
 
-    /// Settings for a circuit of this name.
+    /// A closed circuit that opens when at least this ratio of the window's calls failed: the breaker that most other libraries have.
+    ///
+    /// It opens by this rule alone, for `open_for` each time, without growth and without jitter; one probe that succeeds closes it. The other
+    /// settings are the defaults.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use withstand::{circuit_breaker::Window, CircuitBreaker};
+    ///
+    /// # fn main() -> Result<(), withstand::ConfigError> {
+    /// let breaker = CircuitBreaker::by_rate("users", 0.5, Window::calls(10), Duration::from_secs(10)).build()?;
+    /// # Ok(()) }
+    /// ```
+    pub fn by_rate(name: impl Into<Name>, rate: f64, over: Window, open_for: Duration) -> CircuitBreakerBuilder {
+        let builder = Self::builder(name).no_consecutive_failures().failure_rate(rate, over);
+        builder.open_for(open_for).no_open_growth().no_open_jitter().required_successes(1)
+    }
+
+    /// Settings for a circuit of this name. A literal costs nothing; for borrowed text there is [`Name::copied`].
     pub fn builder(name: impl Into<Name>) -> CircuitBreakerBuilder {
         CircuitBreakerBuilder::new(name.into())
     }
@@ -85,7 +103,7 @@ impl<C> CircuitBreaker<C> {
     /// [`Rejected::CircuitOpen`].
     pub fn try_acquire(&self) -> Result<CircuitBreakerPermit, Rejected> {
         match self.circuit.admit() {
-            Ok(ticket) => Ok(CircuitBreakerPermit::new(self.circuit.clone(), ticket)),
+            Ok(admitted) => Ok(CircuitBreakerPermit::new(self.circuit.clone(), admitted)),
             Err(rejection) => {
                 self.circuit.count(rejection);
                 Err(self.circuit.rejected(rejection))

@@ -4,48 +4,56 @@ use super::{
     config::{Options, Rules},
     event::CircuitBreakerEvent,
     gate::{Admission, Gate, Pass, View},
-    state::{Core, Ended, Outcome, Rejection},
+    state::{CallOutcome, Core, ProbeOutcome, Rejection},
     transition::{Counts, Reason, State, Transition},
 };
 use crate::{
     classify::Verdict,
-    clock::{Clock, nanos},
+    clock::{Clock, FOREVER, nanos},
     error::{CircuitOpen, Name, Rejected},
     event::Reporter,
+    panics::catch_panic,
     random::Random,
     sync::{AtomicU64, CachePadded, Lock, LockGuard, Ordering},
 };
 
-/// The circuit that a breaker's clones, siblings and layers share: the core behind its lock, and the gate in front of it.
+/// The circuit that a breaker's clones and layers share: the core behind its lock, and the gate in front of it.
 #[derive(Debug)]
 pub struct Circuit {
     gate: Gate,
     clock: Clock,
+    longest_opening: u64,
     slow_after: Option<u64>,
     count_dropped_after: Option<u64>,
-    ask: Ask,
+    clock_use: ClockUse,
     reporter: Reporter<CircuitBreakerEvent>,
     core: CachePadded<Lock<Core>>,
     rejected: CachePadded<AtomicU64>,
 }
 
-/// When a rule asks for the time: a look at the clock is the dearest part of a call.
+/// Which moments the rules ask for: a look at the clock is the dearest part of a call.
 #[derive(Clone, Copy, Debug)]
-struct Ask {
+struct ClockUse {
     at_start: bool,
     at_success: bool,
     at_failure: bool,
 }
 
-/// A call that was let in. It must be settled once.
+/// Says that no rule asks for the moment.
+const NOT_ASKED: u64 = 0;
+
+/// Of so many rejections of one circuit, one pends once: a caller that loops on rejections then lets other tasks run.
+const REJECTIONS_PER_YIELD: u64 = 32;
+
+/// A call that was admitted. It must be settled once.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Ticket {
+pub(super) struct Admitted {
     pass: Pass,
-    /// When it was let in, if a rule asks.
+    /// When it was admitted, if a rule asks.
     since: u64,
 }
 
-impl Ticket {
+impl Admitted {
     /// No call has it.
     pub(super) const NONE: Self = Self { pass: Pass::NONE, since: 0 };
 
@@ -55,17 +63,17 @@ impl Ticket {
     }
 }
 
-/// A ticket or a rejection, in two words: so small that a function returns it in registers.
+/// What a circuit says to a call. It is as small as two words, so that a function returns it in registers.
 #[derive(Clone, Copy)]
-struct Answer(Ticket);
+struct Decision(Admitted);
 
-impl Answer {
-    fn of(admitted: Result<Ticket, Rejection>) -> Self {
-        Self(admitted.unwrap_or_else(|rejection| Ticket { since: rejection.left(), ..Ticket::NONE }))
+impl Decision {
+    fn of(admitted: Result<Admitted, Rejection>) -> Self {
+        Self(admitted.unwrap_or_else(|rejection| Admitted { since: rejection.left(), ..Admitted::NONE }))
     }
 
     #[inline]
-    fn read(self) -> Result<Ticket, Rejection> {
+    fn read(self) -> Result<Admitted, Rejection> {
         if self.0.is_none() { Err(Rejection::of(self.0.since)) } else { Ok(self.0) }
     }
 }
@@ -94,18 +102,21 @@ impl Circuit {
     pub(super) fn new(rules: Rules, options: Options) -> Self {
         let random = options.seed.map_or_else(Random::fresh, Random::seeded);
         let slow_after = rules.slow_calls.map(|rule| nanos(rule.after));
-        let ask = Ask {
+        let clock_use = ClockUse {
             at_start: slow_after.is_some() || options.count_dropped_after.is_some(),
             at_success: slow_after.is_some() || rules.have_time_windows(),
             at_failure: slow_after.is_some() || rules.have_time_windows() || rules.have_spans(),
         };
-        let core = Core::new(rules, random);
+        let longest_opening = nanos(rules.open.most());
+        let clock = Clock::start();
+        let core = Core::new(rules, random, clock.now());
         Self {
             gate: Gate::new(core.view()),
-            clock: Clock::start(),
+            clock,
+            longest_opening,
             slow_after,
             count_dropped_after: options.count_dropped_after.map(nanos),
-            ask,
+            clock_use,
             reporter: options.reporter,
             core: CachePadded(Lock::new(core)),
             rejected: CachePadded(AtomicU64::new(0)),
@@ -116,35 +127,44 @@ impl Circuit {
         self.reporter.name()
     }
 
-    /// Lets a call in, or not.
+    /// Admits a call, or rejects it.
     #[inline]
-    pub(super) fn admit(&self) -> Result<Ticket, Rejection> {
-        let answer = match self.gate.pass() {
-            Some(pass) if !self.ask.at_start => Answer(Ticket { pass, since: 0 }),
+    pub(super) fn admit(&self) -> Result<Admitted, Rejection> {
+        let decision = match self.gate.pass() {
+            Some(pass) if !self.clock_use.at_start => Decision(Admitted { pass, since: NOT_ASKED }),
             _ => self.admit_by_clock(),
         };
-        answer.read()
+        decision.read()
     }
 
     #[inline(never)]
-    fn admit_by_clock(&self) -> Answer {
-        Answer::of(self.admit_at(self.clock.now()))
+    fn admit_by_clock(&self) -> Decision {
+        Decision::of(self.admit_at(self.clock.now()))
     }
 
-    fn admit_at(&self, now: u64) -> Result<Ticket, Rejection> {
+    fn admit_at(&self, now: u64) -> Result<Admitted, Rejection> {
         match self.gate.view() {
             View::Passing { generation, .. } => {
-                Ok(Ticket { pass: Pass::of(Admission::Call { generation }), since: now })
+                Ok(Admitted { pass: Pass::of(Admission::Call { generation }), since: now })
             }
-            View::Open { until } if now < until => Err(Rejection::until(until, now)),
+            View::Open { until } if self.is_ahead(until, now) => Err(Rejection::until(until, now)),
             View::Open { .. } | View::HalfOpen => {
-                let admission = self.change(|core| core.admit(now))?;
-                Ok(Ticket { pass: Pass::of(admission), since: now })
+                let (admission, now) = self.update(|core, now| {
+                    let (admission, transition) = core.admit(now);
+                    (admission.map(|admission| (admission, now)), transition)
+                })?;
+                Ok(Admitted { pass: Pass::of(admission), since: now })
             }
         }
     }
 
-    /// What a call would hear now instead of being let in. It makes no transition, but for a probe that ran too long.
+    /// Whether an opening goes on. One that is further ahead than it can be was set by a clock that has been set back: that is for the core
+    /// to see to.
+    fn is_ahead(&self, until: u64, now: u64) -> bool {
+        now < until && (until == FOREVER || until - now <= self.longest_opening)
+    }
+
+    /// What a call would be told now instead of being admitted. It makes no transition, except for a probe that ran for too long.
     #[cfg(feature = "tower")]
     #[inline]
     pub(super) fn rejection(&self) -> Option<Rejection> {
@@ -153,27 +173,29 @@ impl Circuit {
 
     #[cfg(feature = "tower")]
     fn rejection_by_clock(&self) -> Option<Rejection> {
+        let now = self.clock.now();
         match self.gate.view() {
             View::Passing { .. } => None,
-            View::Open { until } => {
-                let now = self.clock.now();
-                (now < until).then(|| Rejection::until(until, now))
-            }
-            View::HalfOpen => {
-                let now = self.clock.now();
-                self.change(|core| {
-                    let moved = core.expire(now);
-                    (core.rejection(now), moved)
-                })
-            }
+            View::Open { until } if self.is_ahead(until, now) => Some(Rejection::until(until, now)),
+            View::Open { .. } | View::HalfOpen => self.update(|core, now| {
+                let transition = core.expire(now);
+                (core.rejection(now), transition)
+            }),
         }
     }
 
-    /// Counts a rejection that a caller is about to hear, and reports it.
-    pub(super) fn count(&self, rejection: Rejection) {
-        self.rejected.fetch_add(1, Ordering::Relaxed);
+    /// Whether it is half-open, by the last transition.
+    #[cfg(feature = "tower")]
+    pub(super) fn is_half_open(&self) -> bool {
+        self.gate.view() == View::HalfOpen
+    }
+
+    /// Counts a rejection that a caller is about to be told, and reports it. Whether its future should pend once.
+    pub(super) fn count(&self, rejection: Rejection) -> bool {
+        let before = self.rejected.fetch_add(1, Ordering::Relaxed);
         let retry_after = rejection.retry_after();
         self.reporter.emit(|name| CircuitBreakerEvent::Rejected { name, retry_after });
+        before % REJECTIONS_PER_YIELD == REJECTIONS_PER_YIELD - 1
     }
 
     pub(super) fn rejected(&self, rejection: Rejection) -> Rejected {
@@ -181,138 +203,158 @@ impl Circuit {
     }
 
     #[inline]
-    pub(super) fn settle(&self, ticket: Ticket, verdict: Verdict) {
+    pub(super) fn settle(&self, admitted: Admitted, verdict: Verdict) {
         match verdict {
-            Verdict::Healthy => self.settle_ended(ticket, false, None),
-            Verdict::Transient { retry_after } => self.settle_ended(ticket, true, retry_after),
-            Verdict::Failed | Verdict::Unreached => self.settle_ended(ticket, true, None),
-            // The dependency is there. Of a call, that tells nothing about how many of them fail.
-            Verdict::Throttled { .. } => self.settle_probe(ticket, Outcome::Success),
-            Verdict::Ignored => self.settle_probe(ticket, Outcome::Nothing),
+            Verdict::Healthy => self.settle_success_by_clock(admitted),
+            Verdict::Transient { .. } | Verdict::Failed | Verdict::Unreached => self.settle_failure(admitted, verdict),
+            // The dependency is there, and says nothing about how many calls fail.
+            Verdict::Throttled { .. } => self.settle_probe(admitted, ProbeOutcome::Success),
+            Verdict::Ignored => self.settle_probe(admitted, ProbeOutcome::NoAnswer),
         }
     }
 
-    /// A call given up before its end.
+    /// A call that was dropped before its end.
+    ///
+    /// This runs in `Drop`, perhaps while its thread ends and tokio's clock is gone with it. A panic would end the process.
     #[cold]
-    pub(super) fn settle_dropped(&self, ticket: Ticket) {
-        match self.count_dropped_after {
-            Some(after) if self.clock.now().saturating_sub(ticket.since) >= after => {
-                self.settle_ended(ticket, true, None);
+    pub(super) fn settle_dropped(&self, admitted: Admitted) {
+        catch_panic(|| match self.count_dropped_after {
+            Some(after) if self.clock.now().saturating_sub(admitted.since) >= after => {
+                self.settle_failure(admitted, Verdict::Failed);
             }
-            _ => self.settle_probe(ticket, Outcome::Dropped),
-        }
-    }
-
-    #[inline]
-    fn settle_ended(&self, ticket: Ticket, failed: bool, hint: Option<Duration>) {
-        let asked = if failed { self.ask.at_failure } else { self.ask.at_success };
-        // Any moment will do where no rule asks.
-        let now = if asked { self.clock.now() } else { 0 };
-        let slow = asked && self.is_slow(ticket, now);
-        if failed || slow || !(self.gate.is_calm_for(ticket.pass) || self.gate.tally(ticket.pass, now)) {
-            self.settle_by_core(ticket, failed, slow, hint, now);
-        }
-    }
-
-    /// What is more than a success to be ignored or tallied is for the core.
-    #[inline(never)]
-    fn settle_by_core(&self, ticket: Ticket, failed: bool, slow: bool, hint: Option<Duration>, now: u64) {
-        match ticket.pass.admission() {
-            Admission::Call { generation } => self.record(Ended { generation, failed, slow }, hint, now),
-            Admission::Probe { number } if failed => self.record_probe(number, Outcome::Failure { hint }),
-            Admission::Probe { number } => self.record_probe(number, Outcome::Success),
-        }
-    }
-
-    /// An end without an outcome: only a probe has anything to give back.
-    fn settle_probe(&self, ticket: Ticket, end: Outcome) {
-        if let Admission::Probe { number } = ticket.pass.admission() {
-            self.record_probe(number, end);
-        }
-    }
-
-    fn record(&self, ended: Ended, hint: Option<Duration>, now: u64) {
-        let mut core = self.up_to_date();
-        match core.note(ended, now) {
-            None => self.gate.show(core.view()),
-            Some(reason) => self.trip(core, reason, hint),
-        }
-    }
-
-    /// The time is asked again: a rule may not have needed it, or this thread may have been overtaken on its way to the lock.
-    #[cold]
-    fn trip(&self, mut core: LockGuard<'_, Core>, reason: Reason, hint: Option<Duration>) {
-        let now = self.clock.now();
-        let transition = core.trip(reason, hint, now, self.rejected.load(Ordering::Relaxed));
-        self.publish(core, Some(transition));
-    }
-
-    #[cold]
-    fn record_probe(&self, number: u64, outcome: Outcome) {
-        let (now, rejected) = (self.clock.now(), self.rejected.load(Ordering::Relaxed));
-        self.change(|core| ((), core.settle_probe(number, outcome, now, rejected)));
+            _ => self.settle_probe(admitted, ProbeOutcome::NoAnswer),
+        });
     }
 
     /// Settles a success, if that takes neither the lock nor the time.
     #[inline]
-    pub(super) fn settle_success(&self, ticket: Ticket) -> bool {
-        if self.gate.is_calm_for(ticket.pass) {
+    pub(super) fn settle_success(&self, admitted: Admitted) -> bool {
+        if self.gate.is_calm_for(admitted.pass) {
             return self.slow_after.is_none();
         }
-        !self.ask.at_success && self.gate.tally(ticket.pass, 0)
+        !self.clock_use.at_success && self.gate.tally(admitted.pass, NOT_ASKED)
     }
 
-    fn is_slow(&self, ticket: Ticket, now: u64) -> bool {
-        self.slow_after.is_some_and(|after| now.saturating_sub(ticket.since) >= after)
+    #[inline]
+    fn settle_success_by_clock(&self, admitted: Admitted) {
+        let now = if self.clock_use.at_success { self.clock.now() } else { NOT_ASKED };
+        let slow = self.is_slow(admitted, now);
+        if slow || !(self.gate.is_calm_for(admitted.pass) || self.gate.tally(admitted.pass, now)) {
+            self.settle_by_core(admitted, Verdict::Healthy, slow, now);
+        }
+    }
+
+    #[inline]
+    fn settle_failure(&self, admitted: Admitted, verdict: Verdict) {
+        let now = if self.clock_use.at_failure { self.clock.now() } else { NOT_ASKED };
+        self.settle_by_core(admitted, verdict, self.is_slow(admitted, now), now);
+    }
+
+    fn is_slow(&self, admitted: Admitted, now: u64) -> bool {
+        self.slow_after.is_some_and(|after| now.saturating_sub(admitted.since) >= after)
+    }
+
+    /// Everything but a success that is ignored or tallied is for the core.
+    #[inline(never)]
+    fn settle_by_core(&self, admitted: Admitted, verdict: Verdict, slow: bool, now: u64) {
+        let failed = verdict != Verdict::Healthy;
+        match admitted.pass.admission() {
+            Admission::Call { generation } => self.record(CallOutcome { generation, failed, slow }, verdict, now),
+            // Where slow calls are a rule, a probe that is slow shows that the dependency is not back.
+            Admission::Probe { number } if failed || slow => self.record_probe(number, ProbeOutcome::Failure(verdict)),
+            Admission::Probe { number } => self.record_probe(number, ProbeOutcome::Success),
+        }
+    }
+
+    /// An end that counts for a probe alone.
+    fn settle_probe(&self, admitted: Admitted, outcome: ProbeOutcome) {
+        if let Admission::Probe { number } = admitted.pass.admission() {
+            self.record_probe(number, outcome);
+        }
+    }
+
+    fn record(&self, outcome: CallOutcome, verdict: Verdict, now: u64) {
+        let mut core = self.begin_update();
+        let now = if now == NOT_ASKED { now } else { self.at_least(&mut core, now) };
+        match core.note(outcome, now) {
+            None => self.gate.publish(core.view()),
+            Some(reason) => self.trip(core, reason, verdict, now),
+        }
+    }
+
+    /// The moment that broke the rule is also when the circuit opens: the counts in the event are those that were judged.
+    #[cold]
+    fn trip(&self, mut core: LockGuard<'_, Core>, reason: Reason, verdict: Verdict, now: u64) {
+        let now = if now == NOT_ASKED { self.now(&mut core) } else { now };
+        let transition = core.trip(reason, verdict, now, self.rejected.load(Ordering::Relaxed));
+        self.publish(core, Some(transition));
+    }
+
+    #[cold]
+    fn record_probe(&self, number: u64, outcome: ProbeOutcome) {
+        let rejected = self.rejected.load(Ordering::Relaxed);
+        self.update(|core, now| ((), core.settle_probe(number, outcome, now, rejected)));
     }
 
     pub(super) fn force(&self, to: State) {
-        let now = self.clock.now();
         let rejected = self.rejected.load(Ordering::Relaxed);
-        self.change(|core| ((), Some(core.force(to, now, rejected))));
+        self.update(|core, now| ((), Some(core.force(to, now, rejected))));
     }
 
     pub(super) fn state(&self) -> State {
-        let now = self.clock.now();
-        self.core.lock().state(now)
+        let mut core = self.core.lock();
+        let now = self.now(&mut core);
+        core.state(now)
     }
 
     pub(super) fn snapshot(&self) -> Snapshot {
-        let now = self.clock.now();
-        let mut core = self.up_to_date();
-        let snapshot = Snapshot {
-            state: core.state(now),
-            generation: core.generation(),
-            counts: core.counts(now),
-            time_left: core.rejection(now).and_then(Rejection::retry_after),
-            probes_in_flight: core.probes_in_flight(),
-            rejected: self.rejected.load(Ordering::Relaxed),
-            stale: core.stale(),
-        };
-        self.gate.show(core.view());
-        snapshot
+        self.update(|core, now| {
+            let snapshot = Snapshot {
+                state: core.state(now),
+                generation: core.generation(),
+                counts: core.counts(now),
+                time_left: core.rejection(now).and_then(Rejection::retry_after),
+                probes_in_flight: core.probes_in_flight(),
+                rejected: self.rejected.load(Ordering::Relaxed),
+                stale: core.stale(),
+            };
+            (snapshot, None)
+        })
     }
 
-    /// The core, told of every success so far. The gate has to be shown again.
-    fn up_to_date(&self) -> LockGuard<'_, Core> {
+    /// The core, told of every success so far. The gate has to be published again.
+    fn begin_update(&self) -> LockGuard<'_, Core> {
         let mut core = self.core.lock();
-        core.apply_tally(self.gate.hold());
+        core.apply_tally(self.gate.begin_update());
         core
     }
 
-    fn change<R>(&self, act: impl FnOnce(&mut Core) -> (R, Option<Transition>)) -> R {
-        let mut core = self.up_to_date();
-        let (answer, moved) = act(&mut core);
-        self.publish(core, moved);
+    fn now(&self, core: &mut Core) -> u64 {
+        self.at_least(core, self.clock.now())
+    }
+
+    /// This moment; or a later one, if the core was told of that already. For whoever has the lock.
+    #[inline]
+    fn at_least(&self, core: &mut Core, now: u64) -> u64 {
+        let now = if now < core.latest() { self.clock.catch_up(core.latest()) } else { now };
+        core.advance(now);
+        now
+    }
+
+    fn update<R>(&self, act: impl FnOnce(&mut Core, u64) -> (R, Option<Transition>)) -> R {
+        let mut core = self.begin_update();
+        let now = self.now(&mut core);
+        let (answer, transition) = act(&mut core, now);
+        self.publish(core, transition);
         answer
     }
 
-    /// Shows the gate what has become of the core, and reports a transition once the lock is free.
+    /// Publishes in the gate what has become of the core, and reports a transition once the lock is free.
     #[cold]
-    fn publish(&self, core: LockGuard<'_, Core>, moved: Option<Transition>) {
-        self.gate.show(core.view());
+    fn publish(&self, core: LockGuard<'_, Core>, transition: Option<Transition>) {
+        self.gate.publish(core.view());
         drop(core);
-        if let Some(transition) = moved {
+        if let Some(transition) = transition {
             self.reporter.emit(|name| CircuitBreakerEvent::Transition { name, transition });
         }
     }
@@ -345,10 +387,10 @@ mod tests {
         let breaker = CircuitBreaker::new("users");
         let circuit = &*breaker.circuit;
         without_the_lock(circuit, || {
-            let ticket = circuit.admit().expect("it is closed");
-            circuit.settle(ticket, Verdict::Healthy);
-            let ticket = circuit.admit().expect("it is closed");
-            circuit.settle_dropped(ticket);
+            let admitted = circuit.admit().expect("it is closed");
+            circuit.settle(admitted, Verdict::Healthy);
+            let admitted = circuit.admit().expect("it is closed");
+            circuit.settle_dropped(admitted);
         });
     }
 
@@ -374,8 +416,8 @@ mod tests {
         breaker.try_acquire().expect("it is closed").success();
         let circuit = &*breaker.circuit;
         without_the_lock(circuit, || {
-            let ticket = circuit.admit().expect("it is closed");
-            circuit.settle(ticket, Verdict::Healthy);
+            let admitted = circuit.admit().expect("it is closed");
+            circuit.settle(admitted, Verdict::Healthy);
         });
     }
 

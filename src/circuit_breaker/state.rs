@@ -5,39 +5,37 @@ use std::{mem, time::Duration};
 use super::{
     config::Rules,
     gate::{Admission, Successes, View},
+    probes::Probes,
     record::Record,
     transition::{self, Counts, Reason, State, Transition},
 };
 use crate::{
+    classify::Verdict,
     clock::{FOREVER, nanos},
     random::Random,
 };
 
-/// How a call ended that was let in by a passing circuit.
+/// The outcome of a call that was admitted while calls passed.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Ended {
+pub(super) struct CallOutcome {
     pub(super) generation: u64,
     pub(super) failed: bool,
     pub(super) slow: bool,
 }
 
-/// What a probe's end means to the circuit.
+/// How a probe ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum ProbeOutcome {
     Success,
-    Failure {
-        hint: Option<Duration>,
-    },
-    /// It was given up before its end.
-    Dropped,
-    /// Our own rejection: it never reached the dependency.
-    Nothing,
+    Failure(Verdict),
+    /// No answer: it was dropped before its end, or our own policies rejected it and it never reached the dependency.
+    NoAnswer,
 }
 
-/// A call rejected: how long the circuit stays open, if anyone can tell.
+/// A rejected call: how long the circuit stays open, if that is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Rejection {
-    /// [`FOREVER`]: no one can tell.
+    /// [`FOREVER`]: not known.
     left: u64,
 }
 
@@ -67,13 +65,7 @@ impl Rejection {
 struct Outage {
     since: u64,
     rejected_before: u64,
-    reopenings: i32,
-}
-
-#[derive(Debug)]
-struct Probe {
-    number: u64,
-    deadline: u64,
+    reopenings: u32,
 }
 
 #[derive(Debug)]
@@ -82,27 +74,20 @@ enum Phase {
     MetricsOnly(Record),
     ForcedClosed,
     ForcedOpen,
-    Open {
-        until: u64,
-        outage: Outage,
-    },
-    HalfOpen {
-        probes: Vec<Probe>,
-        successes: u32,
-        /// When the first of the probes that were given up since the last answer would have timed out.
-        silent_until: Option<u64>,
-        outage: Outage,
-    },
+    Open { until: u64, outage: Outage },
+    HalfOpen { probes: Probes, outage: Outage },
 }
 
 #[derive(Debug)]
 pub(super) struct Core {
-    // CachePadded from the rest, which changes: the rules are long, and never do.
+    // In a box of their own: the rules are long, and never change; the rest is small, and does.
     rules: Box<Rules>,
     phase: Phase,
     generation: u64,
     next_probe: u64,
     stale: u64,
+    /// The latest moment that it was told.
+    latest: u64,
     random: Random,
 }
 
@@ -112,7 +97,7 @@ impl Phase {
     }
 
     fn half_open(outage: Outage) -> Self {
-        Self::HalfOpen { probes: Vec::new(), successes: 0, silent_until: None, outage }
+        Self::HalfOpen { probes: Probes::default(), outage }
     }
 
     /// The state it is, whatever the time.
@@ -136,9 +121,9 @@ impl Phase {
 }
 
 impl Core {
-    pub(super) fn new(rules: Rules, random: Random) -> Self {
-        let phase = Phase::closed(&rules, 0);
-        Self { rules: rules.into(), phase, generation: 0, next_probe: 0, stale: 0, random }
+    pub(super) fn new(rules: Rules, random: Random, now: u64) -> Self {
+        let phase = Phase::closed(&rules, now);
+        Self { rules: rules.into(), phase, generation: 0, next_probe: 0, stale: 0, latest: now, random }
     }
 
     /// What the gate shows of it.
@@ -163,6 +148,16 @@ impl Core {
         }
     }
 
+    /// The latest moment that it was told.
+    pub(super) fn latest(&self) -> u64 {
+        self.latest
+    }
+
+    /// Tells it that time has come so far.
+    pub(super) fn advance(&mut self, now: u64) {
+        self.latest = now;
+    }
+
     /// The state as it reads at `now`: an open circuit whose time is over reads half-open.
     pub(super) fn state(&self, now: u64) -> State {
         match self.phase {
@@ -182,7 +177,7 @@ impl Core {
 
     pub(super) fn probes_in_flight(&self) -> usize {
         match &self.phase {
-            Phase::HalfOpen { probes, .. } => probes.len(),
+            Phase::HalfOpen { probes, .. } => probes.running(),
             _ => 0,
         }
     }
@@ -190,7 +185,7 @@ impl Core {
     pub(super) fn counts(&mut self, now: u64) -> Counts {
         match &mut self.phase {
             Phase::Closed(record) | Phase::MetricsOnly(record) => record.counts(&self.rules, now),
-            Phase::HalfOpen { successes, .. } => Counts { probe_successes: *successes, ..Counts::default() },
+            Phase::HalfOpen { probes, .. } => Counts { probe_successes: probes.successes, ..Counts::default() },
             Phase::ForcedClosed | Phase::ForcedOpen | Phase::Open { .. } => Counts::default(),
         }
     }
@@ -201,14 +196,16 @@ impl Core {
             Phase::Closed(_) | Phase::MetricsOnly(_) | Phase::ForcedClosed => None,
             Phase::ForcedOpen => Some(Rejection::UNKNOWN_TIME),
             Phase::Open { until, .. } => (now < *until).then(|| Rejection::until(*until, now)),
-            Phase::HalfOpen { probes, .. } => (probes.len() >= self.rules.probes).then_some(Rejection::UNKNOWN_TIME),
+            Phase::HalfOpen { probes, .. } => {
+                (probes.running() >= self.rules.probes).then_some(Rejection::UNKNOWN_TIME)
+            }
         }
     }
 
     /// Reopens a half-open circuit with a probe that has run for too long.
     pub(super) fn expire(&mut self, now: u64) -> Option<Transition> {
         match &self.phase {
-            Phase::HalfOpen { probes, outage, .. } if probes.iter().any(|probe| probe.deadline <= now) => {
+            Phase::HalfOpen { probes, outage } if probes.has_expired(now) => {
                 let outage = *outage;
                 Some(self.reopen(Reason::ProbeTimedOut, None, outage, now))
             }
@@ -237,14 +234,15 @@ impl Core {
         };
         let number = self.next_probe;
         self.next_probe += 1;
-        probes.push(Probe { number, deadline: now.saturating_add(nanos(self.rules.probe_timeout)) });
+        probes.admit(number, nanos(self.rules.probe_timeout), now);
         Admission::Probe { number }
     }
 
     /// Counts what became of a call. If that breaks a rule, the circuit has to [`trip`](Self::trip). The time may be anything if no
     /// rule asks for it.
     #[inline]
-    pub(super) fn note(&mut self, Ended { generation, failed, slow }: Ended, now: u64) -> Option<Reason> {
+    pub(super) fn note(&mut self, outcome: CallOutcome, now: u64) -> Option<Reason> {
+        let CallOutcome { generation, failed, slow } = outcome;
         if generation != self.generation {
             self.stale += 1;
             return None;
@@ -260,54 +258,51 @@ impl Core {
     }
 
     /// Opens a closed circuit. `rejected` is how many calls were rejected so far.
-    pub(super) fn trip(&mut self, reason: Reason, hint: Option<Duration>, now: u64, rejected: u64) -> Transition {
-        self.open(reason, hint, Outage { since: now, rejected_before: rejected, reopenings: 0 }, now)
+    pub(super) fn trip(&mut self, reason: Reason, verdict: Verdict, now: u64, rejected: u64) -> Transition {
+        let outage = Outage { since: now, rejected_before: rejected, reopenings: 0 };
+        self.open(reason, Some(verdict), outage, now)
     }
 
     /// Counts what became of a probe.
     pub(super) fn settle_probe(
         &mut self,
         number: u64,
-        outcome: Outcome,
+        outcome: ProbeOutcome,
         now: u64,
         rejected: u64,
     ) -> Option<Transition> {
         let Some((deadline, outage)) = self.take_probe(number) else {
-            self.stale += u64::from(matches!(outcome, Outcome::Success | Outcome::Failure { .. }));
+            self.stale += u64::from(outcome != ProbeOutcome::NoAnswer);
             return None;
         };
         match outcome {
             _ if deadline <= now => Some(self.reopen(Reason::ProbeTimedOut, None, outage, now)),
-            Outcome::Failure { hint } => Some(self.reopen(Reason::ProbeFailed, hint, outage, now)),
-            Outcome::Success => self.expire(now).or_else(|| self.probe_succeeded(now, rejected)),
-            Outcome::Dropped => self.expire(now).or_else(|| self.probe_given_up(deadline, now)),
-            Outcome::Nothing => self.expire(now),
+            ProbeOutcome::Failure(verdict) => Some(self.reopen(Reason::ProbeFailed, Some(verdict), outage, now)),
+            ProbeOutcome::Success => self.expire(now).or_else(|| self.probe_succeeded(now, rejected)),
+            ProbeOutcome::NoAnswer => self.expire(now).or_else(|| self.probe_without_answer(deadline, now)),
         }
     }
 
     /// Gives a probe's slot back. `None` if its half-open state is over.
     fn take_probe(&mut self, number: u64) -> Option<(u64, Outage)> {
-        let Phase::HalfOpen { probes, outage, .. } = &mut self.phase else { return None };
-        let index = probes.iter().position(|probe| probe.number == number)?;
-        Some((probes.swap_remove(index).deadline, *outage))
+        let Phase::HalfOpen { probes, outage } = &mut self.phase else { return None };
+        Some((probes.remove(number)?, *outage))
     }
 
     fn probe_succeeded(&mut self, now: u64, rejected: u64) -> Option<Transition> {
-        let Phase::HalfOpen { successes, silent_until, .. } = &mut self.phase else { return None };
-        *successes += 1;
-        *silent_until = None;
-        if *successes < self.rules.required_successes {
+        let Phase::HalfOpen { probes, .. } = &mut self.phase else { return None };
+        if probes.succeed() < self.rules.required_successes {
             return None;
         }
         let closed = Phase::closed(&self.rules, now);
         Some(self.close(closed, Reason::ProbesSucceeded, now, rejected))
     }
 
-    /// A caller that gives up sooner than `probe_timeout` is no proof against the dependency; callers that go on giving up
-    /// until the first of their probes would have timed out are.
-    fn probe_given_up(&mut self, deadline: u64, now: u64) -> Option<Transition> {
-        let Phase::HalfOpen { silent_until, outage, .. } = &mut self.phase else { return None };
-        if *silent_until.get_or_insert(deadline) > now {
+    /// A caller that gives up sooner than `probe_timeout` is no proof against the dependency. Callers that go on giving up until the
+    /// first of their probes would have timed out are.
+    fn probe_without_answer(&mut self, deadline: u64, now: u64) -> Option<Transition> {
+        let Phase::HalfOpen { probes, outage } = &mut self.phase else { return None };
+        if !probes.end_without_answer(deadline, now) {
             return None;
         }
         let outage = *outage;
@@ -325,30 +320,39 @@ impl Core {
         self.close(next, Reason::Forced, now, rejected)
     }
 
-    fn reopen(&mut self, reason: Reason, hint: Option<Duration>, outage: Outage, now: u64) -> Transition {
+    /// Without a verdict a probe gave no answer.
+    fn reopen(&mut self, reason: Reason, verdict: Option<Verdict>, outage: Outage, now: u64) -> Transition {
         let reopenings = outage.reopenings.saturating_add(1);
-        self.open(reason, hint, Outage { reopenings, ..outage }, now)
+        self.open(reason, verdict, Outage { reopenings, ..outage }, now)
     }
 
-    fn open(&mut self, reason: Reason, hint: Option<Duration>, outage: Outage, now: u64) -> Transition {
+    fn open(&mut self, reason: Reason, verdict: Option<Verdict>, outage: Outage, now: u64) -> Transition {
+        let hint = verdict.and_then(|verdict| verdict.retry_after());
         let open_for = self.open_for(outage.reopenings, hint);
         let until = now.saturating_add(open_for).min(FOREVER);
         let mut transition = self.enter(Phase::Open { until, outage }, reason, now);
         transition.open_for = Some(Duration::from_nanos(open_for));
+        transition.verdict = verdict;
         transition
     }
 
-    /// Grown and capped, then shortened by chance, then as long as the dependency asks, if the cap allows.
-    fn open_for(&mut self, reopenings: i32, hint: Option<Duration>) -> u64 {
+    /// Grown and capped, then shortened by chance; or, where that is longer, as long as the dependency asks and up to a tenth more by chance, up
+    /// to the cap. So callers who were told the same time do not come back at one instant.
+    fn open_for(&mut self, reopenings: u32, hint: Option<Duration>) -> u64 {
         let rule = &self.rules.open;
         let cap = nanos(rule.most());
-        let grown = match nanos(rule.first) as f64 * rule.growth.powi(reopenings) {
+        let grown = match nanos(rule.first) as f64 * rule.growth.powi(reopenings.min(i32::MAX as u32) as i32) {
             grown if grown < cap as f64 => grown as u64,
             _ => cap,
         };
         let shortened_by = grown as f64 * rule.jitter * self.random.fraction();
         let jittered = grown.saturating_sub(shortened_by as u64);
-        jittered.max(hint.map_or(0, nanos).min(cap))
+        let hint = hint.map_or(0, nanos);
+        if hint <= jittered {
+            return jittered;
+        }
+        let spread = self.random.up_to(hint / 10);
+        hint.saturating_add(spread).min(cap).max(jittered)
     }
 
     /// Leaves an outage behind, if there was one.
@@ -358,6 +362,7 @@ impl Core {
         transition.outage = outage.map(|outage| transition::Outage {
             lasted: Duration::from_nanos(now.saturating_sub(outage.since)),
             rejected: rejected.saturating_sub(outage.rejected_before),
+            reopenings: outage.reopenings,
         });
         transition
     }
@@ -367,7 +372,7 @@ impl Core {
         let from = mem::replace(&mut self.phase, next).state();
         self.generation += 1;
         let to = self.phase.state();
-        Transition { from, to, reason, generation: self.generation, counts, open_for: None, outage: None }
+        Transition { generation: self.generation, counts, ..Transition::new(from, to, reason) }
     }
 }
 
@@ -378,7 +383,7 @@ mod tests {
     /// Opens on the first failure.
     fn core(open_for: Duration) -> Core {
         let builder = CircuitBreaker::builder("users").consecutive_failures(1, Duration::ZERO).no_open_jitter();
-        Core::new(builder.open_for(open_for).unchecked().0, Random::seeded(0))
+        Core::new(builder.open_for(open_for).unchecked().0, Random::seeded(0), 0)
     }
 
     #[test]
@@ -389,8 +394,8 @@ mod tests {
     #[test]
     fn b4_a_call_that_was_overtaken_by_an_opening_is_rejected() {
         let mut core = core(Duration::from_nanos(100));
-        let reason = core.note(Ended { generation: 0, failed: true, slow: false }, 0);
-        core.trip(reason.expect("a rule is broken"), None, 0, 0);
+        let reason = core.note(CallOutcome { generation: 0, failed: true, slow: false }, 0);
+        core.trip(reason.expect("a rule is broken"), Verdict::Failed, 0, 0);
         // The gate let it through to here before it showed that opening.
         let rejection = Rejection::of(1);
         assert_eq!(core.admit(99), (Err(rejection), None));
@@ -400,8 +405,8 @@ mod tests {
     #[test]
     fn b1_a_run_spans_to_its_latest_failure_though_an_earlier_one_was_overtaken() {
         let builder = CircuitBreaker::builder("users").consecutive_failures(2, Duration::from_nanos(200));
-        let mut core = Core::new(builder.unchecked().0, Random::seeded(0));
-        let failed = Ended { generation: 0, failed: true, slow: false };
+        let mut core = Core::new(builder.unchecked().0, Random::seeded(0), 0);
+        let failed = CallOutcome { generation: 0, failed: true, slow: false };
         assert_eq!(core.note(failed, 300), None);
         assert_eq!(core.note(failed, 100), Some(Reason::ConsecutiveFailures));
     }

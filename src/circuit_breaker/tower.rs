@@ -1,24 +1,28 @@
 //! The tower layer and its service.
 
-use std::task::{Context, Poll, ready};
+use std::{
+    fmt,
+    marker::PhantomData,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::{
-    future::CircuitBreakerFuture, permit::CircuitBreakerPermit, policy::CircuitBreaker, shared::Circuit,
-    state::Rejection,
-};
+use super::{future::CircuitBreakerFuture, permit::Permit, policy::CircuitBreaker, shared::Circuit, state::Rejection};
 use crate::{
     carry::CarriesRejected,
     classify::{ByError, Classify},
+    clock::{self, Alarm},
     share::{CallShare, ServiceShare},
 };
 
 impl<C: Clone> CircuitBreaker<C> {
     /// The breaker as a tower layer. Every service it is applied to shares this circuit.
     pub fn layer(&self) -> CircuitBreakerLayer<C> {
-        CircuitBreakerLayer { breaker: self.clone() }
+        CircuitBreakerLayer { breaker: self.clone(), while_open: WhileOpen::Ready, readiness: PhantomData }
     }
 }
 
@@ -40,34 +44,87 @@ impl<C: Clone> CircuitBreaker<C> {
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug)]
-pub struct CircuitBreakerLayer<C = ByError> {
+pub struct CircuitBreakerLayer<C = ByError, N = KeepReadiness> {
     breaker: CircuitBreaker<C>,
+    while_open: WhileOpen,
+    readiness: PhantomData<N>,
 }
+
+impl<C, N> CircuitBreakerLayer<C, N> {
+    /// The service is pending, and not ready, while the circuit is open: a load balancer then sends its requests to other replicas.
+    ///
+    /// Without this an open breaker is ready and rejects in `call`, and a balancer that looks for ready services sends it as many requests as
+    /// the others. A half-open breaker is ready in any case. A pending service looks at the circuit again when its opening is over, and once a
+    /// second besides. Do not use this where nothing else takes the requests: callers would wait for as long as the circuit is open.
+    #[must_use]
+    pub fn pending_while_open(mut self) -> Self {
+        self.while_open = WhileOpen::Pending;
+        self
+    }
+
+    /// After a rejection, the inner service is replaced by a clone of itself: that lets go of what its readiness had reserved, a permit of
+    /// tower's `ConcurrencyLimit` for example.
+    ///
+    /// Without this a service that was made ready and then rejected keeps that readiness for its next call. While it sits idle, it keeps the permit
+    /// from everyone else.
+    pub fn release_readiness(self) -> CircuitBreakerLayer<C, ReleaseReadiness> {
+        CircuitBreakerLayer { breaker: self.breaker, while_open: self.while_open, readiness: PhantomData }
+    }
+}
+
+/// What the service says of its readiness while the circuit is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum WhileOpen {
+    Ready,
+    Pending,
+}
+
+/// After a rejection the inner service stays ready for the next call.
+#[derive(Clone, Copy, Debug)]
+pub struct KeepReadiness;
+
+/// After a rejection the inner service is replaced by a clone; see [`CircuitBreakerLayer::release_readiness`].
+#[derive(Clone, Copy, Debug)]
+pub struct ReleaseReadiness;
 
 impl<S, C: Clone> Layer<S> for CircuitBreakerLayer<C> {
     type Service = CircuitBreakerService<S, C>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        CircuitBreakerService::new(inner, self.breaker.clone())
+        CircuitBreakerService::new(inner, self.breaker.clone(), self.while_open, None)
+    }
+}
+
+impl<S: Clone, C: Clone> Layer<S> for CircuitBreakerLayer<C, ReleaseReadiness> {
+    type Service = CircuitBreakerService<S, C>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        CircuitBreakerService::new(inner, self.breaker.clone(), self.while_open, Some(S::clone))
     }
 }
 
 /// A service behind a circuit breaker.
 ///
 /// With the circuit open it is ready without asking the inner service, and rejects in `call`.
-#[derive(Debug)]
 pub struct CircuitBreakerService<S, C = ByError> {
     inner: S,
     circuit: ServiceShare<Circuit>,
     classifier: C,
-    /// A rejection decided in `poll_ready`, when the inner service was not asked. It holds until `call`, for half-open may
-    /// begin in between.
-    rejection: Option<Rejection>,
+    /// `poll_ready` found the circuit open, and did not ask the inner service: it must not be called.
+    is_inner_unready: bool,
+    renew: Option<fn(&S) -> S>,
+    while_open: WhileOpen,
+    /// While the service is pending because the circuit is open.
+    alarm: Option<Pin<Box<Alarm>>>,
 }
 
+/// A service that is pending because the circuit is open looks at it again after at most this time: someone may have closed it.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
 impl<S, C> CircuitBreakerService<S, C> {
-    pub(super) fn new(inner: S, breaker: CircuitBreaker<C>) -> Self {
-        Self { inner, circuit: ServiceShare::new(breaker.circuit), classifier: breaker.classifier, rejection: None }
+    fn new(inner: S, breaker: CircuitBreaker<C>, while_open: WhileOpen, renew: Option<fn(&S) -> S>) -> Self {
+        let (circuit, classifier) = (ServiceShare::new(breaker.circuit), breaker.classifier);
+        Self { inner, circuit, classifier, is_inner_unready: false, renew, while_open, alarm: None }
     }
 
     /// Counts a service that cannot even be readied as one call.
@@ -76,10 +133,34 @@ impl<S, C> CircuitBreakerService<S, C> {
         C: Classify<T, E>,
     {
         let circuit = &*self.circuit;
-        if let Ok(ticket) = circuit.admit() {
-            let permit = CircuitBreakerPermit::new(circuit, ticket);
-            permit.record(self.classifier.classify(unready));
+        if let Ok(admitted) = circuit.admit() {
+            let mut permit = Permit::new(circuit, admitted);
+            permit.settle(self.classifier.classify(unready));
         }
+    }
+
+    /// Pending until the opening is over; ready in a half-open circuit that has no slot for another probe.
+    fn poll_open(&mut self, rejection: Rejection, cx: &mut Context<'_>) -> Poll<()> {
+        if self.while_open == WhileOpen::Ready || self.circuit.is_half_open() {
+            return Poll::Ready(());
+        }
+        let wait = rejection.retry_after().map_or(LOOK_AGAIN, |left| left.min(LOOK_AGAIN));
+        let alarm = self.alarm.insert(Box::pin(Alarm::at(clock::after(clock::now(), wait))));
+        if alarm.as_mut().poll(cx).is_ready() {
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+
+    /// Rejects a call. `None` if it would be admitted, but the inner service has not been asked whether it is ready: then the call is
+    /// rejected too, and told that it may come back at once.
+    #[cold]
+    fn reject(&mut self, rejection: Option<Rejection>) -> Rejection {
+        if let (Some(renew), false) = (self.renew, self.is_inner_unready) {
+            self.inner = renew(&self.inner);
+        }
+        self.is_inner_unready = false;
+        rejection.unwrap_or(Rejection::of(0))
     }
 }
 
@@ -94,10 +175,12 @@ where
     type Future = CircuitBreakerFuture<S::Future, CallShare<Circuit>, C>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.rejection = self.circuit.rejection();
-        if self.rejection.is_some() {
-            return Poll::Ready(Ok(()));
+        if let Some(rejection) = self.circuit.rejection() {
+            self.is_inner_unready = true;
+            return self.poll_open(rejection, cx).map(Ok);
         }
+        self.is_inner_unready = false;
+        self.alarm = None;
         match ready!(self.inner.poll_ready(cx)) {
             Ok(()) => Poll::Ready(Ok(())),
             Err(error) => {
@@ -111,14 +194,38 @@ where
     #[inline(always)]
     fn call(&mut self, request: R) -> Self::Future {
         let (circuit, classifier) = (self.circuit.lend(), self.classifier.clone());
-        let admitted = self.rejection.take().map_or_else(|| circuit.admit(), Err);
+        let admitted = match self.is_inner_unready {
+            false => circuit.admit().map_err(|rejection| self.reject(Some(rejection))),
+            true => {
+                let rejection = circuit.rejection();
+                Err(self.reject(rejection))
+            }
+        };
         CircuitBreakerFuture::start(circuit, classifier, admitted, || self.inner.call(request))
     }
 }
 
+/// The clone is not ready.
 impl<S: Clone, C: Clone> Clone for CircuitBreakerService<S, C> {
     fn clone(&self) -> Self {
-        let (inner, circuit) = (self.inner.clone(), self.circuit.clone());
-        Self { inner, circuit, classifier: self.classifier.clone(), rejection: None }
+        Self {
+            inner: self.inner.clone(),
+            circuit: self.circuit.clone(),
+            classifier: self.classifier.clone(),
+            is_inner_unready: false,
+            renew: self.renew,
+            while_open: self.while_open,
+            alarm: None,
+        }
+    }
+}
+
+impl<S: fmt::Debug, C: fmt::Debug> fmt::Debug for CircuitBreakerService<S, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CircuitBreakerService")
+            .field("inner", &self.inner)
+            .field("circuit", &self.circuit)
+            .field("classifier", &self.classifier)
+            .finish_non_exhaustive()
     }
 }

@@ -2,6 +2,8 @@
 
 use std::{fmt, time::Duration};
 
+use crate::classify::Verdict;
+
 /// The state of a circuit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum State {
@@ -117,6 +119,8 @@ pub struct Outage {
     pub lasted: Duration,
     /// How many calls were rejected in that time.
     pub rejected: u64,
+    /// How often the circuit reopened in that time, because a probe failed or gave no answer.
+    pub reopenings: u32,
 }
 
 /// One change of a circuit's state.
@@ -133,8 +137,18 @@ pub struct Transition {
     pub generation: u64,
     /// What the state left had counted.
     pub counts: Counts,
+    /// If it opened: what the result was judged that opened it. `None` if a probe gave no answer in time.
+    pub verdict: Option<Verdict>,
     /// How long the circuit will be open, if it opened.
     pub open_for: Option<Duration>,
     /// The whole outage, if this ends one: the circuit closes, or is taken over by hand.
     pub outage: Option<Outage>,
+}
+
+impl Transition {
+    /// A transition that tells nothing else: for tests of your own listeners. Its fields can be set.
+    pub fn new(from: State, to: State, reason: Reason) -> Self {
+        let counts = Counts::default();
+        Self { from, to, reason, generation: 0, counts, verdict: None, open_for: None, outage: None }
+    }
 }
