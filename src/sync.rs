@@ -2,16 +2,16 @@
 
 use std::{ops::Deref, sync::PoisonError};
 
-#[cfg(withstand_loom)]
+#[cfg(all(test, withstand_loom))]
 use loom::sync::Mutex;
-#[cfg(withstand_loom)]
+#[cfg(all(test, withstand_loom))]
 pub(crate) use loom::sync::{
     Arc, MutexGuard as LockGuard,
     atomic::{AtomicU64, Ordering},
 };
-#[cfg(not(withstand_loom))]
+#[cfg(not(all(test, withstand_loom)))]
 use std::sync::Mutex;
-#[cfg(not(withstand_loom))]
+#[cfg(not(all(test, withstand_loom)))]
 pub(crate) use std::sync::{
     Arc, MutexGuard as LockGuard,
     atomic::{AtomicU64, Ordering},

@@ -222,7 +222,7 @@ fn tallying() -> CircuitBreaker {
 
 fn calls_and_failures(breaker: &CircuitBreaker) -> (u64, u64) {
     let failures = breaker.snapshot().counts.failures;
-    (failures.calls, failures.hits)
+    (failures.total, failures.count)
 }
 
 #[test]

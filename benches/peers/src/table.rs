@@ -2,9 +2,9 @@
 
 use crate::{
     contender::{
-        Way::{self, Plain, Tower},
         Row, TOWER_RESILIENCE, Target, US,
         Unit::{MillionCallsPerSecond, NanosPerCall},
+        Way::{self, Plain, Tower},
     },
     measure::Measured,
 };

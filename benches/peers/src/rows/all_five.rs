@@ -22,10 +22,9 @@ use super::{
 };
 use crate::{
     contender::{
-        Contender,
-        Way::{Plain, Tower},
-        Expect, Row, TOWER_RESILIENCE,
+        Contender, Expect, Row, TOWER_RESILIENCE,
         Target::{Best, Of},
+        Way::{Plain, Tower},
     },
     operation::{Failure, Inner, Roomy, Theirs, keep, operate, send},
 };
@@ -47,7 +46,8 @@ fn all() -> Vec<Contender> {
 }
 
 fn us() -> Vec<Contender> {
-    let breaker = CircuitBreaker::builder("users").no_consecutive_failures().failure_rate(0.5, Window::calls(CALLS)).build();
+    let breaker =
+        CircuitBreaker::builder("users").no_consecutive_failures().failure_rate(0.5, Window::calls(CALLS)).build();
     let (fallback, bulkhead) = (keep(Fallback::value(0)), keep(Bulkhead::new("users", MOST)));
     let (retry, breaker) = (keep(RetryWithBackoff::new("users")), keep(breaker.expect("good settings")));
     let timeout = keep(Timeout::new(LIMIT));

@@ -15,10 +15,9 @@ use withstand::{CarriesRejected, CircuitBreaker, circuit_breaker::Window};
 use super::LONG;
 use crate::{
     contender::{
-        Contender,
-        Way::{Plain, Tower},
-        Expect, RUNTIME, Row, TOWER_RESILIENCE,
+        Contender, Expect, RUNTIME, Row, TOWER_RESILIENCE,
         Target::Best,
+        Way::{Plain, Tower},
     },
     operation::{Fails, Failure, Inner, Roomy, Theirs, Traffic, Wide, keep, operate, send},
     outcome::Rejection,

@@ -18,10 +18,9 @@ use withstand::{Bulkhead, CarriesRejected};
 
 use crate::{
     contender::{
-        Contender,
-        Way::{Plain, Tower},
-        Expect, Row, TOWER_RESILIENCE,
+        Contender, Expect, Row, TOWER_RESILIENCE,
         Target::{Nanos, Of},
+        Way::{Plain, Tower},
     },
     operation::{Fails, Failure, Inner, Roomy, Wide, keep, operate, send},
     outcome::Rejection,

@@ -9,10 +9,9 @@ use withstand::Fallback;
 use super::breaker::clock;
 use crate::{
     contender::{
-        Contender,
-        Way::{Plain, Tower},
-        Expect, Row, TOWER_RESILIENCE,
+        Contender, Expect, Row, TOWER_RESILIENCE,
         Target::{Best, Over},
+        Way::{Plain, Tower},
     },
     operation::{Failure, Inner, Roomy, Theirs, keep, operate, send},
 };

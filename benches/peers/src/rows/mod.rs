@@ -12,9 +12,8 @@ use std::time::Duration;
 
 use crate::{
     contender::{
-        Contender,
+        Contender, Expect, Row,
         Way::{Plain, Tower},
-        Expect, Row,
     },
     operation::{Failure, Inner, Ours, Roomy, Theirs, operate, send},
 };

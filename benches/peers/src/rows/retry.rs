@@ -17,10 +17,9 @@ use withstand::RetryWithBackoff;
 use super::breaker::{clock, recovery};
 use crate::{
     contender::{
-        Contender,
-        Way::{Plain, Tower},
-        Expect, Row, TOWER_RESILIENCE, Target,
+        Contender, Expect, Row, TOWER_RESILIENCE, Target,
         Target::{Best, Nanos},
+        Way::{Plain, Tower},
     },
     operation::{Failure, Flaky, Inner, Request, Roomy, Theirs, keep, operate, send},
 };

@@ -9,10 +9,9 @@ use withstand::Timeout;
 use super::{LONG, breaker::clock};
 use crate::{
     contender::{
-        Contender,
-        Way::{Plain, Tower},
-        Expect, Row, TOWER_RESILIENCE,
+        Contender, Expect, Row, TOWER_RESILIENCE,
         Target::Of,
+        Way::{Plain, Tower},
     },
     operation::{Failure, Inner, Roomy, Theirs, keep, operate, send},
 };

@@ -1,7 +1,7 @@
 //! A soak: thousands of calls at once over backends that fail, stall and recover at random, given up at random, while a hand moves limits
 //! and forces circuits; and at each second, and at the end, everything must add up.
 //!
-//! `cargo run --release --example soak -- --seconds 60`, and `--seed n` for the same random decisions again; the threads interleave as they like.
+//! `cargo run --release --manifest-path stress/Cargo.toml -- --seconds 60`, and `--seed n` for the same random decisions again; the threads interleave as they like.
 #![allow(clippy::disallowed_methods, reason = "a soak runs on the real clock")]
 #![allow(unreachable_pub, reason = "a program has no other")]
 
