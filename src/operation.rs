@@ -89,7 +89,7 @@ mod request {
     impl<S: Service<R>, R> sealed::Operation for SendRequest<S, R> {}
 
     impl<S: Service<R>, R> Operation for SendRequest<S, R> {
-        type Future = SendRequestFuture<S, R>;
+        type Future = SendRequestFuture<S, R, S::Future>;
 
         #[inline(always)]
         fn start(self) -> Self::Future {
@@ -99,13 +99,11 @@ mod request {
 
     pin_project! {
         /// Waits until a service is ready, and sends it its request.
+        // `F` is `S::Future`, which is not named here: see the futures of the policies.
         #[must_use = "futures do nothing unless polled"]
-        pub struct SendRequestFuture<S, R>
-        where
-            S: Service<R>,
-        {
+        pub struct SendRequestFuture<S, R, F> {
             #[pin]
-            state: State<S, R, S::Future>,
+            state: State<S, R, F>,
         }
     }
 
@@ -117,11 +115,12 @@ mod request {
         }
     }
 
-    impl<S, R> Future for SendRequestFuture<S, R>
+    impl<S, R, F, T, E> Future for SendRequestFuture<S, R, F>
     where
-        S: Service<R>,
+        S: Service<R, Response = T, Error = E, Future = F>,
+        F: Future<Output = Result<T, E>>,
     {
-        type Output = Result<S::Response, S::Error>;
+        type Output = Result<T, E>;
 
         #[inline]
         fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -139,7 +138,7 @@ mod request {
         }
     }
 
-    impl<S: Service<R>, R> fmt::Debug for SendRequestFuture<S, R> {
+    impl<S, R, F> fmt::Debug for SendRequestFuture<S, R, F> {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.debug_struct("SendRequestFuture").finish_non_exhaustive()
         }

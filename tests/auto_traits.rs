@@ -102,7 +102,7 @@ macro_rules! plain_calls {
         $check!(CircuitBreakerFuture<$operation, &circuit_breaker::Circuit, &ByError>: Send);
         $check!(RetryFuture<retry::Repeat<Start<$operation>>, &retry::Plan<retry::Exponential>, &ByError, ExponentialDelays>: Send);
         $check!(TimeoutFuture<$operation, &timeout::Expiry>: Send);
-        $check!(BulkheadFuture<Start<$operation>, &bulkhead::Slots>: Send);
+        $check!(BulkheadFuture<Start<$operation>, $operation, &bulkhead::Slots>: Send);
         $check!(FallbackFuture<$operation, &Standing, Ready<u8>>: Send);
     };
 }
@@ -123,8 +123,8 @@ fn a_plain_call_is_not_send_when_its_operation_is_not() {
 /// The closure is kept while the call waits in line.
 #[test]
 fn a_bulkheads_plain_call_is_send_only_if_its_closure_is_too() {
-    type Sent = BulkheadFuture<Box<dyn FnOnce() -> Sendable + Send>, &'static bulkhead::Slots>;
-    type Kept = BulkheadFuture<Box<dyn FnOnce() -> Sendable>, &'static bulkhead::Slots>;
+    type Sent = BulkheadFuture<Box<dyn FnOnce() -> Sendable + Send>, Sendable, &'static bulkhead::Slots>;
+    type Kept = BulkheadFuture<Box<dyn FnOnce() -> Sendable>, Sendable, &'static bulkhead::Slots>;
     assert_impl_all!(Sent: Send);
     assert_not_impl_any!(Kept: Send);
 }
@@ -244,7 +244,7 @@ mod in_tower {
             $check!(Call<BulkheadService<Via<$operation>>>: Send);
             $check!(Call<FallbackService<Via<$operation>, Recovery<$answer>>>: Send);
             $check!(Call<LiftService<Via<$operation>>>: Send);
-            $check!(SendRequestFuture<Via<$operation>, u8>: Send);
+            $check!(SendRequestFuture<Via<$operation>, u8, $operation>: Send);
         };
     }
 

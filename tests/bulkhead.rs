@@ -18,7 +18,7 @@ use std::{
 use futures::future::BoxFuture;
 use support::*;
 use tokio::time::Instant;
-use tower::{BoxError, Layer, Service, ServiceExt, limit::ConcurrencyLimit};
+use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt, limit::ConcurrencyLimit, service_fn};
 use withstand::{Bulkhead, BulkheadEvent, Error, Rejected};
 
 both_ways! {
@@ -494,5 +494,88 @@ async fn g1_the_request_is_dropped_before_its_slot_or_its_place_is_free_when_a_s
         assert_eq!(*seen.lock().expect("no panic"), (1, usize::from(must_wait)));
         drop(slot);
         assert_eq!(running_and_waiting(&bulkhead), (0, 0));
+    }
+}
+
+/// Calls whose operation is an `async` block, spawned: the compiler has to see that they are `Send` for every lifetime in the block.
+mod spawned {
+    use withstand::{CircuitBreaker, Timeout};
+
+    use super::*;
+
+    async fn answer(text: &str) -> Result<usize, BoxError> {
+        tokio::task::yield_now().await;
+        Ok(text.len())
+    }
+
+    macro_rules! is_spawned_around {
+        ($($test:ident: $make:expr;)*) => {
+            $(#[tokio::test(start_paused = true)]
+            async fn $test() -> Result<(), BoxError> {
+                let (bulkhead, inner) = (queueing(1, 1), $make);
+                let (borrowing, inner_of_borrowing) = (bulkhead.clone(), inner.clone());
+                let borrows = tokio::spawn(async move {
+                    let text = String::from("four");
+                    let inner_call = || {
+                        inner_of_borrowing.call(|| async {
+                            let length = answer(&text).await?;
+                            Ok::<_, BoxError>(length)
+                        })
+                    };
+                    borrowing.call(inner_call).await
+                });
+                let owns = tokio::spawn(async move {
+                    let text = String::from("seven..");
+                    let inner_call = || {
+                        inner.call(|| async move {
+                            let length = answer(&text).await?;
+                            Ok::<_, BoxError>(length)
+                        })
+                    };
+                    bulkhead.call(inner_call).await
+                });
+                assert_eq!((borrows.await??, owns.await??), (4, 7));
+                Ok(())
+            })*
+        };
+    }
+
+    is_spawned_around! {
+        around_a_circuit_breaker: CircuitBreaker::new("users");
+        around_a_timeout: Timeout::new(secs(1));
+        around_a_bulkhead: queueing(1, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn alone() -> Result<(), BoxError> {
+        let bulkhead = queueing(1, 1);
+        let spawned = tokio::spawn(async move {
+            let text = String::from("four");
+            let operation = || async {
+                let length = answer(&text).await?;
+                Ok::<_, BoxError>(length)
+            };
+            bulkhead.call(operation).await
+        });
+        assert_eq!(spawned.await??, 4);
+        Ok(())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn as_a_layer() -> Result<(), BoxError> {
+        let bulkhead = queueing(2, 1);
+        let spawned = tokio::spawn(async move {
+            let mut stack = ServiceBuilder::new()
+                .layer(bulkhead.layer())
+                .layer(CircuitBreaker::new("users").layer())
+                .layer(bulkhead.layer())
+                .service(service_fn(|text: String| async move {
+                    let length = answer(&text).await?;
+                    Ok::<_, BoxError>(length)
+                }));
+            stack.ready().await?.call("four".to_owned()).await
+        });
+        assert_eq!(spawned.await??, 4);
+        Ok(())
     }
 }

@@ -12,7 +12,7 @@ use super::{acquire::BulkheadAcquire, permit::BulkheadPermit, shared::Slots, sta
 use crate::{
     carry::CarriesRejected,
     error::{BulkheadFull, Rejected},
-    operation::{Operation, ResultFuture},
+    operation::Operation,
     panics::with_rollback,
 };
 
@@ -20,14 +20,15 @@ pin_project! {
     /// A call through a [`Bulkhead`](super::Bulkhead).
     ///
     /// `A` is how it holds the bulkhead: borrowed (plain) or shared (tower).
+    // `F` is the operation's future. A field that named it `O::Future` would have the compiler prove `Send` through the bounds on `O`,
+    // which fails for a spawned `async` block.
     #[must_use = "the call has begun already, and dropping it cancels it"]
-    pub struct BulkheadFuture<O, A>
+    pub struct BulkheadFuture<O, F, A>
     where
-        O: Operation,
         A: Deref<Target = Slots>,
     {
         #[pin]
-        call: Call<O, O::Future, A>,
+        call: Call<O, F, A>,
     }
 }
 
@@ -45,9 +46,9 @@ pin_project! {
     }
 }
 
-impl<O, A> BulkheadFuture<O, A>
+impl<O, F, A> BulkheadFuture<O, F, A>
 where
-    O: Operation,
+    O: Operation<Future = F>,
     A: Deref<Target = Slots> + Clone,
 {
     #[inline(always)]
@@ -69,10 +70,10 @@ where
     }
 }
 
-impl<O, A, T, E> Future for BulkheadFuture<O, A>
+impl<O, F, A, T, E> Future for BulkheadFuture<O, F, A>
 where
-    O: Operation,
-    O::Future: ResultFuture<Ok = T, Err = E>,
+    O: Operation<Future = F>,
+    F: Future<Output = Result<T, E>>,
     E: CarriesRejected,
     A: Deref<Target = Slots> + Clone,
 {
@@ -93,10 +94,10 @@ where
     }
 }
 
-impl<O, A, T, E> Call<O, O::Future, A>
+impl<O, F, A, T, E> Call<O, F, A>
 where
-    O: Operation,
-    O::Future: ResultFuture<Ok = T, Err = E>,
+    O: Operation<Future = F>,
+    F: Future<Output = Result<T, E>>,
     E: CarriesRejected,
     A: Deref<Target = Slots> + Clone,
 {
@@ -130,9 +131,8 @@ where
     }
 }
 
-impl<O, A> fmt::Debug for BulkheadFuture<O, A>
+impl<O, F, A> fmt::Debug for BulkheadFuture<O, F, A>
 where
-    O: Operation,
     A: Deref<Target = Slots>,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

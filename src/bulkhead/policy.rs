@@ -63,7 +63,7 @@ impl Bulkhead {
     ///
     /// When polled outside a tokio runtime with time enabled, and it has to wait in line.
     #[inline(always)]
-    pub fn call<F, Fut, T, E>(&self, operation: F) -> BulkheadFuture<F, &Slots>
+    pub fn call<F, Fut, T, E>(&self, operation: F) -> BulkheadFuture<F, Fut, &Slots>
     where
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<T, E>>,

@@ -6,7 +6,11 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{future::BulkheadFuture, policy::Bulkhead, shared::Slots};
-use crate::{carry::CarriesRejected, operation::SendRequest, sync::Arc};
+use crate::{
+    carry::CarriesRejected,
+    operation::{SendRequest, SendRequestFuture},
+    sync::Arc,
+};
 
 impl Bulkhead {
     /// The bulkhead as a tower layer. Every service it is applied to shares these slots.
@@ -69,7 +73,7 @@ where
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = BulkheadFuture<SendRequest<S, R>, Arc<Slots>>;
+    type Future = BulkheadFuture<SendRequest<S, R>, SendRequestFuture<S, R, S::Future>, Arc<Slots>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         Poll::Ready(Ok(()))
