@@ -29,15 +29,12 @@ pin_project! {
     /// A call through a [`RetryWithBackoff`](super::RetryWithBackoff).
     ///
     /// `A` is what is tried, `P` and `C` are how it holds the plan and the classifier (borrowed or owned), `D`
-    /// are the delays.
+    /// are the delays. `F` is the attempts' future.
     #[derive(Debug)]
     #[must_use = "the call has begun already, and dropping it cancels it"]
-    pub struct RetryFuture<A, P, C, D>
-    where
-        A: Attempts,
-    {
+    pub struct RetryFuture<A, F, P, C, D> {
         #[pin]
-        stage: Stage<A::Future>,
+        stage: Stage<F>,
         // `None` once it is over: a request goes with its call, though the future may be kept.
         attempts: Option<A>,
         progress: Progress<D>,
@@ -67,21 +64,21 @@ impl<F> Stage<F> {
     }
 }
 
-impl<A, P, C, D> RetryFuture<A, P, C, D>
+impl<A, F, P, C, D> RetryFuture<A, F, P, C, D>
 where
-    A: Attempts,
+    A: Attempts<Future = F>,
 {
     #[inline(always)]
-    pub(super) fn new(plan: P, classifier: C, start: Start, first: A::Future, attempts: A) -> Self {
+    pub(super) fn new(plan: P, classifier: C, start: Start, first: F, attempts: A) -> Self {
         let progress = Progress::new(start);
         Self { stage: Stage::Running { attempt: first }, attempts: Some(attempts), progress, plan, classifier }
     }
 }
 
-impl<A, P, C, B, T, E> Future for RetryFuture<A, P, C, B::Delays>
+impl<A, F, P, C, B, T, E> Future for RetryFuture<A, F, P, C, B::Delays>
 where
-    A: Attempts,
-    A::Future: ResultFuture<Ok = T, Err = E>,
+    A: Attempts<Future = F>,
+    F: ResultFuture<Ok = T, Err = E>,
     P: Deref<Target = Plan<B>>,
     B: Backoff,
     C: Classify<T, E>,
@@ -104,10 +101,10 @@ where
     }
 }
 
-impl<A, P, C, B, T, E> RetryFuture<A, P, C, B::Delays>
+impl<A, F, P, C, B, T, E> RetryFuture<A, F, P, C, B::Delays>
 where
-    A: Attempts,
-    A::Future: ResultFuture<Ok = T, Err = E>,
+    A: Attempts<Future = F>,
+    F: ResultFuture<Ok = T, Err = E>,
     P: Deref<Target = Plan<B>>,
     B: Backoff,
     C: Classify<T, E>,

@@ -104,7 +104,7 @@ impl<C, B: Backoff> RetryWithBackoff<C, B> {
     ///
     /// When polled outside a tokio runtime with time enabled, and it has to sleep.
     #[inline(always)]
-    pub fn call<F, Fut, T, E>(&self, mut operation: F) -> RetryFuture<Repeat<F>, &Plan<B>, &C, B::Delays>
+    pub fn call<F, Fut, T, E>(&self, mut operation: F) -> RetryFuture<Repeat<F>, Fut, &Plan<B>, &C, B::Delays>
     where
         F: FnMut() -> Fut,
         Fut: Future<Output = Result<T, E>>,
@@ -139,7 +139,7 @@ impl<C, B: Backoff> RetryWithBackoff<C, B> {
     /// # Cancel safety, and panics
     ///
     /// As [`call`](Self::call).
-    pub fn call_with<F, Fut, T, E>(&self, operation: F) -> RetryFuture<RepeatWith<F, E>, &Plan<B>, &C, B::Delays>
+    pub fn call_with<F, Fut, T, E>(&self, operation: F) -> RetryFuture<RepeatWith<F, E>, Fut, &Plan<B>, &C, B::Delays>
     where
         F: FnMut(Attempt<'_, E>) -> Fut,
         Fut: Future<Output = Result<T, E>>,

@@ -100,7 +100,7 @@ where
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = RetryFuture<Resend<S, R, K>, CallShare<Plan<B>>, C, B::Delays>;
+    type Future = RetryFuture<Resend<S, R, K>, S::Future, CallShare<Plan<B>>, C, B::Delays>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx)
