@@ -579,3 +579,19 @@ mod spawned {
         Ok(())
     }
 }
+
+/// A function can ask for "a permit" without a type parameter, wherever the permit is from.
+#[tokio::test(start_paused = true)]
+async fn k1_permits_are_of_one_type() {
+    fn keep(permits: &mut Vec<withstand::BulkheadPermit>, permit: withstand::BulkheadPermit) {
+        permits.push(permit);
+    }
+
+    let bulkhead = queueing(2, 1);
+    let mut permits = Vec::new();
+    keep(&mut permits, bulkhead.try_acquire().expect("a slot is free"));
+    keep(&mut permits, bulkhead.acquire().await.expect("a slot is free"));
+    assert_eq!(format!("{:?}", permits[0]), "BulkheadPermit { bulkhead: \"users\" }");
+    drop(bulkhead);
+    drop(permits);
+}

@@ -1,4 +1,5 @@
 use std::{
+    fmt,
     future::Future,
     ops::Deref,
     pin::Pin,
@@ -7,7 +8,10 @@ use std::{
 
 use pin_project_lite::pin_project;
 
-use super::{permit::BulkheadPermit, shared::Slots};
+use super::{
+    permit::{BulkheadPermit, SlotGuard},
+    shared::Slots,
+};
 use crate::{
     clock::Alarm,
     error::{BulkheadFull, Rejected},
@@ -15,35 +19,61 @@ use crate::{
 };
 
 pin_project! {
-    /// Waits in line for a slot, at most `max_wait` from when it was made.
+    /// Waits in the queue for a slot. The wait ends `max_wait` after this future was made.
     ///
-    /// From [`acquire`](super::Bulkhead::acquire); a slot that is free is taken when it is made.
-    #[derive(Debug)]
-    #[must_use = "its place in the queue is taken already, and dropping it gives it up"]
-    pub struct BulkheadAcquire<A = Arc<Slots>>
+    /// From [`acquire`](super::Bulkhead::acquire), which has taken a free slot, or joined the queue, before it returns this future.
+    #[must_use = "it has taken a slot or joined the queue already, and dropping it undoes that"]
+    pub struct BulkheadAcquire {
+        #[pin]
+        acquire: Acquire<Arc<Slots>>,
+    }
+}
+
+impl BulkheadAcquire {
+    pub(super) fn new(acquire: Acquire<Arc<Slots>>) -> Self {
+        Self { acquire }
+    }
+}
+
+impl Future for BulkheadAcquire {
+    type Output = Result<BulkheadPermit, Rejected>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let acquired = ready!(self.project().acquire.poll(cx));
+        Poll::Ready(acquired.map(BulkheadPermit::new).map_err(Rejected::from))
+    }
+}
+
+impl fmt::Debug for BulkheadAcquire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BulkheadAcquire").finish_non_exhaustive()
+    }
+}
+
+pin_project! {
+    /// What a call that has to wait, and a [`BulkheadAcquire`], have inside.
+    pub(super) struct Acquire<A>
     where
         A: Deref<Target = Slots>,
     {
-        place: Place<A>,
+        state: State<A>,
         #[pin]
         alarm: Alarm,
     }
 }
 
-#[derive(Debug)]
-enum Place<A>
+enum State<A>
 where
     A: Deref<Target = Slots>,
 {
-    InLine(Ticket<A>),
-    Slot(BulkheadPermit<A>),
+    Queued(QueueTicket<A>),
+    Acquired(SlotGuard<A>),
     Rejected(BulkheadFull),
     Done,
 }
 
-/// A place in line. Dropped, it is left, and a slot that was granted meanwhile goes to the next.
-#[derive(Debug)]
-struct Ticket<A>
+/// A position in the queue. Dropped, it leaves the queue, or, if its slot was granted meanwhile, gives the slot to the next.
+struct QueueTicket<A>
 where
     A: Deref<Target = Slots>,
 {
@@ -52,7 +82,7 @@ where
     is_used: bool,
 }
 
-impl<A> Drop for Ticket<A>
+impl<A> Drop for QueueTicket<A>
 where
     A: Deref<Target = Slots>,
 {
@@ -63,67 +93,67 @@ where
     }
 }
 
-impl<A> Ticket<A>
+impl<A> QueueTicket<A>
 where
     A: Deref<Target = Slots> + Clone,
 {
-    /// The slot, if it is granted: it is the permit's from here on.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<BulkheadPermit<A>> {
+    /// The slot, once it is granted. From then on the guard gives it back, and no longer the ticket.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<SlotGuard<A>> {
         if !self.slots.is_granted(self.number, cx.waker()) {
             return Poll::Pending;
         }
         self.is_used = true;
-        Poll::Ready(BulkheadPermit::new(self.slots.clone()))
+        Poll::Ready(SlotGuard::new(self.slots.clone()))
     }
 }
 
-impl<A> BulkheadAcquire<A>
+impl<A> Acquire<A>
 where
     A: Deref<Target = Slots>,
 {
     #[inline]
-    pub(super) fn in_line(slots: A, ticket: u64) -> Self {
-        let end = slots.end_of_wait();
-        let ticket = Ticket { slots, number: ticket, is_used: false };
-        Self { place: Place::InLine(ticket), alarm: Alarm::at(end) }
+    pub(super) fn queued(slots: A, ticket: u64) -> Self {
+        let deadline = slots.wait_deadline();
+        let ticket = QueueTicket { slots, number: ticket, is_used: false };
+        Self { state: State::Queued(ticket), alarm: Alarm::at(deadline) }
     }
 
-    pub(super) fn slot(permit: BulkheadPermit<A>) -> Self {
-        Self { place: Place::Slot(permit), alarm: Alarm::at(None) }
+    pub(super) fn acquired(slot: SlotGuard<A>) -> Self {
+        Self { state: State::Acquired(slot), alarm: Alarm::at(None) }
     }
 
     pub(super) fn rejected(rejected: BulkheadFull) -> Self {
-        Self { place: Place::Rejected(rejected), alarm: Alarm::at(None) }
+        Self { state: State::Rejected(rejected), alarm: Alarm::at(None) }
     }
 }
 
-impl<A> Future for BulkheadAcquire<A>
+impl<A> Future for Acquire<A>
 where
     A: Deref<Target = Slots> + Clone,
 {
-    type Output = Result<BulkheadPermit<A>, Rejected>;
+    type Output = Result<SlotGuard<A>, BulkheadFull>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        if let Place::InLine(ticket) = this.place {
-            // A slot that is there wins over the end of the wait.
-            if let Poll::Ready(permit) = ticket.poll(cx) {
-                *this.place = Place::Done;
+        if let State::Queued(ticket) = this.state {
+            // A slot that is granted wins over a wait that has ended.
+            if let Poll::Ready(slot) = ticket.poll(cx) {
+                *this.state = State::Done;
                 this.alarm.disarm();
-                return Poll::Ready(Ok(permit));
+                return Poll::Ready(Ok(slot));
             }
             ready!(this.alarm.as_mut().poll(cx));
             this.alarm.disarm();
         }
-        match std::mem::replace(this.place, Place::Done) {
-            Place::InLine(ticket) => {
+        match std::mem::replace(this.state, State::Done) {
+            State::Queued(ticket) => {
                 let slots = ticket.slots.clone();
                 drop(ticket);
-                Poll::Ready(Err(slots.reject(slots.max_wait).into()))
+                Poll::Ready(Err(slots.reject(slots.max_wait)))
             }
-            Place::Slot(permit) => Poll::Ready(Ok(permit)),
-            Place::Rejected(rejected) => Poll::Ready(Err(rejected.into())),
-            Place::Done => panic!("polled after it was done"),
+            State::Acquired(slot) => Poll::Ready(Ok(slot)),
+            State::Rejected(rejected) => Poll::Ready(Err(rejected)),
+            State::Done => panic!("polled after it was done"),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use pin_project_lite::pin_project;
 
-use super::{acquire::BulkheadAcquire, permit::BulkheadPermit, shared::Slots, state::Entry};
+use super::{acquire::Acquire, permit::SlotGuard, shared::Slots, state::Entry};
 use crate::{
     carry::CarriesRejected,
     error::{BulkheadFull, Rejected},
@@ -38,9 +38,9 @@ pin_project! {
     where
         A: Deref<Target = Slots>,
     {
-        Waiting { operation: Option<O>, #[pin] acquire: BulkheadAcquire<A> },
+        Queued { operation: Option<O>, #[pin] acquire: Acquire<A> },
         // In this order: the operation is gone before its slot is free.
-        Running { #[pin] operation: F, permit: BulkheadPermit<A> },
+        Running { #[pin] operation: F, slot: SlotGuard<A> },
         Rejected { rejected: BulkheadFull, is_told: bool },
         Done,
     }
@@ -56,13 +56,13 @@ where
         let call = match slots.enter() {
             Entry::Slot => {
                 // A pointer: it is in a register though it lives while the operation starts.
-                let permit = BulkheadPermit::new(slots.clone());
-                Call::Running { operation: operation().start(), permit }
+                let slot = SlotGuard::new(slots.clone());
+                Call::Running { operation: operation().start(), slot }
             }
             Entry::Queued(ticket) => {
                 // Made first: what leaves the line when dropped is more than that, and would be in memory meanwhile.
                 let operation = with_rollback(operation, || slots.leave(ticket));
-                Call::Waiting { operation: Some(operation), acquire: BulkheadAcquire::in_line(slots.clone(), ticket) }
+                Call::Queued { operation: Some(operation), acquire: Acquire::queued(slots.clone(), ticket) }
             }
             Entry::Full => Call::Rejected { rejected: slots.reject(None), is_told: false },
         };
@@ -115,14 +115,14 @@ where
     #[inline(never)]
     fn poll_start(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, E>> {
         let result = match self.as_mut().project() {
-            CallProj::Waiting { operation, acquire } => match ready!(acquire.poll(cx)) {
-                Ok(permit) => {
+            CallProj::Queued { operation, acquire } => match ready!(acquire.poll(cx)) {
+                Ok(slot) => {
                     let operation = operation.take().expect("started once").start();
-                    self.set(Self::Running { operation, permit });
+                    self.set(Self::Running { operation, slot });
                     let CallProj::Running { operation, .. } = self.as_mut().project() else { unreachable!() };
                     ready!(operation.poll(cx))
                 }
-                Err(rejected) => Err(E::from_rejected(rejected)),
+                Err(full) => Err(E::from_rejected(Rejected::BulkheadFull(full))),
             },
             CallProj::Running { .. } | CallProj::Rejected { .. } | CallProj::Done => panic!("polled after it was done"),
         };

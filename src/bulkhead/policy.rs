@@ -1,10 +1,10 @@
 use std::future::Future;
 
 use super::{
-    acquire::BulkheadAcquire,
+    acquire::{Acquire, BulkheadAcquire},
     config::BulkheadBuilder,
     future::BulkheadFuture,
-    permit::BulkheadPermit,
+    permit::{BulkheadPermit, SlotGuard},
     shared::{Slots, Snapshot},
     state::Entry,
 };
@@ -79,7 +79,7 @@ impl Bulkhead {
     /// [`Rejected::BulkheadFull`].
     pub fn try_acquire(&self) -> Result<BulkheadPermit, Rejected> {
         if self.slots.try_enter() {
-            return Ok(BulkheadPermit::new(self.slots.clone()));
+            return Ok(BulkheadPermit::new(SlotGuard::new(self.slots.clone())));
         }
         Err(self.slots.reject(None).into())
     }
@@ -99,11 +99,11 @@ impl Bulkhead {
     /// When polled outside a tokio runtime with time enabled, and it has to wait in line.
     pub fn acquire(&self) -> BulkheadAcquire {
         let slots = self.slots.clone();
-        match slots.enter() {
-            Entry::Slot => BulkheadAcquire::slot(BulkheadPermit::new(slots)),
-            Entry::Queued(ticket) => BulkheadAcquire::in_line(slots, ticket),
-            Entry::Full => BulkheadAcquire::rejected(slots.reject(None)),
-        }
+        BulkheadAcquire::new(match slots.enter() {
+            Entry::Slot => Acquire::acquired(SlotGuard::new(slots)),
+            Entry::Queued(ticket) => Acquire::queued(slots, ticket),
+            Entry::Full => Acquire::rejected(slots.reject(None)),
+        })
     }
 
     /// Changes how many calls may run at once.

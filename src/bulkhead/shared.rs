@@ -94,9 +94,9 @@ impl Slots {
         self.with_core(|core| core.enter(None))
     }
 
-    /// When who begins to wait now gives up.
+    /// When a wait that begins now ends. `None` is never.
     #[inline(never)]
-    pub(super) fn end_of_wait(&self) -> Option<Instant> {
+    pub(super) fn wait_deadline(&self) -> Option<Instant> {
         self.max_wait.and_then(|span| clock::after(clock::now(), span))
     }
 
