@@ -1,4 +1,4 @@
-use std::future::Future;
+use std::{future::Future, time::Duration};
 
 use super::{
     acquire::{Acquire, BulkheadAcquire},
@@ -111,7 +111,22 @@ impl Bulkhead {
     /// More lets those who wait run; fewer takes effect as calls finish; zero lets those that run finish and no
     /// other begin.
     pub fn set_max_concurrent(&self, max_concurrent: usize) {
-        self.slots.set_limit(max_concurrent);
+        self.slots.set_max_concurrent(max_concurrent);
+    }
+
+    /// How many calls may run at once.
+    pub fn max_concurrent(&self) -> usize {
+        self.slots.max_concurrent()
+    }
+
+    /// How many calls the queue has room for. Zero if there is no queue.
+    pub fn queue_capacity(&self) -> usize {
+        self.slots.queue_capacity()
+    }
+
+    /// How long a call may wait in the queue. `None` if there is no queue.
+    pub fn max_wait(&self) -> Option<Duration> {
+        self.slots.max_wait
     }
 
     /// The bulkhead's name.

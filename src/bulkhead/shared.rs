@@ -19,9 +19,10 @@ pub struct Slots {
     free: CachePadded<Free>,
     core: CachePadded<Lock<Core<Option<Waker>>>>,
     rejected: CachePadded<AtomicU64>,
-    /// What the core goes by, for who only wants to say it.
-    limit: AtomicU64,
-    has_places: bool,
+    /// The core's `max_concurrent`, readable without the lock.
+    max_concurrent: AtomicU64,
+    /// Zero if there is no queue.
+    queue_capacity: usize,
     pub(super) max_wait: Option<Duration>,
     reporter: Reporter<BulkheadEvent>,
 }
@@ -34,8 +35,10 @@ pub struct Snapshot {
     pub max_concurrent: usize,
     /// How many calls run. More than `max_concurrent` for a while after that was lowered.
     pub in_flight: usize,
-    /// How many calls wait in line.
-    pub waiting: usize,
+    /// How many calls wait in the queue.
+    pub queued: usize,
+    /// How many calls the queue has room for. Zero if there is no queue.
+    pub queue_capacity: usize,
     /// How many calls were rejected so far.
     pub rejected: u64,
 }
@@ -43,17 +46,17 @@ pub struct Snapshot {
 impl Slots {
     pub(super) fn new(
         reporter: Reporter<BulkheadEvent>,
-        limit: usize,
-        places: usize,
+        max_concurrent: usize,
+        queue_capacity: usize,
         max_wait: Option<Duration>,
     ) -> Self {
-        let core = Core::new(limit, places);
+        let core = Core::new(max_concurrent, queue_capacity);
         Self {
             free: CachePadded(Free::new(core.free())),
             core: CachePadded(Lock::new(core)),
             rejected: CachePadded(AtomicU64::new(0)),
-            limit: AtomicU64::new(limit as u64),
-            has_places: places > 0,
+            max_concurrent: AtomicU64::new(max_concurrent as u64),
+            queue_capacity,
             max_wait,
             reporter,
         }
@@ -63,12 +66,25 @@ impl Slots {
         self.reporter.name()
     }
 
+    pub(super) fn max_concurrent(&self) -> usize {
+        self.max_concurrent.load(Ordering::Relaxed) as usize
+    }
+
+    pub(super) fn queue_capacity(&self) -> usize {
+        self.queue_capacity
+    }
+
+    #[inline]
+    fn has_queue(&self) -> bool {
+        self.queue_capacity > 0
+    }
+
     /// Lets the core act, while no one takes or gives back a slot without it.
     fn with_core<R>(&self, act: impl FnOnce(&mut Core<Option<Waker>>) -> R) -> R {
         let mut core = self.core.lock();
         core.set_free(self.free.hold());
         let answer = act(&mut core);
-        self.free.show(core.free(), core.waiting() > 0);
+        self.free.show(core.free(), core.queued() > 0);
         answer
     }
 
@@ -84,7 +100,7 @@ impl Slots {
     pub(super) fn enter(&self) -> Entry {
         match self.free.take() {
             Taken::Slot => Entry::Slot,
-            Taken::Full if !self.has_places => Entry::Full,
+            Taken::Full if !self.has_queue() => Entry::Full,
             Taken::Full | Taken::Held => self.queue_up(),
         }
     }
@@ -133,10 +149,10 @@ impl Slots {
         wake(next);
     }
 
-    pub(super) fn set_limit(&self, limit: usize) {
+    pub(super) fn set_max_concurrent(&self, max_concurrent: usize) {
         self.with_core(|core| {
-            core.set_limit(limit);
-            self.limit.store(limit as u64, Ordering::Relaxed);
+            core.set_max_concurrent(max_concurrent);
+            self.max_concurrent.store(max_concurrent as u64, Ordering::Relaxed);
         });
         loop {
             // Its own statement, so that the lock is free before anyone is woken.
@@ -152,17 +168,18 @@ impl Slots {
     #[inline]
     pub(super) fn reject(&self, waited: Option<Duration>) -> BulkheadFull {
         self.rejected.fetch_add(1, Ordering::Relaxed);
-        let limit = self.limit.load(Ordering::Relaxed) as usize;
-        self.reporter.emit(|name| BulkheadEvent::Rejected { name, limit, waited });
-        BulkheadFull::new(self.name().clone(), limit, waited)
+        let max_concurrent = self.max_concurrent();
+        self.reporter.emit(|name| BulkheadEvent::Rejected { name, max_concurrent, waited });
+        BulkheadFull::new(self.name().clone(), max_concurrent, waited)
     }
 
     pub(super) fn snapshot(&self) -> Snapshot {
         let core = self.core.lock();
         Snapshot {
-            max_concurrent: core.limit(),
+            max_concurrent: core.max_concurrent(),
             in_flight: core.in_flight(self.free.count()),
-            waiting: core.waiting(),
+            queued: core.queued(),
+            queue_capacity: self.queue_capacity,
             rejected: self.rejected.load(Ordering::Relaxed),
         }
     }

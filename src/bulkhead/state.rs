@@ -12,28 +12,29 @@ pub(super) enum Entry {
 
 #[derive(Debug)]
 pub(super) struct Core<W> {
-    limit: usize,
+    max_concurrent: usize,
     /// Below zero while more calls run than a lowered limit allows. It holds while the core acts; in between, the word in front of
     /// the lock counts.
     free: i64,
-    places: usize,
+    queue_capacity: usize,
     /// In the order of their tickets. Empty whenever a slot is free, but between a higher limit and the grants that follow.
     queue: VecDeque<(u64, W)>,
     next_ticket: u64,
 }
 
 impl<W> Core<W> {
-    pub(super) fn new(limit: usize, places: usize) -> Self {
-        Self { limit, free: slots(limit), places, queue: VecDeque::new(), next_ticket: 0 }
+    pub(super) fn new(max_concurrent: usize, queue_capacity: usize) -> Self {
+        let free = slots(max_concurrent);
+        Self { max_concurrent, free, queue_capacity, queue: VecDeque::new(), next_ticket: 0 }
     }
 
-    pub(super) fn limit(&self) -> usize {
-        self.limit
+    pub(super) fn max_concurrent(&self) -> usize {
+        self.max_concurrent
     }
 
-    pub(super) fn set_limit(&mut self, limit: usize) {
-        self.free += slots(limit) - slots(self.limit);
-        self.limit = limit;
+    pub(super) fn set_max_concurrent(&mut self, max_concurrent: usize) {
+        self.free += slots(max_concurrent) - slots(self.max_concurrent);
+        self.max_concurrent = max_concurrent;
     }
 
     pub(super) fn free(&self) -> i64 {
@@ -47,10 +48,10 @@ impl<W> Core<W> {
 
     /// How many calls run, if so many slots are free.
     pub(super) fn in_flight(&self, free: i64) -> usize {
-        usize::try_from(slots(self.limit) - free).unwrap_or_default()
+        usize::try_from(slots(self.max_concurrent) - free).unwrap_or_default()
     }
 
-    pub(super) fn waiting(&self) -> usize {
+    pub(super) fn queued(&self) -> usize {
         self.queue.len()
     }
 
@@ -66,7 +67,7 @@ impl<W> Core<W> {
         if self.try_enter() {
             return Entry::Slot;
         }
-        if self.queue.len() >= self.places {
+        if self.queue.len() >= self.queue_capacity {
             return Entry::Full;
         }
         let ticket = self.next_ticket;
@@ -110,10 +111,10 @@ impl<W> Core<W> {
     }
 }
 
-/// A limit as a count. No machine has room for more calls than this: it leaves two bits of a word free.
-fn slots(limit: usize) -> i64 {
+/// So many slots as a signed count, capped so that two bits of a word stay free. No machine has room for more calls than the cap.
+fn slots(max_concurrent: usize) -> i64 {
     const MOST: i64 = i64::MAX >> 2;
-    i64::try_from(limit).map_or(MOST, |limit| limit.min(MOST))
+    i64::try_from(max_concurrent).map_or(MOST, |slots| slots.min(MOST))
 }
 
 #[cfg(test)]

@@ -142,7 +142,9 @@ async fn agree(limit: usize, places: usize, steps: Vec<Step>) -> Result<(), Test
     let bulkhead = Bulkhead::builder("model", limit)
         .queue(places, MAX_WAIT)
         .listener_fn(move |event| match event {
-            BulkheadEvent::Rejected { limit, waited, .. } => hears.lock().expect("no panic").push((*limit, *waited)),
+            BulkheadEvent::Rejected { max_concurrent, waited, .. } => {
+                hears.lock().expect("no panic").push((*max_concurrent, *waited));
+            }
             other => panic!("{other:?}"),
         })
         .build()
@@ -204,7 +206,7 @@ async fn agree(limit: usize, places: usize, steps: Vec<Step>) -> Result<(), Test
         }
         let seen = bulkhead.snapshot();
         prop_assert_eq!(
-            (seen.max_concurrent, seen.in_flight, seen.waiting, seen.rejected),
+            (seen.max_concurrent, seen.in_flight, seen.queued, seen.rejected),
             (model.limit, model.in_flight(), model.waiting(), model.rejected.len() as u64),
             "after step {} ({:?})",
             number,
