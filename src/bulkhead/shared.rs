@@ -17,7 +17,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Slots {
     free: CachePadded<Free>,
-    core: CachePadded<Lock<Core<Option<Waker>>>>,
+    core: CachePadded<Lock<Core<Waker>>>,
     rejected: CachePadded<AtomicU64>,
     /// The core's `max_concurrent`, readable without the lock.
     max_concurrent: AtomicU64,
@@ -80,7 +80,7 @@ impl Slots {
     }
 
     /// Lets the core act, while no one takes or gives back a slot without it.
-    fn with_core<R>(&self, act: impl FnOnce(&mut Core<Option<Waker>>) -> R) -> R {
+    fn with_core<R>(&self, act: impl FnOnce(&mut Core<Waker>) -> R) -> R {
         let mut core = self.core.lock();
         core.set_free(self.free.hold());
         let answer = act(&mut core);
@@ -107,7 +107,8 @@ impl Slots {
 
     #[inline(never)]
     fn queue_up(&self) -> Entry {
-        self.with_core(|core| core.enter(None))
+        // Until its first poll a waiter has a waker that does nothing: that poll finds the slot if it is granted by then.
+        self.with_core(|core| core.enter(Waker::noop().clone()))
     }
 
     /// When a wait that begins now ends. `None` is never.
@@ -120,7 +121,7 @@ impl Slots {
     pub(super) fn is_granted(&self, ticket: u64, waker: &Waker) -> bool {
         // Cloned before the lock and dropped behind it: a waker is somebody's code.
         let waker = waker.clone();
-        let replaced = self.with_core(|core| core.replace(ticket, Some(waker)));
+        let replaced = self.with_core(|core| core.replace(ticket, waker));
         replaced.is_err()
     }
 
@@ -185,10 +186,9 @@ impl Slots {
     }
 }
 
-/// A waiter that has not been polled yet has no waker, and finds its slot when it is. One whose waker panics harms no one
-/// behind it in line, nor the call whose slot it gets: that may be in its `Drop`.
-fn wake(waiter: Option<Option<Waker>>) {
-    if let Some(waker) = waiter.flatten() {
+/// A waker that panics harms neither the waiters behind it in the queue, nor the call that gave the slot back, which may be in its `Drop`.
+fn wake(waiter: Option<Waker>) {
+    if let Some(waker) = waiter {
         catch_panic(|| waker.wake());
     }
 }
