@@ -40,6 +40,9 @@ both_ways! {
     g2_a_panic_gives_the_slot_back,
     g2_a_panicking_listener_is_caught,
     g5_it_reports_rejections,
+    g8_a_loop_on_rejections_lets_another_task_run,
+    g8_a_loop_on_rejections_lets_a_timer_fire,
+    g8_every_32nd_rejected_call_pends_once_and_wakes_itself,
 }
 
 fn queueing(slots: usize, places: usize) -> Bulkhead {
@@ -314,6 +317,73 @@ async fn g5_it_reports_rejections(door: Way) {
         })
         .collect();
     assert_eq!(waits, [None, Some(secs(10))]);
+}
+
+/// So many rejected calls are made, one after another, until this is set.
+async fn rejections_until(is_set: &AtomicUsize, bulkhead: &Bulkhead, door: Way) -> usize {
+    let mut rejections = 0;
+    while is_set.load(SeqCst) == 0 {
+        assert!(full_after(bulkhead.through(door, &succeed()).await).is_some());
+        rejections += 1;
+        assert!(rejections < 100_000, "the loop keeps the thread to itself");
+    }
+    rejections
+}
+
+async fn g8_a_loop_on_rejections_lets_another_task_run(door: Way) {
+    let (bulkhead, has_run) = (Bulkhead::new("users", 0), Arc::new(AtomicUsize::new(0)));
+    let sets = has_run.clone();
+    let other = tokio::spawn(async move { sets.store(1, SeqCst) });
+    assert_eq!(rejections_until(&has_run, &bulkhead, door).await, 32);
+    other.await.expect("no panic");
+}
+
+async fn g8_a_loop_on_rejections_lets_a_timer_fire(door: Way) {
+    let (bulkhead, has_fired) = (Bulkhead::new("users", 0), Arc::new(AtomicUsize::new(0)));
+    let sets = has_fired.clone();
+    let sleeper = tokio::spawn(async move {
+        tokio::time::sleep(ms(10)).await;
+        sets.store(1, SeqCst);
+    });
+    // The clock stands still while a task is awake, so another one has to move it.
+    let mover = tokio::spawn(async { pass(ms(11)).await });
+    rejections_until(&has_fired, &bulkhead, door).await;
+    sleeper.await.expect("no panic");
+    mover.await.expect("no panic");
+}
+
+async fn g8_every_32nd_rejected_call_pends_once_and_wakes_itself(door: Way) {
+    let bulkhead = Bulkhead::new("users", 0);
+    let (wakes, succeed) = (Arc::<Wakes>::default(), succeed());
+    let waker = std::task::Waker::from(wakes.clone());
+    let mut pended = Vec::new();
+    for number in 1..=96 {
+        // A permit is no call: it cannot pend, and does not take a call's turn.
+        assert!(bulkhead.try_acquire().is_err());
+        let mut call = bulkhead.through(door, &succeed);
+        if call.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
+            pended.push(number);
+            assert_eq!(wakes.0.load(SeqCst), pended.len());
+            assert!(poll(&mut call).is_ready(), "it pends once");
+        }
+    }
+    assert_eq!((pended, wakes.0.load(SeqCst), bulkhead.snapshot().rejected), (vec![32, 64, 96], 3, 192));
+}
+
+#[tokio::test(start_paused = true)]
+async fn g8_every_32nd_rejected_acquire_pends_once_and_wakes_itself() {
+    let bulkhead = Bulkhead::new("users", 0);
+    let wakes = Arc::<Wakes>::default();
+    let waker = std::task::Waker::from(wakes.clone());
+    let mut pended = Vec::new();
+    for number in 1..=64 {
+        let mut acquire = Box::pin(bulkhead.acquire());
+        if acquire.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
+            pended.push(number);
+            assert!(poll(&mut acquire).is_ready(), "it pends once");
+        }
+    }
+    assert_eq!((pended, wakes.0.load(SeqCst)), (vec![32, 64], 2));
 }
 
 #[tokio::test(start_paused = true)]

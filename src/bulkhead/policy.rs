@@ -1,12 +1,11 @@
 use std::{future::Future, time::Duration};
 
 use super::{
-    acquire::{Acquire, BulkheadAcquire},
+    acquire::BulkheadAcquire,
     config::BulkheadBuilder,
     future::BulkheadFuture,
     permit::{BulkheadPermit, SlotGuard},
     shared::{Slots, Snapshot},
-    state::Entry,
 };
 use crate::{
     carry::CarriesRejected,
@@ -81,7 +80,7 @@ impl Bulkhead {
         if self.slots.try_enter() {
             return Ok(BulkheadPermit::new(SlotGuard::new(self.slots.clone())));
         }
-        Err(self.slots.reject(None).into())
+        Err(self.slots.reject_permit().into())
     }
 
     /// A slot, waiting in line for it if there is a queue. The slot or the place is taken at once.
@@ -98,12 +97,7 @@ impl Bulkhead {
     ///
     /// When polled outside a tokio runtime with time enabled, and it has to wait in line.
     pub fn acquire(&self) -> BulkheadAcquire {
-        let slots = self.slots.clone();
-        BulkheadAcquire::new(match slots.enter() {
-            Entry::Slot => Acquire::acquired(SlotGuard::new(slots)),
-            Entry::Queued(ticket) => Acquire::queued(slots, ticket),
-            Entry::Full => Acquire::rejected(slots.reject(None)),
-        })
+        BulkheadAcquire::start(self.slots.clone())
     }
 
     /// Changes how many calls may run at once.

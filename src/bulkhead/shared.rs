@@ -3,6 +3,7 @@ use std::{task::Waker, time::Duration};
 use super::{
     event::BulkheadEvent,
     gate::{Free, Taken},
+    rejection::Rejection,
     state::{Core, Entry},
 };
 use crate::{
@@ -18,13 +19,29 @@ use crate::{
 pub struct Slots {
     free: CachePadded<Free>,
     core: CachePadded<Lock<Core<Waker>>>,
-    rejected: CachePadded<AtomicU64>,
+    rejected: CachePadded<Rejected>,
     /// The core's `max_concurrent`, readable without the lock.
     max_concurrent: AtomicU64,
     /// Zero if there is no queue.
     queue_capacity: usize,
     pub(super) max_wait: Option<Duration>,
     reporter: Reporter<BulkheadEvent>,
+}
+
+/// How many calls and permits were rejected.
+#[derive(Debug)]
+struct Rejected {
+    /// Calls that were rejected at once. By this number such a call knows whether it pends.
+    at_once: AtomicU64,
+    /// Calls whose wait ended, and permits of `try_acquire`. They count apart, so that no rejection that cannot pend takes the number
+    /// at which a call would have pended.
+    others: AtomicU64,
+}
+
+impl Rejected {
+    fn count(&self) -> u64 {
+        self.at_once.load(Ordering::Relaxed) + self.others.load(Ordering::Relaxed)
+    }
 }
 
 /// A bulkhead at one moment.
@@ -54,7 +71,7 @@ impl Slots {
         Self {
             free: CachePadded(Free::new(core.free())),
             core: CachePadded(Lock::new(core)),
-            rejected: CachePadded(AtomicU64::new(0)),
+            rejected: CachePadded(Rejected { at_once: AtomicU64::new(0), others: AtomicU64::new(0) }),
             max_concurrent: AtomicU64::new(max_concurrent as u64),
             queue_capacity,
             max_wait,
@@ -165,10 +182,27 @@ impl Slots {
         }
     }
 
-    /// Counts a rejection, and reports it.
+    /// Rejects a call that has not waited.
     #[inline]
-    pub(super) fn reject(&self, waited: Option<Duration>) -> BulkheadFull {
-        self.rejected.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn reject_call(&self) -> Rejection {
+        let before = self.rejected.at_once.fetch_add(1, Ordering::Relaxed);
+        Rejection::new(self.report_rejected(None), before + 1)
+    }
+
+    /// Rejects a call whose wait has ended.
+    pub(super) fn reject_queued(&self) -> BulkheadFull {
+        self.rejected.others.fetch_add(1, Ordering::Relaxed);
+        self.report_rejected(self.max_wait)
+    }
+
+    /// Rejects a permit that is asked for at this moment only.
+    pub(super) fn reject_permit(&self) -> BulkheadFull {
+        self.rejected.others.fetch_add(1, Ordering::Relaxed);
+        self.report_rejected(None)
+    }
+
+    #[inline]
+    fn report_rejected(&self, waited: Option<Duration>) -> BulkheadFull {
         let max_concurrent = self.max_concurrent();
         self.reporter.emit(|name| BulkheadEvent::Rejected { name, max_concurrent, waited });
         BulkheadFull::new(self.name().clone(), max_concurrent, waited)
@@ -181,7 +215,7 @@ impl Slots {
             in_flight: core.in_flight(self.free.count()),
             queued: core.queued(),
             queue_capacity: self.queue_capacity,
-            rejected: self.rejected.load(Ordering::Relaxed),
+            rejected: self.rejected.count(),
         }
     }
 }
