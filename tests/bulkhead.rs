@@ -40,15 +40,18 @@ both_ways! {
     g2_a_panic_gives_the_slot_back,
     g2_a_panicking_listener_is_caught,
     g5_it_reports_rejections,
+    g8_a_loop_on_rejections_lets_another_task_run,
+    g8_a_loop_on_rejections_lets_a_timer_fire,
+    g8_every_32nd_rejected_call_pends_once_and_wakes_itself,
 }
 
 fn queueing(slots: usize, places: usize) -> Bulkhead {
     Bulkhead::builder("users", slots).queue(places, secs(10)).build().expect("good settings")
 }
 
-fn running_and_waiting(bulkhead: &Bulkhead) -> (usize, usize) {
+fn running_and_queued(bulkhead: &Bulkhead) -> (usize, usize) {
     let snapshot = bulkhead.snapshot();
-    (snapshot.in_flight, snapshot.waiting)
+    (snapshot.in_flight, snapshot.queued)
 }
 
 fn full_after(answer: Answer) -> Option<Option<Duration>> {
@@ -81,7 +84,7 @@ async fn k1_at_most_so_many_run_at_once(door: Way) {
     let answers = futures::future::join_all((0..10).map(|_| bulkhead.through(door, &watched))).await;
     assert!(answers.iter().all(Result::is_ok));
     assert_eq!((most.load(SeqCst), start.elapsed()), (3, ms(400)));
-    assert_eq!(running_and_waiting(&bulkhead), (0, 0));
+    assert_eq!(running_and_queued(&bulkhead), (0, 0));
 }
 
 async fn k1_without_a_queue_it_rejects_at_once(door: Way) {
@@ -107,7 +110,7 @@ async fn k1_those_who_wait_run_in_order(door: Way) {
         })
     };
     let calls: Vec<_> = (0..4).map(|number| bulkhead.through(door, &numbered(number))).collect();
-    assert_eq!(running_and_waiting(&bulkhead), (1, 3));
+    assert_eq!(running_and_queued(&bulkhead), (1, 3));
     assert_eq!(full_after(bulkhead.through(door, &succeed()).await), Some(None), "no place is left");
     // Polled in the other order, which must not matter.
     futures::future::join_all(calls.into_iter().rev()).await;
@@ -121,10 +124,10 @@ async fn k1_a_dropped_waiter_lets_the_next_run(door: Way) {
     let (next, starts) = fail_times(0);
     let mut next = start(&bulkhead, door, &next);
     drop(waiting);
-    assert_eq!(running_and_waiting(&bulkhead), (1, 1));
+    assert_eq!(running_and_queued(&bulkhead), (1, 1));
     drop(running);
     assert!(poll(&mut next).is_ready());
-    assert_eq!((starts.load(SeqCst), running_and_waiting(&bulkhead)), (1, (0, 0)));
+    assert_eq!((starts.load(SeqCst), running_and_queued(&bulkhead)), (1, (0, 0)));
 }
 
 async fn k1_a_waiter_dropped_after_its_slot_was_granted_passes_it_on(door: Way) {
@@ -134,13 +137,13 @@ async fn k1_a_waiter_dropped_after_its_slot_was_granted_passes_it_on(door: Way) 
     let next = bulkhead.clone();
     let next = tokio::spawn(async move { next.through(door, &succeed()).await });
     tokio::task::yield_now().await;
-    assert_eq!(running_and_waiting(&bulkhead), (1, 2));
+    assert_eq!(running_and_queued(&bulkhead), (1, 2));
     drop(running);
-    assert_eq!(running_and_waiting(&bulkhead), (1, 1), "granted, though it has not noticed");
+    assert_eq!(running_and_queued(&bulkhead), (1, 1), "granted, though it has not noticed");
     drop(granted);
     let woken = tokio::time::timeout(ms(1), next).await.expect("woken");
     assert!(woken.expect("no panic").is_ok());
-    assert_eq!(running_and_waiting(&bulkhead), (0, 0));
+    assert_eq!(running_and_queued(&bulkhead), (0, 0));
 }
 
 async fn k1_a_free_slot_is_taken_without_awaiting_anything(door: Way) {
@@ -155,7 +158,7 @@ async fn k1_a_wait_that_is_over_is_bulkhead_full(door: Way) {
     let _running = start(&bulkhead, door, &hang());
     let start = Instant::now();
     assert_eq!(full_after(bulkhead.through(door, &succeed()).await), Some(Some(secs(10))));
-    assert_eq!((start.elapsed(), running_and_waiting(&bulkhead)), (secs(10), (1, 0)));
+    assert_eq!((start.elapsed(), running_and_queued(&bulkhead)), (secs(10), (1, 0)));
 }
 
 async fn k1_a_slot_that_is_there_wins_over_the_end_of_the_wait(door: Way) {
@@ -182,11 +185,11 @@ async fn k3_raising_the_limit_lets_those_who_wait_run(door: Way) {
     let bulkhead = queueing(1, 9);
     let calls: Vec<_> = (0..5).map(|_| start(&bulkhead, door, &hang())).collect();
     bulkhead.set_max_concurrent(3);
-    assert_eq!((bulkhead.snapshot().max_concurrent, running_and_waiting(&bulkhead)), (3, (3, 2)));
+    assert_eq!((bulkhead.snapshot().max_concurrent, running_and_queued(&bulkhead)), (3, (3, 2)));
     bulkhead.set_max_concurrent(usize::MAX);
-    assert_eq!(running_and_waiting(&bulkhead), (5, 0));
+    assert_eq!(running_and_queued(&bulkhead), (5, 0));
     drop(calls);
-    assert_eq!(running_and_waiting(&bulkhead), (0, 0));
+    assert_eq!(running_and_queued(&bulkhead), (0, 0));
 }
 
 async fn k3_lowering_the_limit_takes_effect_as_calls_finish(door: Way) {
@@ -196,9 +199,9 @@ async fn k3_lowering_the_limit_takes_effect_as_calls_finish(door: Way) {
     bulkhead.set_max_concurrent(1);
     running.pop();
     running.pop();
-    assert_eq!(running_and_waiting(&bulkhead), (1, 1));
+    assert_eq!(running_and_queued(&bulkhead), (1, 1));
     running.pop();
-    assert_eq!(running_and_waiting(&bulkhead), (1, 0));
+    assert_eq!(running_and_queued(&bulkhead), (1, 0));
     drop(waiting);
 }
 
@@ -269,7 +272,7 @@ async fn g1_a_slot_returns_when_the_call_completes_though_the_future_is_kept(doo
     assert!(poll(&mut finished).is_ready());
     assert!(bulkhead.through(door, &succeed).await.is_ok());
     drop(finished);
-    assert_eq!(running_and_waiting(&bulkhead), (0, 0));
+    assert_eq!(running_and_queued(&bulkhead), (0, 0));
 }
 
 async fn g2_a_panic_gives_the_slot_back(door: Way) {
@@ -278,7 +281,7 @@ async fn g2_a_panic_gives_the_slot_back(door: Way) {
     {
         let panicking = bulkhead.clone();
         assert!(tokio::spawn(async move { panicking.through(door, &panics).await }).await.is_err());
-        assert_eq!(running_and_waiting(&bulkhead), (0, 0));
+        assert_eq!(running_and_queued(&bulkhead), (0, 0));
     }
     let running = start(&bulkhead, door, &hang());
     let panicking = bulkhead.clone();
@@ -287,7 +290,7 @@ async fn g2_a_panic_gives_the_slot_back(door: Way) {
     tokio::task::yield_now().await;
     drop(running);
     assert!(panicked.await.is_err());
-    assert_eq!(running_and_waiting(&bulkhead), (0, 0));
+    assert_eq!(running_and_queued(&bulkhead), (0, 0));
 }
 
 async fn g2_a_panicking_listener_is_caught(door: Way) {
@@ -309,11 +312,78 @@ async fn g5_it_reports_rejections(door: Way) {
         .take()
         .into_iter()
         .map(|event| match event {
-            BulkheadEvent::Rejected { name, limit: 1, waited, .. } if name.as_str() == "users" => waited,
+            BulkheadEvent::Rejected { name, max_concurrent: 1, waited, .. } if name.as_str() == "users" => waited,
             other => panic!("{other:?}"),
         })
         .collect();
     assert_eq!(waits, [None, Some(secs(10))]);
+}
+
+/// So many rejected calls are made, one after another, until this is set.
+async fn rejections_until(is_set: &AtomicUsize, bulkhead: &Bulkhead, door: Way) -> usize {
+    let mut rejections = 0;
+    while is_set.load(SeqCst) == 0 {
+        assert!(full_after(bulkhead.through(door, &succeed()).await).is_some());
+        rejections += 1;
+        assert!(rejections < 100_000, "the loop keeps the thread to itself");
+    }
+    rejections
+}
+
+async fn g8_a_loop_on_rejections_lets_another_task_run(door: Way) {
+    let (bulkhead, has_run) = (Bulkhead::new("users", 0), Arc::new(AtomicUsize::new(0)));
+    let sets = has_run.clone();
+    let other = tokio::spawn(async move { sets.store(1, SeqCst) });
+    assert_eq!(rejections_until(&has_run, &bulkhead, door).await, 32);
+    other.await.expect("no panic");
+}
+
+async fn g8_a_loop_on_rejections_lets_a_timer_fire(door: Way) {
+    let (bulkhead, has_fired) = (Bulkhead::new("users", 0), Arc::new(AtomicUsize::new(0)));
+    let sets = has_fired.clone();
+    let sleeper = tokio::spawn(async move {
+        tokio::time::sleep(ms(10)).await;
+        sets.store(1, SeqCst);
+    });
+    // The clock stands still while a task is awake, so another one has to move it.
+    let mover = tokio::spawn(async { pass(ms(11)).await });
+    rejections_until(&has_fired, &bulkhead, door).await;
+    sleeper.await.expect("no panic");
+    mover.await.expect("no panic");
+}
+
+async fn g8_every_32nd_rejected_call_pends_once_and_wakes_itself(door: Way) {
+    let bulkhead = Bulkhead::new("users", 0);
+    let (wakes, succeed) = (Arc::<Wakes>::default(), succeed());
+    let waker = std::task::Waker::from(wakes.clone());
+    let mut pended = Vec::new();
+    for number in 1..=96 {
+        // A permit is no call: it cannot pend, and does not take a call's turn.
+        assert!(bulkhead.try_acquire().is_err());
+        let mut call = bulkhead.through(door, &succeed);
+        if call.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
+            pended.push(number);
+            assert_eq!(wakes.0.load(SeqCst), pended.len());
+            assert!(poll(&mut call).is_ready(), "it pends once");
+        }
+    }
+    assert_eq!((pended, wakes.0.load(SeqCst), bulkhead.snapshot().rejected), (vec![32, 64, 96], 3, 192));
+}
+
+#[tokio::test(start_paused = true)]
+async fn g8_every_32nd_rejected_acquire_pends_once_and_wakes_itself() {
+    let bulkhead = Bulkhead::new("users", 0);
+    let wakes = Arc::<Wakes>::default();
+    let waker = std::task::Waker::from(wakes.clone());
+    let mut pended = Vec::new();
+    for number in 1..=64 {
+        let mut acquire = Box::pin(bulkhead.acquire());
+        if acquire.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
+            pended.push(number);
+            assert!(poll(&mut acquire).is_ready(), "it pends once");
+        }
+    }
+    assert_eq!((pended, wakes.0.load(SeqCst)), (vec![32, 64], 2));
 }
 
 #[tokio::test(start_paused = true)]
@@ -325,15 +395,15 @@ async fn k1_permits_alone_hold_slots() {
     assert!(bulkhead.acquire().await.is_err(), "no place is left");
     drop(permit);
     let permit = waiting.await.expect("it was next");
-    assert_eq!(running_and_waiting(&bulkhead), (1, 0));
+    assert_eq!(running_and_queued(&bulkhead), (1, 0));
     let start = Instant::now();
     assert!(bulkhead.acquire().await.is_err());
     assert_eq!(start.elapsed(), secs(10));
     drop(permit);
     let kept = bulkhead.acquire();
-    assert_eq!(running_and_waiting(&bulkhead), (1, 0), "taken at once");
+    assert_eq!(running_and_queued(&bulkhead), (1, 0), "taken at once");
     drop(kept);
-    assert_eq!(running_and_waiting(&bulkhead), (0, 0));
+    assert_eq!(running_and_queued(&bulkhead), (0, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -357,7 +427,7 @@ async fn k2_idle_ready_clones_hold_no_slot() {
         clone.ready().await.expect("always ready");
         ready.push(clone);
     }
-    assert_eq!(running_and_waiting(&bulkhead), (0, 0));
+    assert_eq!(running_and_queued(&bulkhead), (0, 0));
     assert!(service.oneshot(succeed()).await.is_ok());
 }
 
@@ -378,7 +448,7 @@ async fn g7_a_call_that_waits_in_line_holds_no_readiness() {
     let mut service = bulkhead.layer().layer(limited.clone());
     let waiting = tokio::spawn(service.ready().await.expect("always ready").call(succeed()));
     tokio::task::yield_now().await;
-    assert_eq!(running_and_waiting(&bulkhead), (1, 1));
+    assert_eq!(running_and_queued(&bulkhead), (1, 1));
     let other = tokio::time::timeout(ms(1), limited.oneshot(succeed())).await.expect("its permit is free");
     assert!(other.is_ok());
     drop(permit);
@@ -404,7 +474,7 @@ async fn g7_an_inner_readiness_error_passes_through() {
     }
     let bulkhead = Bulkhead::new("users", 1);
     assert_eq!(bulkhead.layer().layer(Dead).oneshot(succeed()).await, Err(Error::Inner("dead")));
-    assert_eq!(running_and_waiting(&bulkhead), (0, 0));
+    assert_eq!(running_and_queued(&bulkhead), (0, 0));
 }
 
 #[test]
@@ -424,7 +494,7 @@ fn k1_threads_never_exceed_the_limit_and_lose_no_slot() {
         }
     });
     assert!(most.load(SeqCst) <= 3);
-    assert_eq!(running_and_waiting(&bulkhead), (0, 0));
+    assert_eq!(running_and_queued(&bulkhead), (0, 0));
 }
 
 #[derive(Default)]
@@ -480,7 +550,7 @@ async fn g1_the_request_is_dropped_before_its_slot_or_its_place_is_free_when_a_s
 
     impl Drop for Looks {
         fn drop(&mut self) {
-            *self.1.lock().expect("no panic") = running_and_waiting(&self.0);
+            *self.1.lock().expect("no panic") = running_and_queued(&self.0);
         }
     }
 
@@ -493,7 +563,7 @@ async fn g1_the_request_is_dropped_before_its_slot_or_its_place_is_free_when_a_s
         assert!(catch_unwind(AssertUnwindSafe(|| drop(service.call(request)))).is_err());
         assert_eq!(*seen.lock().expect("no panic"), (1, usize::from(must_wait)));
         drop(slot);
-        assert_eq!(running_and_waiting(&bulkhead), (0, 0));
+        assert_eq!(running_and_queued(&bulkhead), (0, 0));
     }
 }
 
@@ -578,4 +648,32 @@ mod spawned {
         assert_eq!(spawned.await??, 4);
         Ok(())
     }
+}
+
+/// A function can ask for "a permit" without a type parameter, wherever the permit is from.
+#[tokio::test(start_paused = true)]
+async fn k1_permits_are_of_one_type() {
+    fn keep(permits: &mut Vec<withstand::BulkheadPermit>, permit: withstand::BulkheadPermit) {
+        permits.push(permit);
+    }
+
+    let bulkhead = queueing(2, 1);
+    let mut permits = Vec::new();
+    keep(&mut permits, bulkhead.try_acquire().expect("a slot is free"));
+    keep(&mut permits, bulkhead.acquire().await.expect("a slot is free"));
+    assert_eq!(format!("{:?}", permits[0]), "BulkheadPermit { bulkhead: \"users\" }");
+    drop(bulkhead);
+    drop(permits);
+}
+
+#[tokio::test(start_paused = true)]
+async fn k3_its_settings_can_be_asked_for() {
+    let bulkhead = queueing(2, 3);
+    assert_eq!((bulkhead.max_concurrent(), bulkhead.queue_capacity(), bulkhead.max_wait()), (2, 3, Some(secs(10))));
+    bulkhead.set_max_concurrent(1);
+    let snapshot = bulkhead.snapshot();
+    assert_eq!((bulkhead.max_concurrent(), snapshot.max_concurrent, snapshot.queue_capacity), (1, 1, 3));
+    let without_queue = Bulkhead::new("users", 2);
+    assert_eq!((without_queue.queue_capacity(), without_queue.max_wait()), (0, None));
+    assert_eq!(without_queue.snapshot().queue_capacity, 0);
 }

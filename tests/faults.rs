@@ -188,7 +188,7 @@ async fn running_and_waiting(world: &World) -> Vec<JoinHandle<End>> {
     let mut calls = world.stack.spawn_calls(2);
     until("two run", || bulkhead.snapshot().in_flight == 2).await;
     calls.extend(world.stack.spawn_calls(CALLS - 2));
-    until("the others wait", || bulkhead.snapshot().waiting == CALLS - 2).await;
+    until("the others wait", || bulkhead.snapshot().queued == CALLS - 2).await;
     until("the two are connected", || world.proxy.connections() >= 2).await;
     calls
 }
@@ -366,7 +366,7 @@ impl Stack {
     /// No slot is taken.
     fn assert_idle(&self) {
         let (bulkhead, circuit) = (self.bulkhead.snapshot(), self.breaker.snapshot());
-        let taken = (bulkhead.in_flight, bulkhead.waiting, circuit.probes_in_flight);
+        let taken = (bulkhead.in_flight, bulkhead.queued, circuit.probes_in_flight);
         assert_eq!(taken, (0, 0, 0), "running, waiting, probing");
     }
 }

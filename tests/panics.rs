@@ -412,7 +412,7 @@ impl Policies {
 
     async fn are_whole(&self, door: Way, what: &str) {
         let bulkhead = self.bulkhead.snapshot();
-        assert_eq!((bulkhead.in_flight, bulkhead.waiting), (0, 0), "{what}");
+        assert_eq!((bulkhead.in_flight, bulkhead.queued), (0, 0), "{what}");
         assert_eq!(self.breaker.snapshot().probes_in_flight, 0, "{what}");
         assert!((90.0..=100.0).contains(&self.budget.available()), "{what}");
         self.breaker.reset();

@@ -179,8 +179,8 @@ async fn a_full_bulkhead_tells_its_limit_and_the_wait(door: Way) {
     let queueing = Bulkhead::builder("users", 0).queue(1, ms(50)).build().expect("good settings");
     let _ = queueing.through(door, &succeed()).await;
     assert_eq!(
-        lines(&recorder.take("withstand::bulkhead"), &["limit", "waited_ms"]),
-        ["DEBUG call rejected limit=0 waited_ms=-", "DEBUG call rejected limit=0 waited_ms=50.0"]
+        lines(&recorder.take("withstand::bulkhead"), &["max_concurrent", "waited_ms"]),
+        ["DEBUG call rejected max_concurrent=0 waited_ms=-", "DEBUG call rejected max_concurrent=0 waited_ms=50.0"]
     );
 }
 

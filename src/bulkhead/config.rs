@@ -17,7 +17,7 @@ pub struct BulkheadBuilder {
 
 #[derive(Clone, Copy, Debug)]
 struct Queue {
-    places: usize,
+    capacity: usize,
     max_wait: Duration,
 }
 
@@ -26,9 +26,9 @@ impl BulkheadBuilder {
         Self { reporter: Reporter::new(name), max_concurrent, queue: None }
     }
 
-    /// Lets so many calls wait in line for a slot, each for at most `max_wait`. Without it a call that finds no slot is rejected at once.
-    pub fn queue(mut self, places: usize, max_wait: Duration) -> Self {
-        self.queue = Some(Queue { places, max_wait });
+    /// Lets `capacity` calls wait for a slot, each for at most `max_wait`. Without a queue a call that finds no free slot is rejected at once.
+    pub fn queue(mut self, capacity: usize, max_wait: Duration) -> Self {
+        self.queue = Some(Queue { capacity, max_wait });
         self
     }
 
@@ -42,16 +42,16 @@ impl BulkheadBuilder {
 
     /// Takes the settings as they are.
     pub(super) fn unchecked(self) -> Slots {
-        let places = self.queue.map_or(0, |queue| queue.places);
+        let queue_capacity = self.queue.map_or(0, |queue| queue.capacity);
         let max_wait = self.queue.map(|queue| queue.max_wait);
-        Slots::new(self.reporter, self.max_concurrent, places, max_wait)
+        Slots::new(self.reporter, self.max_concurrent, queue_capacity, max_wait)
     }
 
     pub(super) fn checked(self) -> Result<Slots, ConfigError> {
         let mut check = Check::default();
-        if let Some(Queue { places, max_wait }) = self.queue {
-            check.refuse_if(places == 0, "queue", "must have at least 1 place; for none, leave it out");
-            check.refuse_if(max_wait.is_zero(), "queue", "must have a max_wait above zero; for no wait, leave it out");
+        if let Some(Queue { capacity, max_wait }) = self.queue {
+            check.refuse_if(capacity == 0, "queue", "must have a capacity of at least 1; for no queue, leave it out");
+            check.refuse_if(max_wait.is_zero(), "queue", "must have a max_wait above zero; for no queue, leave it out");
         }
         check.finish("bulkhead", self.reporter.name())?;
         Ok(self.unchecked())

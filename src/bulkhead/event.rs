@@ -11,9 +11,9 @@ pub enum BulkheadEvent {
     Rejected {
         /// The bulkhead's name.
         name: Name,
-        /// How many calls it lets run at once.
-        limit: usize,
-        /// How long the call had waited in line; `None` if it was rejected at once.
+        /// How many calls it let run at once when it rejected this one.
+        max_concurrent: usize,
+        /// The `max_wait` that the call spent in the queue. `None` if it was rejected at once.
         waited: Option<Duration>,
     },
 }
@@ -22,10 +22,10 @@ impl Event for BulkheadEvent {
     fn trace(&self) {
         #[cfg(feature = "tracing")]
         match self {
-            Self::Rejected { name, limit, waited } => tracing::debug!(
+            Self::Rejected { name, max_concurrent, waited } => tracing::debug!(
                 target: "withstand::bulkhead",
                 name = name.as_str(),
-                limit,
+                max_concurrent,
                 waited_ms = waited.map(|waited| waited.as_secs_f64() * 1e3),
                 "call rejected"
             ),

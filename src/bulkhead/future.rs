@@ -8,13 +8,8 @@ use std::{
 
 use pin_project_lite::pin_project;
 
-use super::{acquire::BulkheadAcquire, permit::BulkheadPermit, shared::Slots, state::Entry};
-use crate::{
-    carry::CarriesRejected,
-    error::{BulkheadFull, Rejected},
-    operation::Operation,
-    panics::with_rollback,
-};
+use super::{permit::SlotGuard, rejection::Rejection, shared::Slots, state::Entry, wait::QueueWait};
+use crate::{carry::CarriesRejected, error::Rejected, operation::Operation, panics::with_rollback};
 
 pin_project! {
     /// A call through a [`Bulkhead`](super::Bulkhead).
@@ -38,10 +33,10 @@ pin_project! {
     where
         A: Deref<Target = Slots>,
     {
-        Waiting { operation: Option<O>, #[pin] acquire: BulkheadAcquire<A> },
+        Queued { operation: Option<O>, #[pin] wait: QueueWait<A> },
         // In this order: the operation is gone before its slot is free.
-        Running { #[pin] operation: F, permit: BulkheadPermit<A> },
-        Rejected { rejected: BulkheadFull, is_told: bool },
+        Running { #[pin] operation: F, slot: SlotGuard<A> },
+        Rejected { rejection: Rejection },
         Done,
     }
 }
@@ -56,15 +51,15 @@ where
         let call = match slots.enter() {
             Entry::Slot => {
                 // A pointer: it is in a register though it lives while the operation starts.
-                let permit = BulkheadPermit::new(slots.clone());
-                Call::Running { operation: operation().start(), permit }
+                let slot = SlotGuard::new(slots.clone());
+                Call::Running { operation: operation().start(), slot }
             }
             Entry::Queued(ticket) => {
                 // Made first: what leaves the line when dropped is more than that, and would be in memory meanwhile.
                 let operation = with_rollback(operation, || slots.leave(ticket));
-                Call::Waiting { operation: Some(operation), acquire: BulkheadAcquire::in_line(slots.clone(), ticket) }
+                Call::Queued { operation: Some(operation), wait: QueueWait::new(slots.clone(), ticket) }
             }
-            Entry::Full => Call::Rejected { rejected: slots.reject(None), is_told: false },
+            Entry::Full => Call::Rejected { rejection: slots.reject_call() },
         };
         Self { call }
     }
@@ -88,7 +83,7 @@ where
                 call.set(Call::Done);
                 Poll::Ready(result)
             }
-            CallProj::Rejected { .. } => call.rejected(),
+            CallProj::Rejected { rejection } => poll_rejected(rejection, cx),
             _ => call.poll_start(cx),
         }
     }
@@ -101,34 +96,30 @@ where
     E: CarriesRejected,
     A: Deref<Target = Slots> + Clone,
 {
-    /// Says so, once.
-    #[inline(never)]
-    fn rejected(mut self: Pin<&mut Self>) -> Poll<Result<T, E>> {
-        let CallProj::Rejected { rejected, is_told: is_told @ false } = self.as_mut().project() else {
-            panic!("polled after it was done")
-        };
-        *is_told = true;
-        Poll::Ready(Err(E::from_rejected(Rejected::BulkheadFull(rejected.clone()))))
-    }
-
     /// Waits in line and starts the operation.
     #[inline(never)]
     fn poll_start(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, E>> {
         let result = match self.as_mut().project() {
-            CallProj::Waiting { operation, acquire } => match ready!(acquire.poll(cx)) {
-                Ok(permit) => {
+            CallProj::Queued { operation, wait } => match ready!(wait.poll(cx)) {
+                Ok(slot) => {
                     let operation = operation.take().expect("started once").start();
-                    self.set(Self::Running { operation, permit });
+                    self.set(Self::Running { operation, slot });
                     let CallProj::Running { operation, .. } = self.as_mut().project() else { unreachable!() };
                     ready!(operation.poll(cx))
                 }
-                Err(rejected) => Err(E::from_rejected(rejected)),
+                Err(full) => Err(E::from_rejected(Rejected::BulkheadFull(full))),
             },
             CallProj::Running { .. } | CallProj::Rejected { .. } | CallProj::Done => panic!("polled after it was done"),
         };
         self.set(Self::Done);
         Poll::Ready(result)
     }
+}
+
+#[inline(never)]
+fn poll_rejected<T, E: CarriesRejected>(rejection: &mut Rejection, cx: &mut Context<'_>) -> Poll<Result<T, E>> {
+    let full = ready!(rejection.poll(cx));
+    Poll::Ready(Err(E::from_rejected(Rejected::BulkheadFull(full))))
 }
 
 impl<O, F, A> fmt::Debug for BulkheadFuture<O, F, A>

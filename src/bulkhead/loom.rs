@@ -14,7 +14,7 @@ fn queueing(slots: usize, places: usize) -> Bulkhead {
 
 fn is_idle(bulkhead: &Bulkhead) -> bool {
     let snapshot = bulkhead.snapshot();
-    (snapshot.in_flight, snapshot.waiting) == (0, 0)
+    (snapshot.in_flight, snapshot.queued) == (0, 0)
 }
 
 /// Three threads cannot be tried exhaustively; three preemptions find what matters.

@@ -70,10 +70,12 @@ mod future;
 mod gate;
 mod permit;
 mod policy;
+mod rejection;
 mod shared;
 mod state;
 #[cfg(feature = "tower")]
 mod tower;
+mod wait;
 
 #[cfg(feature = "tower")]
 pub use self::tower::{BulkheadLayer, BulkheadService};

@@ -1,21 +1,37 @@
-use std::ops::Deref;
+use std::{fmt, ops::Deref};
 
 use super::shared::Slots;
 use crate::sync::Arc;
 
-/// A slot of a [`Bulkhead`](super::Bulkhead). Dropping it gives it back, and lets the next in line run.
+/// A slot of a [`Bulkhead`](super::Bulkhead). Dropping it gives the slot back, and the next call in the queue gets it.
 ///
-/// `A` is how it holds the bulkhead: shared, or, inside a plain call, borrowed.
-#[derive(Debug)]
+/// From [`acquire`](super::Bulkhead::acquire) and [`try_acquire`](super::Bulkhead::try_acquire).
 #[must_use = "a permit that is dropped at once holds no slot"]
-pub struct BulkheadPermit<A = Arc<Slots>>
+pub struct BulkheadPermit {
+    slot: SlotGuard<Arc<Slots>>,
+}
+
+impl BulkheadPermit {
+    pub(super) fn new(slot: SlotGuard<Arc<Slots>>) -> Self {
+        Self { slot }
+    }
+}
+
+impl fmt::Debug for BulkheadPermit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BulkheadPermit").field("bulkhead", &self.slot.slots.name()).finish()
+    }
+}
+
+/// Gives its slot back when it is dropped. `A` is how it holds the bulkhead: borrowed or shared.
+pub(super) struct SlotGuard<A>
 where
     A: Deref<Target = Slots>,
 {
     slots: A,
 }
 
-impl<A> BulkheadPermit<A>
+impl<A> SlotGuard<A>
 where
     A: Deref<Target = Slots>,
 {
@@ -25,7 +41,7 @@ where
     }
 }
 
-impl<A> Drop for BulkheadPermit<A>
+impl<A> Drop for SlotGuard<A>
 where
     A: Deref<Target = Slots>,
 {

@@ -1,12 +1,11 @@
-use std::future::Future;
+use std::{future::Future, time::Duration};
 
 use super::{
     acquire::BulkheadAcquire,
     config::BulkheadBuilder,
     future::BulkheadFuture,
-    permit::BulkheadPermit,
+    permit::{BulkheadPermit, SlotGuard},
     shared::{Slots, Snapshot},
-    state::Entry,
 };
 use crate::{
     carry::CarriesRejected,
@@ -79,9 +78,9 @@ impl Bulkhead {
     /// [`Rejected::BulkheadFull`].
     pub fn try_acquire(&self) -> Result<BulkheadPermit, Rejected> {
         if self.slots.try_enter() {
-            return Ok(BulkheadPermit::new(self.slots.clone()));
+            return Ok(BulkheadPermit::new(SlotGuard::new(self.slots.clone())));
         }
-        Err(self.slots.reject(None).into())
+        Err(self.slots.reject_permit().into())
     }
 
     /// A slot, waiting in line for it if there is a queue. The slot or the place is taken at once.
@@ -98,12 +97,7 @@ impl Bulkhead {
     ///
     /// When polled outside a tokio runtime with time enabled, and it has to wait in line.
     pub fn acquire(&self) -> BulkheadAcquire {
-        let slots = self.slots.clone();
-        match slots.enter() {
-            Entry::Slot => BulkheadAcquire::slot(BulkheadPermit::new(slots)),
-            Entry::Queued(ticket) => BulkheadAcquire::in_line(slots, ticket),
-            Entry::Full => BulkheadAcquire::rejected(slots.reject(None)),
-        }
+        BulkheadAcquire::start(self.slots.clone())
     }
 
     /// Changes how many calls may run at once.
@@ -111,7 +105,22 @@ impl Bulkhead {
     /// More lets those who wait run; fewer takes effect as calls finish; zero lets those that run finish and no
     /// other begin.
     pub fn set_max_concurrent(&self, max_concurrent: usize) {
-        self.slots.set_limit(max_concurrent);
+        self.slots.set_max_concurrent(max_concurrent);
+    }
+
+    /// How many calls may run at once.
+    pub fn max_concurrent(&self) -> usize {
+        self.slots.max_concurrent()
+    }
+
+    /// How many calls the queue has room for. Zero if there is no queue.
+    pub fn queue_capacity(&self) -> usize {
+        self.slots.queue_capacity()
+    }
+
+    /// How long a call may wait in the queue. `None` if there is no queue.
+    pub fn max_wait(&self) -> Option<Duration> {
+        self.slots.max_wait
     }
 
     /// The bulkhead's name.

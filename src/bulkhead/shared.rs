@@ -3,6 +3,7 @@ use std::{task::Waker, time::Duration};
 use super::{
     event::BulkheadEvent,
     gate::{Free, Taken},
+    rejection::Rejection,
     state::{Core, Entry},
 };
 use crate::{
@@ -17,13 +18,30 @@ use crate::{
 #[derive(Debug)]
 pub struct Slots {
     free: CachePadded<Free>,
-    core: CachePadded<Lock<Core<Option<Waker>>>>,
-    rejected: CachePadded<AtomicU64>,
-    /// What the core goes by, for who only wants to say it.
-    limit: AtomicU64,
-    has_places: bool,
+    core: CachePadded<Lock<Core<Waker>>>,
+    rejected: CachePadded<Rejected>,
+    /// The core's `max_concurrent`, readable without the lock.
+    max_concurrent: AtomicU64,
+    /// Zero if there is no queue.
+    queue_capacity: usize,
     pub(super) max_wait: Option<Duration>,
     reporter: Reporter<BulkheadEvent>,
+}
+
+/// How many calls and permits were rejected.
+#[derive(Debug)]
+struct Rejected {
+    /// Calls that were rejected at once. By this number such a call knows whether it pends.
+    at_once: AtomicU64,
+    /// Calls whose wait ended, and permits of `try_acquire`. They count apart, so that no rejection that cannot pend takes the number
+    /// at which a call would have pended.
+    others: AtomicU64,
+}
+
+impl Rejected {
+    fn count(&self) -> u64 {
+        self.at_once.load(Ordering::Relaxed) + self.others.load(Ordering::Relaxed)
+    }
 }
 
 /// A bulkhead at one moment.
@@ -34,8 +52,10 @@ pub struct Snapshot {
     pub max_concurrent: usize,
     /// How many calls run. More than `max_concurrent` for a while after that was lowered.
     pub in_flight: usize,
-    /// How many calls wait in line.
-    pub waiting: usize,
+    /// How many calls wait in the queue.
+    pub queued: usize,
+    /// How many calls the queue has room for. Zero if there is no queue.
+    pub queue_capacity: usize,
     /// How many calls were rejected so far.
     pub rejected: u64,
 }
@@ -43,17 +63,17 @@ pub struct Snapshot {
 impl Slots {
     pub(super) fn new(
         reporter: Reporter<BulkheadEvent>,
-        limit: usize,
-        places: usize,
+        max_concurrent: usize,
+        queue_capacity: usize,
         max_wait: Option<Duration>,
     ) -> Self {
-        let core = Core::new(limit, places);
+        let core = Core::new(max_concurrent, queue_capacity);
         Self {
             free: CachePadded(Free::new(core.free())),
             core: CachePadded(Lock::new(core)),
-            rejected: CachePadded(AtomicU64::new(0)),
-            limit: AtomicU64::new(limit as u64),
-            has_places: places > 0,
+            rejected: CachePadded(Rejected { at_once: AtomicU64::new(0), others: AtomicU64::new(0) }),
+            max_concurrent: AtomicU64::new(max_concurrent as u64),
+            queue_capacity,
             max_wait,
             reporter,
         }
@@ -63,12 +83,25 @@ impl Slots {
         self.reporter.name()
     }
 
+    pub(super) fn max_concurrent(&self) -> usize {
+        self.max_concurrent.load(Ordering::Relaxed) as usize
+    }
+
+    pub(super) fn queue_capacity(&self) -> usize {
+        self.queue_capacity
+    }
+
+    #[inline]
+    fn has_queue(&self) -> bool {
+        self.queue_capacity > 0
+    }
+
     /// Lets the core act, while no one takes or gives back a slot without it.
-    fn with_core<R>(&self, act: impl FnOnce(&mut Core<Option<Waker>>) -> R) -> R {
+    fn with_core<R>(&self, act: impl FnOnce(&mut Core<Waker>) -> R) -> R {
         let mut core = self.core.lock();
         core.set_free(self.free.hold());
         let answer = act(&mut core);
-        self.free.show(core.free(), core.waiting() > 0);
+        self.free.show(core.free(), core.queued() > 0);
         answer
     }
 
@@ -84,19 +117,20 @@ impl Slots {
     pub(super) fn enter(&self) -> Entry {
         match self.free.take() {
             Taken::Slot => Entry::Slot,
-            Taken::Full if !self.has_places => Entry::Full,
+            Taken::Full if !self.has_queue() => Entry::Full,
             Taken::Full | Taken::Held => self.queue_up(),
         }
     }
 
     #[inline(never)]
     fn queue_up(&self) -> Entry {
-        self.with_core(|core| core.enter(None))
+        // Until its first poll a waiter has a waker that does nothing: that poll finds the slot if it is granted by then.
+        self.with_core(|core| core.enter(Waker::noop().clone()))
     }
 
-    /// When who begins to wait now gives up.
+    /// When a wait that begins now ends. `None` is never.
     #[inline(never)]
-    pub(super) fn end_of_wait(&self) -> Option<Instant> {
+    pub(super) fn wait_deadline(&self) -> Option<Instant> {
         self.max_wait.and_then(|span| clock::after(clock::now(), span))
     }
 
@@ -104,7 +138,7 @@ impl Slots {
     pub(super) fn is_granted(&self, ticket: u64, waker: &Waker) -> bool {
         // Cloned before the lock and dropped behind it: a waker is somebody's code.
         let waker = waker.clone();
-        let replaced = self.with_core(|core| core.replace(ticket, Some(waker)));
+        let replaced = self.with_core(|core| core.replace(ticket, waker));
         replaced.is_err()
     }
 
@@ -133,10 +167,10 @@ impl Slots {
         wake(next);
     }
 
-    pub(super) fn set_limit(&self, limit: usize) {
+    pub(super) fn set_max_concurrent(&self, max_concurrent: usize) {
         self.with_core(|core| {
-            core.set_limit(limit);
-            self.limit.store(limit as u64, Ordering::Relaxed);
+            core.set_max_concurrent(max_concurrent);
+            self.max_concurrent.store(max_concurrent as u64, Ordering::Relaxed);
         });
         loop {
             // Its own statement, so that the lock is free before anyone is woken.
@@ -148,30 +182,47 @@ impl Slots {
         }
     }
 
-    /// Counts a rejection, and reports it.
+    /// Rejects a call that has not waited.
     #[inline]
-    pub(super) fn reject(&self, waited: Option<Duration>) -> BulkheadFull {
-        self.rejected.fetch_add(1, Ordering::Relaxed);
-        let limit = self.limit.load(Ordering::Relaxed) as usize;
-        self.reporter.emit(|name| BulkheadEvent::Rejected { name, limit, waited });
-        BulkheadFull::new(self.name().clone(), limit, waited)
+    pub(super) fn reject_call(&self) -> Rejection {
+        let before = self.rejected.at_once.fetch_add(1, Ordering::Relaxed);
+        Rejection::new(self.report_rejected(None), before + 1)
+    }
+
+    /// Rejects a call whose wait has ended.
+    pub(super) fn reject_queued(&self) -> BulkheadFull {
+        self.rejected.others.fetch_add(1, Ordering::Relaxed);
+        self.report_rejected(self.max_wait)
+    }
+
+    /// Rejects a permit that is asked for at this moment only.
+    pub(super) fn reject_permit(&self) -> BulkheadFull {
+        self.rejected.others.fetch_add(1, Ordering::Relaxed);
+        self.report_rejected(None)
+    }
+
+    #[inline]
+    fn report_rejected(&self, waited: Option<Duration>) -> BulkheadFull {
+        let max_concurrent = self.max_concurrent();
+        self.reporter.emit(|name| BulkheadEvent::Rejected { name, max_concurrent, waited });
+        BulkheadFull::new(self.name().clone(), max_concurrent, waited)
     }
 
     pub(super) fn snapshot(&self) -> Snapshot {
         let core = self.core.lock();
         Snapshot {
-            max_concurrent: core.limit(),
+            max_concurrent: core.max_concurrent(),
             in_flight: core.in_flight(self.free.count()),
-            waiting: core.waiting(),
-            rejected: self.rejected.load(Ordering::Relaxed),
+            queued: core.queued(),
+            queue_capacity: self.queue_capacity,
+            rejected: self.rejected.count(),
         }
     }
 }
 
-/// A waiter that has not been polled yet has no waker, and finds its slot when it is. One whose waker panics harms no one
-/// behind it in line, nor the call whose slot it gets: that may be in its `Drop`.
-fn wake(waiter: Option<Option<Waker>>) {
-    if let Some(waker) = waiter.flatten() {
+/// A waker that panics harms neither the waiters behind it in the queue, nor the call that gave the slot back, which may be in its `Drop`.
+fn wake(waiter: Option<Waker>) {
+    if let Some(waker) = waiter {
         catch_panic(|| waker.wake());
     }
 }

@@ -1,4 +1,7 @@
-//! The core: how many slots are free, and who waits in line. `W` is whatever wakes a waiter.
+//! The core: how many slots are free, and which calls wait in the queue. `W` is what wakes a waiter.
+//!
+//! A waiter that leaves the queue leaves an empty entry behind, so that leaving moves no other entry. Empty entries go when they reach
+//! the front, or all together when they are more than half of the queue. So each waiter that left costs a constant number of steps.
 
 use std::{collections::VecDeque, mem};
 
@@ -12,28 +15,33 @@ pub(super) enum Entry {
 
 #[derive(Debug)]
 pub(super) struct Core<W> {
-    limit: usize,
+    max_concurrent: usize,
     /// Below zero while more calls run than a lowered limit allows. It holds while the core acts; in between, the word in front of
     /// the lock counts.
     free: i64,
-    places: usize,
-    /// In the order of their tickets. Empty whenever a slot is free, but between a higher limit and the grants that follow.
-    queue: VecDeque<(u64, W)>,
+    queue_capacity: usize,
+    /// In the order of their tickets. `None` is a waiter that left.
+    ///
+    /// No one waits while a slot is free, except between a higher limit and the grants that follow it.
+    queue: VecDeque<(u64, Option<W>)>,
+    /// How many waiters are in the queue: its entries that are not `None`.
+    queued: usize,
     next_ticket: u64,
 }
 
 impl<W> Core<W> {
-    pub(super) fn new(limit: usize, places: usize) -> Self {
-        Self { limit, free: slots(limit), places, queue: VecDeque::new(), next_ticket: 0 }
+    pub(super) fn new(max_concurrent: usize, queue_capacity: usize) -> Self {
+        let free = slots(max_concurrent);
+        Self { max_concurrent, free, queue_capacity, queue: VecDeque::new(), queued: 0, next_ticket: 0 }
     }
 
-    pub(super) fn limit(&self) -> usize {
-        self.limit
+    pub(super) fn max_concurrent(&self) -> usize {
+        self.max_concurrent
     }
 
-    pub(super) fn set_limit(&mut self, limit: usize) {
-        self.free += slots(limit) - slots(self.limit);
-        self.limit = limit;
+    pub(super) fn set_max_concurrent(&mut self, max_concurrent: usize) {
+        self.free += slots(max_concurrent) - slots(self.max_concurrent);
+        self.max_concurrent = max_concurrent;
     }
 
     pub(super) fn free(&self) -> i64 {
@@ -47,47 +55,52 @@ impl<W> Core<W> {
 
     /// How many calls run, if so many slots are free.
     pub(super) fn in_flight(&self, free: i64) -> usize {
-        usize::try_from(slots(self.limit) - free).unwrap_or_default()
+        usize::try_from(slots(self.max_concurrent) - free).unwrap_or_default()
     }
 
-    pub(super) fn waiting(&self) -> usize {
-        self.queue.len()
+    pub(super) fn queued(&self) -> usize {
+        self.queued
     }
 
     /// A slot, if one is free.
     pub(super) fn try_enter(&mut self) -> bool {
-        let enters = self.free > 0 && self.queue.is_empty();
+        let enters = self.free > 0 && self.queued == 0;
         self.free -= i64::from(enters);
         enters
     }
 
-    /// A slot, or a place in line.
+    /// A slot, or a ticket of the queue.
     pub(super) fn enter(&mut self, waiter: W) -> Entry {
         if self.try_enter() {
             return Entry::Slot;
         }
-        if self.queue.len() >= self.places {
+        if self.queued >= self.queue_capacity {
             return Entry::Full;
         }
         let ticket = self.next_ticket;
         self.next_ticket += 1;
-        self.queue.push_back((ticket, waiter));
+        self.queue.push_back((ticket, Some(waiter)));
+        self.queued += 1;
         Entry::Queued(ticket)
     }
 
-    /// Puts another waiter in this place, and gives back the one before. `Err` gives back the new one: no longer in line, for
-    /// the slot is granted. No waiter is dropped in here.
+    /// Gives this ticket another waiter, and gives back the one before. `Err` gives back the new one: the ticket is no longer in the
+    /// queue, because its slot is granted. No waiter is dropped in here.
     pub(super) fn replace(&mut self, ticket: u64, waiter: W) -> Result<W, W> {
-        match self.find(ticket) {
-            Some(index) => Ok(mem::replace(&mut self.queue[index].1, waiter)),
-            None => Err(waiter),
+        match self.entry(ticket) {
+            Some(Some(queued)) => Ok(mem::replace(queued, waiter)),
+            Some(None) | None => Err(waiter),
         }
     }
 
-    /// Leaves the line. `None`: no longer in line, for the slot is granted.
+    /// Leaves the queue. `None`: the ticket is no longer in the queue, because its slot is granted.
     pub(super) fn leave(&mut self, ticket: u64) -> Option<W> {
-        let index = self.find(ticket)?;
-        self.queue.remove(index).map(|(_, waiter)| waiter)
+        let waiter = self.entry(ticket)?.take()?;
+        self.queued -= 1;
+        if self.queue.len() > 2 * self.queued {
+            self.queue.retain(|(_, waiter)| waiter.is_some());
+        }
+        Some(waiter)
     }
 
     /// A call is over.
@@ -95,25 +108,31 @@ impl<W> Core<W> {
         self.free += 1;
     }
 
-    /// Who is next, if there is a slot: it is theirs from here on, whether they have noticed or not.
+    /// The first waiter of the queue, if a slot is free. The slot is the waiter's from then on, whether it has noticed or not.
     pub(super) fn grant(&mut self) -> Option<W> {
         if self.free <= 0 {
             return None;
         }
-        let (_, waiter) = self.queue.pop_front()?;
-        self.free -= 1;
-        Some(waiter)
+        loop {
+            let (_, waiter) = self.queue.pop_front()?;
+            if waiter.is_some() {
+                self.free -= 1;
+                self.queued -= 1;
+                return waiter;
+            }
+        }
     }
 
-    fn find(&self, ticket: u64) -> Option<usize> {
-        self.queue.binary_search_by_key(&ticket, |(ticket, _)| *ticket).ok()
+    fn entry(&mut self, ticket: u64) -> Option<&mut Option<W>> {
+        let index = self.queue.binary_search_by_key(&ticket, |(ticket, _)| *ticket).ok()?;
+        Some(&mut self.queue[index].1)
     }
 }
 
-/// A limit as a count. No machine has room for more calls than this: it leaves two bits of a word free.
-fn slots(limit: usize) -> i64 {
+/// So many slots as a signed count, capped so that two bits of a word stay free. No machine has room for more calls than the cap.
+fn slots(max_concurrent: usize) -> i64 {
     const MOST: i64 = i64::MAX >> 2;
-    i64::try_from(limit).map_or(MOST, |limit| limit.min(MOST))
+    i64::try_from(max_concurrent).map_or(MOST, |slots| slots.min(MOST))
 }
 
 #[cfg(test)]
@@ -135,5 +154,44 @@ mod tests {
         let unneeded = core.replace(ticket, waiter.clone());
         assert!(granted.is_some() && unneeded.is_err());
         assert_eq!(Rc::strong_count(&waiter), after + 1, "the granted one and the unneeded one are both here");
+    }
+
+    fn queue_up(core: &mut Core<()>) -> u64 {
+        let Entry::Queued(ticket) = core.enter(()) else { panic!("the queue has room") };
+        ticket
+    }
+
+    #[test]
+    fn k1_leaving_the_queue_in_random_order_moves_few_entries() {
+        const WAITERS: usize = 10_000;
+        let mut core = Core::new(0, WAITERS);
+        let mut tickets: Vec<_> = (0..WAITERS).map(|_| queue_up(&mut core)).collect();
+        fastrand::Rng::with_seed(27).shuffle(&mut tickets);
+        let mut moved = 0;
+        for (gone, ticket) in (1..).zip(tickets) {
+            let before = core.queue.len();
+            assert!(core.leave(ticket).is_some());
+            // Whatever removes an entry may move all the others.
+            moved += if core.queue.len() < before { before } else { 0 };
+            assert_eq!(core.queued(), WAITERS - gone);
+            assert!(core.queue.len() <= 2 * core.queued(), "at most half of the entries are of waiters that left");
+        }
+        assert!(moved <= 3 * WAITERS, "{moved} entries moved");
+    }
+
+    #[test]
+    fn k1_a_waiter_that_left_takes_no_capacity_and_no_slot() {
+        let mut core = Core::new(0, 3);
+        let [first, second, third] = [(); 3].map(|()| queue_up(&mut core));
+        assert_eq!((core.enter(()), core.leave(first), core.leave(first)), (Entry::Full, Some(()), None));
+        let fourth = queue_up(&mut core);
+        assert_eq!((core.enter(()), core.queued()), (Entry::Full, 3));
+        core.set_max_concurrent(1);
+        assert_eq!((core.grant(), core.free(), core.queued()), (Some(()), 0, 2));
+        let left = [second, third, fourth].map(|ticket| core.replace(ticket, ()).is_err());
+        assert_eq!(left, [true, false, false], "the second was granted the slot, and not the first");
+        assert_eq!([third, fourth].map(|ticket| core.leave(ticket)), [Some(()); 2]);
+        core.release();
+        assert_eq!((core.grant(), core.try_enter()), (None, true), "nobody waits: the slot is free");
     }
 }

@@ -68,7 +68,7 @@ fn unchained(stack: &Stack) -> Option<String> {
 fn left_behind(stack: &Stack) -> Option<String> {
     let (slots, circuit) = (stack.policies.bulkhead.snapshot(), stack.policies.breaker.snapshot());
     let left =
-        [slots.in_flight as u64, slots.waiting as u64, circuit.probes_in_flight as u64, stack.seams.backend.inside()];
+        [slots.in_flight as u64, slots.queued as u64, circuit.probes_in_flight as u64, stack.seams.backend.inside()];
     let [in_flight, waiting, probes, operations] = left;
     let says = || format!("{in_flight} in flight, {waiting} in line, {probes} probes, {operations} operations");
     (left != [0; 4]).then(says)

@@ -85,7 +85,7 @@ fn fault(stack: &Stack) -> Option<String> {
     let (tenths, tokens) = (tenths(&stack.settings.budget), stack.settings.tokens);
     let faults = [
         (bulkhead.in_flight > SLOTS, format!("{name}: {} in flight", bulkhead.in_flight)),
-        (bulkhead.waiting > PLACES, format!("{name}: {} waited in line", bulkhead.waiting)),
+        (bulkhead.queued > PLACES, format!("{name}: {} waited in line", bulkhead.queued)),
         (breaker.probes_in_flight > probes, format!("{name}: {} probes at once", breaker.probes_in_flight)),
         (tenths > 10 * u64::from(tokens), format!("{name}: {tenths} tenths of {tokens} tokens")),
     ];

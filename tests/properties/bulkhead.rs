@@ -33,8 +33,8 @@ enum Status {
     Granted { woken: bool },
     /// It has noticed, and runs.
     Running,
-    /// It was rejected, and has not been told.
-    Rejected,
+    /// It was rejected at once, and has not been told. `pends`: its first poll lets other tasks run.
+    Rejected { pends: bool },
 }
 
 struct Model {
@@ -44,6 +44,8 @@ struct Model {
     calls: Vec<Status>,
     /// For each rejection the limit then, and how long the call had waited.
     rejected: Vec<(usize, Option<Duration>)>,
+    /// How many of them were not permits, and had not waited.
+    rejected_at_once: usize,
 }
 
 impl Model {
@@ -76,7 +78,8 @@ impl Model {
             Status::Waiting { since: self.now, polled: false }
         } else {
             self.reject(None);
-            Status::Rejected
+            self.rejected_at_once += 1;
+            Status::Rejected { pends: self.rejected_at_once % 32 == 0 }
         };
         self.calls.push(status);
     }
@@ -101,7 +104,11 @@ impl Model {
                 *polled = true;
                 Poll::Pending
             }
-            Status::Rejected => {
+            Status::Rejected { pends: pends @ true } => {
+                *pends = false;
+                Poll::Pending
+            }
+            Status::Rejected { pends: false } => {
                 self.calls.remove(index);
                 Poll::Ready(Err(None))
             }
@@ -142,12 +149,15 @@ async fn agree(limit: usize, places: usize, steps: Vec<Step>) -> Result<(), Test
     let bulkhead = Bulkhead::builder("model", limit)
         .queue(places, MAX_WAIT)
         .listener_fn(move |event| match event {
-            BulkheadEvent::Rejected { limit, waited, .. } => hears.lock().expect("no panic").push((*limit, *waited)),
+            BulkheadEvent::Rejected { max_concurrent, waited, .. } => {
+                hears.lock().expect("no panic").push((*max_concurrent, *waited));
+            }
             other => panic!("{other:?}"),
         })
         .build()
         .expect("good settings");
-    let mut model = Model { limit, places, now: Duration::ZERO, calls: Vec::new(), rejected: Vec::new() };
+    let mut model =
+        Model { limit, places, now: Duration::ZERO, calls: Vec::new(), rejected: Vec::new(), rejected_at_once: 0 };
     let mut calls: Vec<Call> = Vec::new();
     for (number, step) in steps.into_iter().enumerate() {
         match step {
@@ -204,7 +214,7 @@ async fn agree(limit: usize, places: usize, steps: Vec<Step>) -> Result<(), Test
         }
         let seen = bulkhead.snapshot();
         prop_assert_eq!(
-            (seen.max_concurrent, seen.in_flight, seen.waiting, seen.rejected),
+            (seen.max_concurrent, seen.in_flight, seen.queued, seen.rejected),
             (model.limit, model.in_flight(), model.waiting(), model.rejected.len() as u64),
             "after step {} ({:?})",
             number,

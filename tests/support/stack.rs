@@ -60,7 +60,7 @@ impl Policies {
     /// No slot is taken.
     pub fn are_idle(&self) -> bool {
         let bulkhead = self.bulkhead.snapshot();
-        (bulkhead.in_flight, bulkhead.waiting) == (0, 0) && self.breaker.snapshot().probes_in_flight == 0
+        (bulkhead.in_flight, bulkhead.queued) == (0, 0) && self.breaker.snapshot().probes_in_flight == 0
     }
 
     /// The operation under this stack, by either door.
