@@ -1,8 +1,9 @@
 //! How the services of a tower layer hold what they share, so that threads do not contend for one reference count.
 //!
-//! Each call takes a share with it. Were that a clone of the one `Arc` that all services have, threads would pass its count to and fro
-//! between their caches at each call. So a service that lives on makes an `Arc` of its own around the common one, and its calls count
-//! there. A clone that is made for a single call counts where the service does that it was cloned from, and allocates nothing.
+//! Each call takes a share with it. Were that a clone of the one `Arc` that all services have, threads would pass its
+//! count to and fro between their caches at each call. So a service that lives on makes an `Arc` of its own around the
+//! common one, and its calls count there. A clone that is made for a single call counts where the service does that it
+//! was cloned from, and allocates nothing.
 
 use std::{fmt, ops::Deref};
 

@@ -33,6 +33,7 @@ both_ways! {
     g1_a_dropped_call_drops_what_stands_in,
     g2_a_panic_propagates_and_the_fallback_works_on,
     g2_a_panicking_listener_is_caught,
+    g5_all_listeners_are_told_in_the_order_they_were_added_though_one_panics,
 }
 
 /// Answers of 503 and above count as failed.
@@ -118,7 +119,7 @@ async fn f2_the_event_has_the_first_error_and_then_its_own(door: Way) {
     let fallback = Fallback::from_fn(|_: Failure| Answer::Err(Error::Inner("fallback"))).named("users").listener_fn(
         move |event: &FallbackEvent<'_, u32, Failure>| {
             let said = match event {
-                FallbackEvent::Recovering { name, result, .. } => format!("{name:?} for {result:?}"),
+                FallbackEvent::Applied { name, result, .. } => format!("{name:?} for {result:?}"),
                 FallbackEvent::Failed { name, error, .. } => format!("{name:?} failed: {error}"),
                 _ => unreachable!("there are two kinds"),
             };
@@ -201,6 +202,23 @@ async fn g2_a_panic_propagates_and_the_fallback_works_on(door: Way) {
 async fn g2_a_panicking_listener_is_caught(door: Way) {
     let fallback = Fallback::value(7).listener_fn(|_: &FallbackEvent<'_, u32, Failure>| panic!("listener"));
     assert_eq!(fallback.through(door, &fail()).await, Ok(7));
+}
+
+async fn g5_all_listeners_are_told_in_the_order_they_were_added_though_one_panics(door: Way) {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let listener = |number: u32| {
+        let told = told.clone();
+        move |event: &FallbackEvent<'_, u32, Failure>| {
+            let what = if matches!(event, FallbackEvent::Applied { .. }) { "applied" } else { "failed" };
+            told.lock().expect("no panic while pushing").push((number, what));
+            assert_ne!(number, 2, "the second listener panics");
+        }
+    };
+    let fallback = Fallback::from_fn(|_: Failure| Answer::Err(Error::Inner("fallback")));
+    let fallback = fallback.listener_fn(listener(1)).listener_fn(listener(2)).listener_fn(listener(3));
+    assert!(fallback.through(door, &fail()).await.is_err());
+    let expected = [(1, "applied"), (2, "applied"), (3, "applied"), (1, "failed"), (2, "failed"), (3, "failed")];
+    assert_eq!(*told.lock().expect("no panic while pushing"), expected);
 }
 
 /// Counts what a fallback tells.

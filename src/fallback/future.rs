@@ -12,7 +12,8 @@ use super::{event::Listen, handled::Handles, recovery::Recovery, shared::Plan};
 pin_project! {
     /// A call with a [`Fallback`](super::Fallback).
     ///
-    /// `P` is how it holds the plan (borrowed or shared), `G` the future of what stands in, `K` what was extracted from the request.
+    /// `P` is how it holds the plan (borrowed or shared), `G` the future of what stands in, `K` what was extracted from
+    /// the request.
     #[derive(Debug)]
     #[must_use = "the call has begun already, and dropping it cancels it"]
     pub struct FallbackFuture<F, P, G, K = ()> {

@@ -110,17 +110,21 @@ impl<B> Fallback<SecondService<B>> {
 }
 
 impl<S, W, L> Fallback<S, W, L> {
-    /// Handles only the errors that `which` names.
-    pub fn handle_if<E, P>(self, which: P) -> Fallback<S, HandleIf<P>, L>
+    /// Handles only the errors for which `predicate` is true.
+    ///
+    /// It replaces what an earlier `handle_if` or [`classify`](Self::classify) has set.
+    pub fn handle_if<E, P>(self, predicate: P) -> Fallback<S, HandleIf<P>, L>
     where
         P: Fn(&E) -> bool,
     {
-        self.handling(HandleIf(which))
+        self.handling(HandleIf(predicate))
     }
 
-    /// Handles what `classifier` does not call healthy, answers among it, and our own rejections.
+    /// Handles every result that `classifier` does not call [`Healthy`](crate::Verdict::Healthy): errors, answers, and
+    /// our own rejections.
     ///
-    /// A function of the error leaves an answer alone all the same: it has nothing to make another from.
+    /// A fallback that is a function of the error never handles an answer: there is no error to give to the function.
+    /// It replaces what an earlier `classify` or [`handle_if`](Self::handle_if) has set.
     pub fn classify<C>(self, classifier: C) -> Fallback<S, Unhealthy<C>, L> {
         self.handling(Unhealthy(classifier))
     }
@@ -132,15 +136,17 @@ impl<S, W, L> Fallback<S, W, L> {
         self
     }
 
-    /// Tells `hear` whenever the fallback steps in, and when it fails itself.
+    /// Adds a listener. It is told when the fallback is applied, and when the fallback itself fails.
     ///
-    /// It runs on the thread, and inside the call, that caused the event. Its panic is caught. There is one: a second takes its place.
-    pub fn listener_fn<T, E, F>(self, hear: F) -> Fallback<S, W, ListenFn<F>>
+    /// It runs inside the call that caused the event, on that thread. All listeners are told, in the order in which
+    /// they were added. The panic of a listener is caught, and the next listener is told all the same. The type of the
+    /// fallback grows with each one: two are `ListenFn<Second, ListenFn<First>>`.
+    pub fn listener_fn<T, E, F>(self, listener: F) -> Fallback<S, W, ListenFn<F, L>>
     where
         F: Fn(&FallbackEvent<'_, T, E>),
     {
-        let Plan { recovery, handled, name, .. } = self.plan;
-        Fallback { plan: Plan { recovery, handled, name, listener: ListenFn::new(hear) } }
+        let Plan { recovery, handled, name, listener: previous } = self.plan;
+        Fallback { plan: Plan { recovery, handled, name, listener: ListenFn::new(previous, listener) } }
     }
 
     fn handling<X>(self, handled: X) -> Fallback<S, X, L> {

@@ -34,7 +34,7 @@ impl<S, W, L> Plan<S, W, L> {
         S: Recovery<T, E, K>,
         L: Listen<T, E>,
     {
-        emit(&self.listener, &FallbackEvent::Recovering { name: self.name(), result: &result });
+        emit(&self.listener, &FallbackEvent::Applied { name: self.name(), result: &result });
         self.recovery.recover(result, extracted)
     }
 

@@ -79,8 +79,8 @@ pub struct FallbackLayer<S, W = EveryError, L = NoListener, X = ExtractNothing> 
 }
 
 impl<S, W, L> FallbackLayer<S, W, L> {
-    /// Takes from each request, before it is sent, what a fallback made with [`from_request_fn`](Fallback::from_request_fn)
-    /// needs to answer it.
+    /// Takes from each request, before it is sent, what a fallback made with
+    /// [`from_request_fn`](Fallback::from_request_fn) needs to answer it.
     pub fn extract_fn<R, K, G>(self, take: G) -> FallbackLayer<S, W, L, ExtractFn<G>>
     where
         G: Fn(&R) -> K,

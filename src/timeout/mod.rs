@@ -1,7 +1,7 @@
 //! A [`Timeout`] gives up an operation that takes too long.
 //!
-//! A dependency that never answers is worse than one that fails: each caller that waits holds a connection, memory and its own
-//! caller's patience. A limit turns the silence into an error that a breaker can count and a retry can cure.
+//! A dependency that never answers is worse than one that fails: each caller that waits holds a connection, memory and
+//! its own caller's patience. A limit turns the silence into an error that a breaker can count and a retry can cure.
 //!
 //! ```text
 //! call ──────────── polled ─────────── polled ─────── limit
@@ -31,18 +31,19 @@
 //!
 //! # With tower
 //!
-//! `timeout.layer()`; `.limit_fn(..)` on the layer chooses the limit by the request. The limit counts from `call` and does not
-//! cover `poll_ready`: a service that is never ready is a matter for a load shed or a bulkhead.
+//! `timeout.layer()`; `.limit_fn(..)` on the layer chooses the limit by the request. The limit counts from `call` and
+//! does not cover `poll_ready`: a service that is never ready is a matter for a load shed or a bulkhead.
 //!
 //! # What it covers
 //!
 //! With an HTTP client, the future that yields a response is done once the headers are there. Read the body inside the
-//! operation, or the limit does not cover it. In tower, over a bare client, the body is always outside: put a service that reads it at the
-//! bottom, `service_fn(|request| read(client.execute(request)))`.
+//! operation, or the limit does not cover it. In tower, over a bare client, the body is always outside: put a service
+//! that reads it at the bottom, `service_fn(|request| read(client.execute(request)))`.
 //!
 //! Place one timeout outside a retry to bound the whole, and one inside to bound each try.
 //!
-//! A limit for one call: with tower, `timeout.layer().limit_fn(..)`; in the plain door, `timeout.with_limit(limit).call(..)`.
+//! A limit for one call: with tower, `timeout.layer().limit_fn(..)`; in the plain door,
+//! `timeout.with_limit(limit).call(..)`.
 //!
 //! # Sharing
 //!
@@ -50,18 +51,18 @@
 //!
 //! # Cancel safety
 //!
-//! Dropping the call drops the operation, and so does the limit, before the caller is told. What the operation had already
-//! caused elsewhere stays caused: [`Rejected::was_started`](crate::Rejected::was_started) is true of a timeout.
+//! Dropping the call drops the operation, and so does the limit, before the caller is told. What the operation had
+//! already caused elsewhere stays caused: [`Rejected::was_started`](crate::Rejected::was_started) is true of a timeout.
 //!
 //! # Cost
 //!
-//! One look at the clock in the call, which is nearly all of it, and one for each poll that the operation does not answer; the first
-//! of these arms a timer. Nothing is allocated.
+//! One look at the clock in the call, which is nearly all of it, and one for each poll that the operation does not
+//! answer; the first of these arms a timer. Nothing is allocated.
 //!
 //! # Errors
 //!
-//! [`Rejected::TimedOut`](crate::Rejected::TimedOut), carried by the operation's own error type, which must have room for it
-//! ([`CarriesRejected`](crate::CarriesRejected)).
+//! [`Rejected::TimedOut`](crate::Rejected::TimedOut), carried by the operation's own error type, which must have room
+//! for it ([`CarriesRejected`](crate::CarriesRejected)).
 
 mod event;
 mod future;

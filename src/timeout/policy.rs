@@ -29,10 +29,13 @@ impl Timeout {
         self
     }
 
-    /// Tells `hear` of every call that takes too long.
+    /// Adds a listener. It is told of every call that takes too long.
+    ///
+    /// It runs inside the call that timed out, on that thread. All listeners are told, in the order in which they were
+    /// added. The panic of a listener is caught, and the next listener is told all the same.
     #[must_use]
-    pub fn listener_fn(mut self, hear: impl Fn(&TimeoutEvent) + Send + Sync + 'static) -> Self {
-        self.expiry.change(|reporter| reporter.add(hear));
+    pub fn listener_fn(mut self, listener: impl Fn(&TimeoutEvent) + Send + Sync + 'static) -> Self {
+        self.expiry.change(|reporter| reporter.add(listener));
         self
     }
 

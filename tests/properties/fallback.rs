@@ -24,7 +24,7 @@ fn polls(script: Try) -> (u32, Answer) {
 
 #[derive(Clone, Debug, PartialEq)]
 enum Told {
-    Recovering(Answer),
+    Applied(Answer),
     Failed(Failure),
 }
 
@@ -38,7 +38,7 @@ fn expected(operation: Try, recovery: Try) -> (Vec<Poll<Answer>>, Vec<Told>) {
     }
     let (pending, second) = polls(recovery);
     yields.extend(vec![Poll::Pending; pending as usize]);
-    let mut told = vec![Told::Recovering(first)];
+    let mut told = vec![Told::Applied(first)];
     told.extend(second.clone().err().map(Told::Failed));
     yields.push(Poll::Ready(second));
     (yields, told)
@@ -53,7 +53,7 @@ async fn agree(calls: Vec<(Try, Try, usize)>, door: Way) -> Result<(), TestCaseE
             .handle_if(|error: &Failure| *error == Error::Inner("handled"))
             .listener_fn(move |event: &FallbackEvent<'_, u32, Failure>| {
                 hears.lock().expect("no panic").push(match event {
-                    FallbackEvent::Recovering { result, .. } => Told::Recovering((*result).clone()),
+                    FallbackEvent::Applied { result, .. } => Told::Applied((*result).clone()),
                     FallbackEvent::Failed { error, .. } => Told::Failed((*error).clone()),
                     other => panic!("{other:?}"),
                 });
@@ -71,7 +71,7 @@ async fn agree(calls: Vec<(Try, Try, usize)>, door: Way) -> Result<(), TestCaseE
         prop_assert_eq!(operations.started(), 1);
         let heard = heard.lock().expect("no panic");
         prop_assert_eq!(&**heard, if is_over { &told[..] } else { &told[..heard.len()] });
-        prop_assert_eq!(stand_ins.started(), heard.iter().filter(|told| matches!(told, Told::Recovering(_))).count());
+        prop_assert_eq!(stand_ins.started(), heard.iter().filter(|told| matches!(told, Told::Applied(_))).count());
     }
     Ok(())
 }
