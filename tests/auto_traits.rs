@@ -244,7 +244,7 @@ mod in_tower {
             $check!(Call<BulkheadService<Via<$operation>>>: Send);
             $check!(Call<FallbackService<Via<$operation>, Recovery<$answer>>>: Send);
             $check!(Call<LiftService<Via<$operation>>>: Send);
-            $check!(SendRequestFuture<Via<$operation>, u8>: Send);
+            $check!(SendRequestFuture<Via<$operation>, u8, $operation>: Send);
         };
     }
 

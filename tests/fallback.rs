@@ -6,15 +6,20 @@ mod support;
 
 use std::{
     future::{pending, ready},
+    panic::{RefUnwindSafe, UnwindSafe},
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
 };
 
+use static_assertions::{assert_impl_all, assert_not_impl_any};
 use support::*;
-use tower::{Layer, ServiceExt, buffer::Buffer, service_fn};
-use withstand::{Bulkhead, CarriesRejected, Error, Fallback, FallbackEvent, Verdict, classify_fn};
+use tower::{Layer, Service, ServiceBuilder, ServiceExt, buffer::Buffer, service_fn};
+use withstand::{
+    Bulkhead, CarriesRejected, CircuitBreaker, Error, Fallback, FallbackEvent, FallbackLayer, Rejected, Verdict,
+    classify_fn, fallback,
+};
 
 both_ways! {
     f1_a_value_stands_in,
@@ -316,4 +321,107 @@ async fn f1_responses_need_not_be_clone() {
     let fallback = Fallback::from_fn(|_: Failure| Ok(NotClone(7)));
     let answer = fallback.call(|| ready(Err::<NotClone, _>(Error::Inner("bad")))).await;
     assert_eq!(answer, Ok(NotClone(7)));
+}
+
+/// An error of one's own that carries rejections.
+#[derive(Debug, thiserror::Error)]
+enum OwnError {
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    #[error("call rejected")]
+    Rejected(#[source] Rejected),
+}
+withstand::carries_rejected!(OwnError, Rejected);
+
+/// A fallback alone, around a breaker and around itself, spawned, over an operation that is an `async` block.
+macro_rules! spawned_fallbacks {
+    ($($name:ident: $error:ty,)*) => {$(
+        #[tokio::test(start_paused = true)]
+        async fn $name() {
+            async fn fetch(number: &u32) -> std::io::Result<u32> {
+                tokio::task::yield_now().await;
+                if *number == 7 { Err(std::io::Error::other("down")) } else { Ok(*number) }
+            }
+            let (fallback, breaker, number) = (Fallback::value(8), CircuitBreaker::new("users"), 7);
+            let borrowing = tokio::spawn(async move {
+                let block = || async {
+                    let answer = fetch(&number).await?;
+                    Ok::<_, $error>(answer)
+                };
+                let to_nine = Fallback::from_async_fn(|_: $error| async {
+                    let answer = fetch(&9).await?;
+                    Ok::<_, $error>(answer)
+                });
+                let result = Fallback::from_async_result_fn(|result: Result<u32, $error>| async move {
+                    fetch(&10).await?;
+                    result.or(Ok(10))
+                })
+                .handle_if(|_: &$error| true);
+                let alone = fallback.call(block).await?;
+                let nested = to_nine.call(|| result.call(block)).await?;
+                let around = fallback.call(|| breaker.call(block)).await?;
+                let inside = breaker.call(|| to_nine.call(block)).await?;
+                Ok::<_, $error>(alone + nested + around + inside)
+            });
+            assert_eq!(borrowing.await.expect("no panic").expect("it answers"), 8 + 10 + 8 + 9);
+            let breaker = CircuitBreaker::new("users");
+            let owning = tokio::spawn(async move {
+                let text = String::from("users");
+                let fallback = Fallback::from_fn(|_: $error| Ok(5));
+                fallback
+                    .call(|| {
+                        breaker.call(|| async move {
+                            let answer = fetch(&7).await?;
+                            Ok::<_, $error>(text.len() as u32 + answer)
+                        })
+                    })
+                    .await
+            });
+            assert_eq!(owning.await.expect("no panic").expect("it answers"), 5);
+            let failing = || {
+                service_fn(|number: u32| async move {
+                    let answer = fetch(&number).await?;
+                    Ok::<_, $error>(answer)
+                })
+            };
+            let second = CircuitBreaker::new("second").layer().layer(service_fn(|number: u32| async move {
+                let answer = fetch(&(number + 1)).await?;
+                Ok::<_, $error>(answer)
+            }));
+            let layers = ServiceBuilder::new()
+                .layer(Fallback::from_request_fn(|_: (), error: $error| Err(error)).layer().extract_fn(|_: &u32| ()))
+                .layer(Fallback::service(second).layer())
+                .layer(CircuitBreaker::new("users").layer());
+            let task = tokio::spawn(layers.clone().service(failing()).oneshot(7));
+            assert_eq!(task.await.expect("no panic").expect("it answers"), 8);
+            let in_a_block = tokio::spawn(async move {
+                let mut service = layers.service(failing());
+                let answer = service.ready().await?.call(7).await?;
+                let boxed = service.boxed_clone();
+                Ok::<_, $error>(answer + boxed.oneshot(1).await?)
+            });
+            assert_eq!(in_a_block.await.expect("no panic").expect("it answers"), 9);
+        }
+    )*};
+}
+
+spawned_fallbacks! {
+    a_spawned_fallback_over_a_boxed_error: tower::BoxError,
+    a_spawned_fallback_over_an_io_error: std::io::Error,
+    a_spawned_fallback_over_an_enum_of_ones_own: OwnError,
+}
+#[cfg(feature = "anyhow")]
+spawned_fallbacks! { a_spawned_fallback_over_anyhow: anyhow::Error, }
+
+#[test]
+fn g2_a_fallback_is_unwind_safe_if_its_parts_are() {
+    type ToZero = fn(Failure) -> Answer;
+    type Listener = Box<dyn Fn(&FallbackEvent<'_, u32, Failure>) + Send + Sync>;
+    type Listening = Fallback<fallback::Value<u32>, fallback::EveryError, fallback::ListenFn<Listener>>;
+    assert_impl_all!(Fallback<fallback::Value<u32>>: UnwindSafe, RefUnwindSafe);
+    assert_impl_all!(Fallback<fallback::ErrorFn<ToZero>, fallback::HandleIf<ToZero>>: UnwindSafe, RefUnwindSafe);
+    assert_impl_all!(Fallback<fallback::SecondService<u32>>: UnwindSafe, RefUnwindSafe);
+    assert_impl_all!(Listening: UnwindSafe, RefUnwindSafe);
+    assert_impl_all!(FallbackLayer<fallback::Value<u32>>: UnwindSafe, RefUnwindSafe);
+    assert_not_impl_any!(Fallback<fallback::Value<std::cell::Cell<u32>>>: UnwindSafe, RefUnwindSafe);
 }

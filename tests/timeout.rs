@@ -6,6 +6,7 @@ mod support;
 
 use std::{
     future::{pending, ready},
+    panic::{RefUnwindSafe, UnwindSafe},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
@@ -15,8 +16,8 @@ use std::{
 
 use support::*;
 use tokio::time::Instant;
-use tower::{Layer, Service};
-use withstand::{Rejected, Timeout, TimeoutEvent};
+use tower::{Layer, Service, ServiceExt};
+use withstand::{CircuitBreaker, Rejected, Timeout, TimeoutEvent, TimeoutLayer, TimeoutService};
 
 both_ways! {
     t1_the_limit_counts_from_the_call,
@@ -254,4 +255,86 @@ async fn g2_a_panic_propagates() {
     };
     assert!(tokio::spawn(call).await.is_err_and(|error| error.is_panic()));
     assert_eq!((counted.load(SeqCst), Arc::strong_count(&counted)), (1, 1));
+}
+
+/// An error of one's own that carries rejections.
+#[derive(Debug, thiserror::Error)]
+enum OwnError {
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    #[error("call rejected")]
+    Rejected(#[source] Rejected),
+}
+withstand::carries_rejected!(OwnError, Rejected);
+
+/// A timeout alone, around a breaker and around itself, spawned, over an operation that is an `async` block.
+macro_rules! spawned_timeouts {
+    ($($name:ident: $error:ty,)*) => {$(
+        #[tokio::test(start_paused = true)]
+        async fn $name() {
+            async fn fetch(number: &u32) -> std::io::Result<u32> {
+                tokio::task::yield_now().await;
+                Ok(*number)
+            }
+            let (timeout, breaker) = (Timeout::new(secs(1)), CircuitBreaker::new("users"));
+            let (total, number) = (Timeout::new(secs(2)), 7);
+            let borrowing = tokio::spawn(async move {
+                let block = || async {
+                    let answer = fetch(&number).await?;
+                    Ok::<_, $error>(answer)
+                };
+                let alone = timeout.call(block).await?;
+                let nested = total.call(|| timeout.call(block)).await?;
+                let around = timeout.call(|| breaker.call(block)).await?;
+                let inside = breaker.call(|| timeout.call(block)).await?;
+                Ok::<_, $error>(alone + nested + around + inside)
+            });
+            assert_eq!(borrowing.await.expect("no panic").expect("it answers"), 28);
+            let (timeout, breaker) = (Timeout::new(secs(1)), CircuitBreaker::new("users"));
+            let owning = tokio::spawn(async move {
+                let text = String::from("users");
+                timeout
+                    .call(|| {
+                        breaker.call(|| async move {
+                            let answer = fetch(&7).await?;
+                            Ok::<_, $error>(text.len() as u32 + answer)
+                        })
+                    })
+                    .await
+            });
+            assert_eq!(owning.await.expect("no panic").expect("it answers"), 12);
+            let layers = tower::ServiceBuilder::new()
+                .layer(Timeout::new(secs(2)).layer())
+                .layer(Timeout::new(secs(1)).layer().limit_fn(|_: &u32| Some(ms(100))))
+                .layer(CircuitBreaker::new("users").layer());
+            let service = layers.service(tower::service_fn(|number: u32| async move {
+                let answer = fetch(&number).await?;
+                Ok::<_, $error>(answer)
+            }));
+            let task = tokio::spawn(service.clone().oneshot(7));
+            assert_eq!(task.await.expect("no panic").expect("it answers"), 7);
+            let in_a_block = tokio::spawn(async move {
+                let mut service = service;
+                let answer = service.ready().await?.call(1).await?;
+                let boxed = service.boxed_clone();
+                Ok::<_, $error>(answer + boxed.oneshot(2).await?)
+            });
+            assert_eq!(in_a_block.await.expect("no panic").expect("it answers"), 3);
+        }
+    )*};
+}
+
+spawned_timeouts! {
+    a_spawned_timeout_over_a_boxed_error: tower::BoxError,
+    a_spawned_timeout_over_an_io_error: std::io::Error,
+    a_spawned_timeout_over_an_enum_of_ones_own: OwnError,
+}
+#[cfg(feature = "anyhow")]
+spawned_timeouts! { a_spawned_timeout_over_anyhow: anyhow::Error, }
+
+#[test]
+fn g2_a_timeout_and_its_layer_are_unwind_safe() {
+    static_assertions::assert_impl_all!(Timeout: UnwindSafe, RefUnwindSafe);
+    static_assertions::assert_impl_all!(TimeoutLayer: UnwindSafe, RefUnwindSafe);
+    static_assertions::assert_impl_all!(TimeoutService<u8>: UnwindSafe, RefUnwindSafe);
 }

@@ -25,7 +25,7 @@
 //! |---|---|
 //! | nothing | every error: our own rejections, and an error that tells of a 404, too |
 //! | [`handle_if(predicate)`](Fallback::handle_if) | the errors for which the predicate is true |
-//! | [`classify(classifier)`](Fallback::classify) | every result that is not `Healthy`: errors, answers, our own rejections |
+//! | [`classify(classifier)`](Fallback::classify) | every result that is not `Healthy`, answers too |
 //!
 //! A fallback does not know the classifier of the policies inside it. A `retry` and a `breaker` that call a 404 healthy
 //! do not change what the fallback handles: give it the same classifier, or set `handle_if`. Of the two, the one that
@@ -49,7 +49,7 @@
 //! | [`value`](Fallback::value) | a clone of a value |
 //! | [`from_fn`](Fallback::from_fn) | what a function makes of the error |
 //! | [`from_result_fn`](Fallback::from_result_fn) | what a function makes of the whole result |
-//! | [`from_request_fn`](Fallback::from_request_fn) | what a function makes of the error and of what was extracted from the request |
+//! | [`from_request_fn`](Fallback::from_request_fn) | what a function makes of the error and of what was extracted |
 //! | `Fallback::service` | the answer of a second service, which is sent a copy of the request |
 //!
 //! Each `from_..fn` has an async form: `from_async_fn`, `from_async_result_fn`, `from_async_request_fn`.

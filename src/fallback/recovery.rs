@@ -225,7 +225,7 @@ mod service {
     where
         S: Service<R, Response = T, Error = E>,
     {
-        type Future = SendRequestFuture<S, R>;
+        type Future = SendRequestFuture<S, R, S::Future>;
 
         fn can_recover(&self, _: &Result<T, E>, copy: &Option<SendRequest<S, R>>) -> bool {
             copy.is_some()
