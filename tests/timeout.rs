@@ -8,7 +8,7 @@ use std::{
     future::{pending, ready},
     panic::{RefUnwindSafe, UnwindSafe},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
     time::Duration,
@@ -26,6 +26,8 @@ both_ways! {
     t2_ends_at_the_limit_and_not_before,
     t2_a_limit_of_zero_lets_only_an_answer_pass_that_is_there_at_once,
     t2_the_longest_limits_there_are_never_end,
+    t2_never_has_no_limit,
+    g5_all_listeners_are_told_in_the_order_they_were_added_though_one_panics,
     t2_the_operation_is_dropped_before_the_caller_is_told,
     t2_the_error_tells_the_name_and_the_limit,
     t2_with_another_limit_it_keeps_its_name_and_its_listener,
@@ -103,6 +105,18 @@ async fn t2_the_longest_limits_there_are_never_end(door: Way) {
     for limit in [Duration::MAX, secs(u64::MAX), secs(4_000_000_000)] {
         assert!(Timeout::new(limit).through(door, &succeed_after(secs(3_000_000))).await.is_ok());
     }
+}
+
+async fn t2_never_has_no_limit(door: Way) {
+    let timeout = Timeout::never().named("users");
+    assert_eq!(timeout.limit(), Duration::MAX);
+    assert!(timeout.through(door, &succeed_after(secs(3_000_000))).await.is_ok());
+    let hang = hang();
+    let mut call = timeout.through(door, &hang);
+    assert!(poll(&mut call).is_pending());
+    pass(secs(1_000_000_000)).await;
+    assert!(poll(&mut call).is_pending());
+    assert_eq!(timed_out(timeout.with_limit(ms(10)).through(door, &hang).await), Some(ms(10)));
 }
 
 async fn t2_the_operation_is_dropped_before_the_caller_is_told(door: Way) {
@@ -209,13 +223,31 @@ async fn g5_it_reports_each_call_that_took_too_long(door: Way) {
     );
 }
 
+async fn g5_all_listeners_are_told_in_the_order_they_were_added_though_one_panics(door: Way) {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let listener = |number: u32| {
+        let told = told.clone();
+        move |_: &TimeoutEvent| {
+            told.lock().expect("no panic while pushing").push(number);
+            assert_ne!(number, 2, "the second listener panics");
+        }
+    };
+    let timeout = Timeout::new(ms(100)).listener_fn(listener(1)).listener_fn(listener(2)).listener_fn(listener(3));
+    assert!(timed_out(timeout.through(door, &hang()).await).is_some());
+    assert_eq!(*told.lock().expect("no panic while pushing"), [1, 2, 3]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn t2_a_limit_may_be_chosen_by_the_request_and_a_request_may_have_none() {
     let wait = tower::service_fn(|(_, span): (Option<Duration>, Duration)| async move {
         tokio::time::sleep(span).await;
         Ok::<_, tower::BoxError>(())
     });
-    let layer = Timeout::new(secs(1)).layer().limit_fn(|request: &(Option<Duration>, Duration)| request.0);
+    let layer = Timeout::new(secs(1)).layer();
+    let layer = layer.limit_fn(|request: &(Option<Duration>, Duration), usual| {
+        assert_eq!(usual, secs(1), "the policy's own limit");
+        request.0
+    });
     let mut service = layer.layer(wait);
     assert!(service.call((Some(ms(50)), ms(49))).await.is_ok());
     assert!(service.call((Some(ms(50)), ms(51))).await.is_err());
@@ -305,7 +337,7 @@ macro_rules! spawned_timeouts {
             assert_eq!(owning.await.expect("no panic").expect("it answers"), 12);
             let layers = tower::ServiceBuilder::new()
                 .layer(Timeout::new(secs(2)).layer())
-                .layer(Timeout::new(secs(1)).layer().limit_fn(|_: &u32| Some(ms(100))))
+                .layer(Timeout::new(secs(1)).layer().limit_fn(|_: &u32, usual| Some(usual / 2)))
                 .layer(CircuitBreaker::new("users").layer());
             let service = layers.service(tower::service_fn(|number: u32| async move {
                 let answer = fetch(&number).await?;

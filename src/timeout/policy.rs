@@ -5,8 +5,8 @@ use crate::{carry::CarriesRejected, error::Name};
 
 /// Gives up an operation that takes too long.
 ///
-/// See the [module](super) for what it does and does not cover. Clones share nothing but the listener: a timeout
-/// has no state.
+/// See the [module](super) for what it does and does not cover. Clones share the listeners; a timeout has no other
+/// state.
 #[derive(Clone, Debug)]
 pub struct Timeout {
     pub(super) limit: Duration,
@@ -16,13 +16,31 @@ pub struct Timeout {
 impl Timeout {
     /// Lets each operation take at most `limit`, counted from [`call`](Self::call).
     ///
-    /// Zero means what it says: only an answer that is there at once passes. A limit beyond what the clock
-    /// can count never ends.
+    /// **Zero does not switch the timeout off.** A limit of zero means that only an answer that is there at once
+    /// passes. For no limit at all there is [`never`](Self::never). A limit that is longer than the clock can count
+    /// never ends either.
     pub const fn new(limit: Duration) -> Self {
         Self { limit, expiry: Expiry::SILENT }
     }
 
-    /// Gives it a name, for errors and events.
+    /// Has no limit at all: no call ever times out.
+    ///
+    /// It is for settings in which a limit can be switched off. Some libraries write zero for "off"; here that is
+    /// `never`, and [`limit`](Self::limit) is then [`Duration::MAX`].
+    ///
+    /// ```
+    /// # use {std::time::Duration, withstand::Timeout};
+    /// # let limit_ms = 0;
+    /// let timeout = if limit_ms == 0 { Timeout::never() } else { Timeout::new(Duration::from_millis(limit_ms)) };
+    /// # assert_eq!(timeout.limit(), Duration::MAX);
+    /// ```
+    pub const fn never() -> Self {
+        Self::new(Duration::MAX)
+    }
+
+    /// Gives the timeout a name, for errors and events.
+    ///
+    /// A literal costs nothing. For borrowed text there is [`Name::copied`].
     #[must_use]
     pub fn named(mut self, name: impl Into<Name>) -> Self {
         self.expiry.change(|reporter| reporter.set_name(Some(name.into())));
@@ -39,7 +57,7 @@ impl Timeout {
         self
     }
 
-    /// The same timeout with another limit: for a single call, say.
+    /// The same timeout with another limit, with the same name and the same listeners: for a single call, for example.
     ///
     /// ```
     /// # use {std::{io, time::Duration}, withstand::Timeout};
@@ -55,7 +73,7 @@ impl Timeout {
         Self { limit, expiry: self.expiry.clone() }
     }
 
-    /// How long an operation may take.
+    /// How long an operation may take. [`Duration::MAX`] is [`never`](Self::never).
     pub fn limit(&self) -> Duration {
         self.limit
     }

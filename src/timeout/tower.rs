@@ -29,20 +29,25 @@ pub struct TimeoutLayer<L = FixedLimit> {
 }
 
 impl TimeoutLayer {
-    /// Chooses the limit by the request; `None` lets a request take as long as it likes.
+    /// Chooses the limit by the request.
+    ///
+    /// The closure is given the policy's own limit as its second argument. **`None` means no limit**: such a request
+    /// may take as long as it likes. For the policy's own limit return that argument.
     ///
     /// ```
     /// use {std::time::Duration, withstand::Timeout};
     ///
-    /// let timeout = Timeout::new(Duration::from_secs(2));
-    /// let usual = timeout.limit();
-    /// let layer = timeout.layer().limit_fn(move |request: &reqwest::Request| {
-    ///     if request.url().path().starts_with("/reports") { None } else { Some(usual) }
+    /// let layer = Timeout::new(Duration::from_secs(2)).layer().limit_fn(|request: &reqwest::Request, usual| {
+    ///     match request.url().path() {
+    ///         "/reports" => Some(10 * usual),
+    ///         "/events" => None, // a stream: no limit
+    ///         _ => Some(usual),
+    ///     }
     /// });
     /// ```
     pub fn limit_fn<R, F>(self, limit: F) -> TimeoutLayer<LimitFn<F>>
     where
-        F: Fn(&R) -> Option<Duration>,
+        F: Fn(&R, Duration) -> Option<Duration>,
     {
         TimeoutLayer { timeout: self.timeout, limits: LimitFn(limit) }
     }
@@ -78,10 +83,10 @@ pub struct LimitFn<F>(pub(super) F);
 
 impl<R, F> Limits<R> for LimitFn<F>
 where
-    F: Fn(&R) -> Option<Duration>,
+    F: Fn(&R, Duration) -> Option<Duration>,
 {
-    fn limit(&self, request: &R, _: Duration) -> Option<Duration> {
-        (self.0)(request)
+    fn limit(&self, request: &R, usual: Duration) -> Option<Duration> {
+        (self.0)(request, usual)
     }
 }
 
@@ -99,8 +104,8 @@ mod tests {
     fn t2_a_request_has_the_policys_own_limit_unless_a_closure_chooses() {
         let usual = Duration::from_secs(1);
         assert_eq!(FixedLimit.limit(&7_u64, usual), Some(usual));
-        assert_eq!(LimitFn(|seconds: &u64| Some(Duration::from_secs(*seconds))).limit(&7, usual), Some(7 * usual));
-        assert_eq!(LimitFn(|_: &u64| None).limit(&7, usual), None);
+        assert_eq!(LimitFn(|times: &u32, usual| Some(*times * usual)).limit(&7, usual), Some(7 * usual));
+        assert_eq!(LimitFn(|_: &u32, _| None).limit(&7, usual), None);
     }
 }
 
