@@ -101,7 +101,7 @@ macro_rules! plain_calls {
         $check!(LiftFuture<$operation>: Send);
         $check!(CircuitBreakerFuture<$operation, &circuit_breaker::Circuit, &ByError>: Send);
         $check!(RetryFuture<retry::Repeat<Start<$operation>>, &retry::Plan<retry::Exponential>, &ByError, ExponentialDelays>: Send);
-        $check!(TimeoutFuture<$operation, &timeout::Expiry>: Send);
+        $check!(TimeoutFuture<$operation, &timeout::TimeoutReporter>: Send);
         $check!(BulkheadFuture<Start<$operation>, &bulkhead::Slots>: Send);
         $check!(FallbackFuture<$operation, &Standing, Ready<u8>>: Send);
     };

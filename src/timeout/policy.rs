@@ -1,6 +1,6 @@
 use std::{future::Future, time::Duration};
 
-use super::{event::TimeoutEvent, future::TimeoutFuture, shared::Expiry};
+use super::{event::TimeoutEvent, future::TimeoutFuture, shared::TimeoutReporter};
 use crate::{carry::CarriesRejected, error::Name};
 
 /// Gives up an operation that takes too long.
@@ -10,7 +10,7 @@ use crate::{carry::CarriesRejected, error::Name};
 #[derive(Clone, Debug)]
 pub struct Timeout {
     pub(super) limit: Duration,
-    pub(super) expiry: Expiry,
+    pub(super) reporter: TimeoutReporter,
 }
 
 impl Timeout {
@@ -20,7 +20,7 @@ impl Timeout {
     /// passes. For no limit at all there is [`never`](Self::never). A limit that is longer than the clock can count
     /// never ends either.
     pub const fn new(limit: Duration) -> Self {
-        Self { limit, expiry: Expiry::SILENT }
+        Self { limit, reporter: TimeoutReporter::NONE }
     }
 
     /// Has no limit at all: no call ever times out.
@@ -43,7 +43,7 @@ impl Timeout {
     /// A literal costs nothing. For borrowed text there is [`Name::copied`].
     #[must_use]
     pub fn named(mut self, name: impl Into<Name>) -> Self {
-        self.expiry.change(|reporter| reporter.set_name(Some(name.into())));
+        self.reporter.set_name(name.into());
         self
     }
 
@@ -53,7 +53,7 @@ impl Timeout {
     /// added. The panic of a listener is caught, and the next listener is told all the same.
     #[must_use]
     pub fn listener_fn(mut self, listener: impl Fn(&TimeoutEvent) + Send + Sync + 'static) -> Self {
-        self.expiry.change(|reporter| reporter.add(listener));
+        self.reporter.add_listener(listener);
         self
     }
 
@@ -70,7 +70,7 @@ impl Timeout {
     /// ```
     #[must_use]
     pub fn with_limit(&self, limit: Duration) -> Self {
-        Self { limit, expiry: self.expiry.clone() }
+        Self { limit, reporter: self.reporter.clone() }
     }
 
     /// How long an operation may take. [`Duration::MAX`] is [`never`](Self::never).
@@ -90,14 +90,15 @@ impl Timeout {
     ///
     /// # Panics
     ///
-    /// When polled outside a tokio runtime with time enabled, and the operation is not ready at once.
+    /// The future panics when it is polled outside a tokio runtime with time enabled and the operation is still
+    /// pending.
     #[inline(always)]
-    pub fn call<F, Fut, T, E>(&self, operation: F) -> TimeoutFuture<Fut, &Expiry>
+    pub fn call<F, Fut, T, E>(&self, operation: F) -> TimeoutFuture<Fut, &TimeoutReporter>
     where
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<T, E>>,
         E: CarriesRejected,
     {
-        TimeoutFuture::start(&self.expiry, Some(self.limit), operation)
+        TimeoutFuture::start(&self.reporter, Some(self.limit), operation)
     }
 }
