@@ -6,7 +6,7 @@ use std::{
 
 use crate::panics::catch_panic;
 
-/// What a fallback reports.
+/// What a fallback tells its listeners.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum FallbackEvent<'a, T, E> {
@@ -51,9 +51,17 @@ impl<T, E> FallbackEvent<'_, T, E> {
 ///
 /// An event has the operation's result in its own type, so a listener is generic here, where the listeners of the other
 /// policies are not. See [`listener_fn`](super::Fallback::listener_fn).
-pub trait Listen<T, E> {
+///
+/// Sealed: a listener is a closure.
+pub trait Listen<T, E>: sealed::Listen {
     #[doc(hidden)]
     fn hear(&self, event: &FallbackEvent<'_, T, E>);
+}
+
+mod sealed {
+    pub trait Listen {}
+    impl Listen for super::NoListener {}
+    impl<F, P> Listen for super::ListenFn<F, P> {}
 }
 
 /// No listener: the default.

@@ -13,7 +13,7 @@ use crate::error::Name;
 
 /// Answers in place of an operation that failed.
 ///
-/// See the [module](super) for what it handles. Clones share what stands in; there is no other state.
+/// See the [module](super) for what it handles. Clones share what the fallback answers with; there is no other state.
 #[derive(Debug)]
 pub struct Fallback<S, W = EveryError, L = NoListener> {
     pub(super) plan: Plan<S, W, L>,
@@ -55,9 +55,9 @@ impl<F> Fallback<AsyncErrorFn<F>> {
 }
 
 impl<F> Fallback<ResultFn<F>> {
-    /// Answers with what `recover` makes of the whole result: for answers that count as failed, a 503 say.
+    /// Answers with what `recover` makes of the whole result: for answers that count as failed, a 503 for example.
     ///
-    /// It handles errors, until [`classify`](Fallback::classify) tells it which answers it is for.
+    /// It handles errors only, until [`classify`](Fallback::classify) says which answers it handles too.
     pub fn from_result_fn<T, E>(recover: F) -> Self
     where
         F: Fn(Result<T, E>) -> Result<T, E>,
@@ -78,8 +78,8 @@ impl<F> Fallback<AsyncResultFn<F>> {
 }
 
 impl<F> Fallback<RequestFn<F>> {
-    /// Answers with what `recover` makes of the error and of what the layer took from the request before it was sent:
-    /// its `extract_fn` says what.
+    /// Answers with what `recover` makes of the error and of what the layer extracted from the request before it was
+    /// sent: see the layer's `extract_fn`.
     pub fn from_request_fn<K, T, E>(recover: F) -> Self
     where
         F: Fn(K, E) -> Result<T, E>,
@@ -101,7 +101,7 @@ impl<F> Fallback<AsyncRequestFn<F>> {
 
 #[cfg(feature = "tower")]
 impl<B> Fallback<SecondService<B>> {
-    /// Sends a copy of the request to a second service. For the tower door alone.
+    /// Sends a copy of the request to a second service. It has a tower layer only, and no plain call.
     ///
     /// The copy, and a clone of the service for it, are made before each request is sent.
     pub fn service(second: B) -> Self {
@@ -129,7 +129,9 @@ impl<S, W, L> Fallback<S, W, L> {
         self.handling(Unhealthy(classifier))
     }
 
-    /// Gives it a name, for events.
+    /// Gives the fallback a name, for events.
+    ///
+    /// A literal costs nothing. For borrowed text there is [`Name::copied`].
     #[must_use]
     pub fn named(mut self, name: impl Into<Name>) -> Self {
         self.plan.name = Some(name.into());
@@ -156,7 +158,7 @@ impl<S, W, L> Fallback<S, W, L> {
 
     /// Starts the operation, and answers in its place if it fails.
     ///
-    /// The operation starts at once; what stands in starts inside the future.
+    /// The operation starts at once, before the future is polled. The fallback runs inside the future.
     ///
     /// # Errors
     ///
@@ -164,7 +166,7 @@ impl<S, W, L> Fallback<S, W, L> {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future drops the operation, or what stands in for it.
+    /// Dropping the future drops the operation, or the fallback's own future.
     #[inline(always)]
     pub fn call<F, Fut, T, E>(&self, operation: F) -> FallbackFuture<Fut, &Plan<S, W, L>, S::Future>
     where
