@@ -60,9 +60,10 @@
 //!
 //! A timeout outside a retry limits all attempts together, with the waits between them: the total timeout. One inside
 //! the retry limits each attempt: the attempt timeout. **The total must be longer than the attempt timeout.** If it is
-//! equal or shorter, the total always ends the call first: the attempt timeout never acts, no second attempt is made
-//! after a slow one, and a breaker between the two sees no timeout, only a call that was dropped. Room for two slow
-//! attempts and one wait is a good minimum.
+//! shorter, it always ends the call first: the attempt timeout never acts, an attempt that hangs is never followed by
+//! another, and a breaker between the two sees no timeout, only a call that was dropped. If the two are equal, the
+//! attempt timeout acts too late, for no time is left for another attempt. Make the total long enough for two attempts
+//! that time out and the wait between them.
 //!
 //! # Sharing
 //!
