@@ -1,17 +1,26 @@
-//! How a request is copied, for a policy that may have to send it twice.
+//! How a request is copied, for a policy that may send it twice.
 
 use std::fmt;
 
-/// Copies a request, or declines to.
+/// Copies a request, or declines to copy it.
+///
+/// Sealed: a layer's `clone_request` takes a function, and its `clone_request_fn` a closure.
 #[diagnostic::on_unimplemented(
     message = "a `{R}` cannot be sent a second time by `{Self}`",
     label = "this layer does not know how to copy a `{R}`",
     note = "say how: `.clone_request({R}::try_clone)`, or any `fn(&{R}) -> Option<{R}>`; with `None` it is sent once",
-    note = "only what is idempotent may be sent twice: `.clone_request_fn(|request| ..)` is the place to decline the rest"
+    note = "only what is idempotent may be sent twice: decline the rest in `.clone_request_fn(|request| ..)`"
 )]
-pub trait CloneRequest<R> {
-    /// A copy, or `None`: then the request is sent once.
+pub trait CloneRequest<R>: sealed::CloneRequest {
+    /// Returns a copy, or `None`: then the request is sent once.
     fn clone_request(&self, request: &R) -> Option<R>;
+}
+
+mod sealed {
+    pub trait CloneRequest {}
+    impl CloneRequest for super::ByClone {}
+    impl<R> CloneRequest for fn(&R) -> Option<R> {}
+    impl<F> CloneRequest for super::CloneFn<F> {}
 }
 
 /// Copies a request by its `Clone`.

@@ -1,16 +1,19 @@
-//! What a policy may start later, inside its future: a closure, or a request that waits for its service.
+//! What a policy may start later, inside its future: a closure, or a request and the service it is for.
 //!
-//! One trait for both lets a policy that queues or falls back have a single future, whichever door made it.
+//! A bulkhead queues a call before it starts, and a fallback sends a request to a second service only when the first
+//! has failed. Both keep an [`Operation`] until then. A plain call's operation is a closure; a tower service's is a
+//! `SendRequest`. One trait for the two lets such a policy have one future type for its plain call and for its tower
+//! service.
 
 use std::future::Future;
 
-/// A future of a `Result`, with the result's halves named.
+/// A future that returns a `Result`. It names the types in the result.
 ///
 /// Sealed, and implemented for every such future.
 pub trait ResultFuture: Future<Output = Result<Self::Ok, Self::Err>> + sealed::ResultFuture {
-    /// What it yields when all is well.
+    /// The type in `Ok`.
     type Ok;
-    /// What it yields when not.
+    /// The type in `Err`.
     type Err;
 }
 
@@ -22,15 +25,15 @@ where
     type Err = E;
 }
 
-/// Something that can be started once.
+/// An operation that can be started once.
 ///
-/// Sealed; implemented for closures that return a future of a `Result` and, with the feature `tower`, for
+/// Sealed; implemented for closures that return a future of a `Result`, and, with the feature `tower`, for
 /// `SendRequest`.
 pub trait Operation: sealed::Operation {
-    /// What runs once it is started.
+    /// The future of the started operation.
     type Future: ResultFuture;
 
-    /// Starts it.
+    /// Starts the operation.
     fn start(self) -> Self::Future;
 }
 
@@ -79,7 +82,8 @@ mod request {
 
     use super::{Operation, sealed};
 
-    /// A request beside the service it is for. The service is readied once the operation is started.
+    /// A request and the service it is for. The service is made ready after the operation was started, inside its
+    /// future.
     #[derive(Debug)]
     pub struct SendRequest<S, R> {
         pub(crate) service: S,
@@ -93,13 +97,17 @@ mod request {
 
         #[inline(always)]
         fn start(self) -> Self::Future {
-            SendRequestFuture { state: State::Readying { service: self.service, request: Some(self.request) } }
+            let Self { service, request } = self;
+            SendRequestFuture { state: State::WaitingForReady { service, request: Some(request) } }
         }
     }
 
     pin_project! {
-        /// Waits until a service is ready, and sends it its request.
-        // `F` is `S::Future`, which is not named here: see the futures of the policies.
+        /// Waits until a service is ready, and then sends the request to it.
+        ///
+        /// `F` is the service's own future. It is a parameter, and not `S::Future` with a bound on `S`: where a field
+        /// names a projection, the compiler proves `Send` through the bounds of the service, and fails for an error
+        /// with an erased lifetime.
         #[must_use = "futures do nothing unless polled"]
         pub struct SendRequestFuture<S, R, F> {
             #[pin]
@@ -108,9 +116,9 @@ mod request {
     }
 
     pin_project! {
-        #[project = StateProj]
+        #[project = StateProjection]
         enum State<S, R, F> {
-            Readying { service: S, request: Option<R> },
+            WaitingForReady { service: S, request: Option<R> },
             Sent { #[pin] response: F },
         }
     }
@@ -127,11 +135,11 @@ mod request {
             let mut state = self.project().state;
             loop {
                 let response = match state.as_mut().project() {
-                    StateProj::Readying { service, request } => {
+                    StateProjection::WaitingForReady { service, request } => {
                         ready!(service.poll_ready(cx))?;
                         service.call(request.take().expect("polled after it was done"))
                     }
-                    StateProj::Sent { response } => return response.poll(cx),
+                    StateProjection::Sent { response } => return response.poll(cx),
                 };
                 state.set(State::Sent { response });
             }

@@ -1,58 +1,67 @@
-//! How the services of a tower layer hold what they share, so that threads do not contend for one reference count.
+//! How the services of a tower layer hold the state that they share, so that threads do not contend for one reference
+//! count.
 //!
-//! Each call takes a share with it. Were that a clone of the one `Arc` that all services have, threads would pass its count to and fro
-//! between their caches at each call. So a service that lives on makes an `Arc` of its own around the common one, and its calls count
-//! there. A clone that is made for a single call counts where the service does that it was cloned from, and allocates nothing.
+//! Each call has to hold the shared state until it is over. If it cloned one `Arc` that all services have in common,
+//! every call would write to the same reference count, and its cache line would move from one processor core to another
+//! with each call. So there are two levels of `Arc`: the inner one holds the state and is common to all services; an
+//! outer one, around it, is counted by the calls of one service only.
+//!
+//! - [`ServiceShare`] is what a service keeps.
+//! - [`CallShare`] is what a call holds: a clone of the outer `Arc` of its service.
+//!
+//! A new outer `Arc` is an allocation, and many services are cloned for a single call and then dropped. Therefore a
+//! clone begins with the outer `Arc` of the service that it was cloned from, and makes its own at its second call.
 
 use std::{fmt, ops::Deref};
 
 use crate::sync::{Arc, CachePadded};
 
-/// What a service keeps.
+/// What a service keeps of the shared state.
 #[derive(Debug)]
 pub(crate) struct ServiceShare<T> {
     share: CallShare<T>,
-    lifetime: Lifetime,
+    count: Count,
 }
 
+/// Which reference count the calls of a service use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Lifetime {
-    /// It counts where another does, and has not been called.
-    New,
-    /// It counts where another does: a second call shows that it lives on.
-    Called,
-    /// It has a count of its own.
-    LivesOn,
+enum Count {
+    /// That of the service it was cloned from. It has not been called yet.
+    OfOriginal,
+    /// That of the service it was cloned from. It has been called once: a second call shows that it is kept.
+    OfOriginalCalledOnce,
+    /// Its own.
+    Own,
 }
 
 impl<T> ServiceShare<T> {
-    pub(crate) fn new(common: Arc<T>) -> Self {
-        Self { share: CallShare::around(common), lifetime: Lifetime::LivesOn }
+    pub(crate) fn new(state: Arc<T>) -> Self {
+        Self { share: CallShare::new(state), count: Count::Own }
     }
 
-    /// A share for one call.
+    /// Returns what one call holds.
     #[inline]
     pub(crate) fn lend(&mut self) -> CallShare<T> {
-        match self.lifetime {
-            Lifetime::New => self.lifetime = Lifetime::Called,
-            Lifetime::Called => self.live_on(),
-            Lifetime::LivesOn => {}
+        match self.count {
+            Count::OfOriginal => self.count = Count::OfOriginalCalledOnce,
+            Count::OfOriginalCalledOnce => self.make_own_count(),
+            Count::Own => {}
         }
         self.share.clone()
     }
 
     #[inline(never)]
-    fn live_on(&mut self) {
-        self.share = CallShare::around(self.share.0.0.clone());
-        self.lifetime = Lifetime::LivesOn;
+    fn make_own_count(&mut self) {
+        self.share = CallShare::new(self.share.0.0.clone());
+        self.count = Count::Own;
     }
 }
 
-/// The clone is new.
+/// A clone uses the count of its original until its second call.
 impl<T> Clone for ServiceShare<T> {
     #[inline]
     fn clone(&self) -> Self {
-        Self { share: self.share.clone(), lifetime: Lifetime::New }
+        Self { share: self.share.clone(), count: Count::OfOriginal }
     }
 }
 
@@ -65,12 +74,12 @@ impl<T> Deref for ServiceShare<T> {
     }
 }
 
-/// What a call of a service holds of what the services share.
+/// What a call of a service holds of the shared state.
 pub struct CallShare<T>(Arc<CachePadded<Arc<T>>>);
 
 impl<T> CallShare<T> {
-    fn around(common: Arc<T>) -> Self {
-        Self(Arc::new(CachePadded(common)))
+    fn new(state: Arc<T>) -> Self {
+        Self(Arc::new(CachePadded(state)))
     }
 }
 
@@ -100,29 +109,29 @@ impl<T: fmt::Debug> fmt::Debug for CallShare<T> {
 mod tests {
     use super::*;
 
-    fn count_together<T>(one: &CallShare<T>, other: &CallShare<T>) -> bool {
+    fn have_one_count<T>(one: &CallShare<T>, other: &CallShare<T>) -> bool {
         Arc::ptr_eq(&one.0, &other.0)
     }
 
     #[test]
-    fn from_its_second_call_on_a_clone_counts_on_its_own() {
-        let mut lender = ServiceShare::new(Arc::new(7));
-        let mut clone = lender.clone();
+    fn from_its_second_call_on_a_clone_has_a_count_of_its_own() {
+        let mut original = ServiceShare::new(Arc::new(7));
+        let mut clone = original.clone();
         let (first, second, third) = (clone.lend(), clone.lend(), clone.lend());
-        assert!(count_together(&first, &lender.lend()) && count_together(&second, &third));
-        assert!(!count_together(&second, &first) && !count_together(&second, &lender.lend()));
+        assert!(have_one_count(&first, &original.lend()) && have_one_count(&second, &third));
+        assert!(!have_one_count(&second, &first) && !have_one_count(&second, &original.lend()));
         assert_eq!((*first, *second), (7, 7));
     }
 
     #[test]
-    fn all_of_it_is_let_go() {
-        let common = Arc::new(7);
-        let mut lender = ServiceShare::new(common.clone());
-        let mut clone = lender.clone();
-        let shares = [lender.lend(), clone.lend(), clone.lend(), clone.clone().lend()];
-        drop((lender, clone));
+    fn the_shared_state_is_dropped_with_the_last_service_and_call() {
+        let state = Arc::new(7);
+        let mut original = ServiceShare::new(state.clone());
+        let mut clone = original.clone();
+        let shares = [original.lend(), clone.lend(), clone.lend(), clone.clone().lend()];
+        drop((original, clone));
         assert!(shares.iter().all(|share| **share == 7));
         drop(shares);
-        assert_eq!(Arc::strong_count(&common), 1);
+        assert_eq!(Arc::strong_count(&state), 1);
     }
 }

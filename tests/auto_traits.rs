@@ -103,7 +103,7 @@ macro_rules! plain_calls {
         $check!(LiftFuture<$operation>: Send);
         $check!(CircuitBreakerFuture<$operation, &circuit_breaker::Circuit, &ByError>: Send);
         $check!(RetryFuture<retry::Repeat<Start<$operation>>, $operation, Result<u8, u8>, &retry::Shared, &ByError>: Send);
-        $check!(TimeoutFuture<$operation, &timeout::Expiry>: Send);
+        $check!(TimeoutFuture<$operation, &timeout::TimeoutReporter>: Send);
         $check!(BulkheadFuture<Start<$operation>, $operation, &bulkhead::Slots>: Send);
         $check!(FallbackFuture<$operation, &Standing, Ready<u8>>: Send);
     };

@@ -326,11 +326,10 @@ mod tower_layers {
             assert_eq!(path, "/users/7");
             Err(error)
         });
-        let usual = total.limit();
         let stack = ServiceBuilder::new()
             .layer(fallback.layer().extract_fn(|request: &reqwest::Request| request.url().path().to_owned()))
             .layer(bulkhead.layer())
-            .layer(total.layer().limit_fn(move |request: &reqwest::Request| {
+            .layer(total.layer().limit_fn(|request: &reqwest::Request, usual| {
                 Some(request.timeout().map_or(usual, |wanted| usual.min(*wanted)))
             }))
             .layer(retry.layer().clone_request_fn(|request: &reqwest::Request| {

@@ -263,7 +263,7 @@ fn defaults_of_the_others_are_those_of_their_tables() {
     assert_defaults(
         include_str!("../src/timeout/mod.rs"),
         &format!("{:?}", Timeout::new(Duration::from_secs(2))),
-        &[("limit", "none: you name it", "limit: 2s"), ("name", "none", "expiry: Expiry(None)")],
+        &[("limit", "none: you name it", "limit: 2s"), ("name", "none", "reporter: TimeoutReporter(None)")],
     );
     assert_defaults(
         include_str!("../src/bulkhead/mod.rs"),

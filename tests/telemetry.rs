@@ -33,7 +33,7 @@ both_ways! {
     a_retry_tells_its_delay_and_why_it_gave_up,
     a_timeout_tells_its_limit,
     a_full_bulkhead_tells_its_limit_and_the_wait,
-    a_fallback_tells_that_it_stepped_in_and_that_it_failed,
+    a_fallback_tells_that_it_was_applied_and_that_it_failed,
     nothing_is_said_of_a_call_that_succeeds,
 }
 
@@ -184,13 +184,13 @@ async fn a_full_bulkhead_tells_its_limit_and_the_wait(door: Way) {
     );
 }
 
-async fn a_fallback_tells_that_it_stepped_in_and_that_it_failed(door: Way) {
+async fn a_fallback_tells_that_it_was_applied_and_that_it_failed(door: Way) {
     let (recorder, _guard) = Recorder::start();
     let fallback = Fallback::from_fn(|_: Failure| Answer::Err(Error::Inner("fallback"))).named("users");
     let _ = fallback.through(door, &fail()).await;
     assert_eq!(
         lines(&recorder.take("withstand::fallback"), &["instead_of"]),
-        ["INFO fallback stepped in instead_of=an error", "WARN fallback failed instead_of=-"]
+        ["DEBUG fallback applied instead_of=an error", "DEBUG fallback failed instead_of=-"]
     );
 }
 

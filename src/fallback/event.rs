@@ -1,25 +1,29 @@
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    panic::{RefUnwindSafe, UnwindSafe},
+    sync::Arc,
+};
 
 use crate::panics::catch_panic;
 
-/// What a fallback reports.
+/// What a fallback tells its listeners.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum FallbackEvent<'a, T, E> {
-    /// It steps in for this result.
+    /// The fallback is applied to this result. The event comes before the fallback runs.
     #[non_exhaustive]
-    Recovering {
+    Applied {
         /// The fallback's name, if it was given one.
         name: Option<&'a str>,
-        /// What the operation yielded: the first error.
+        /// What the operation returned: an error, or an answer that the fallback handles.
         result: &'a Result<T, E>,
     },
-    /// It failed itself; this is what the caller gets.
+    /// The fallback was applied, and failed itself. The caller gets its error.
     #[non_exhaustive]
     Failed {
         /// The fallback's name, if it was given one.
         name: Option<&'a str>,
-        /// Its own error. The first one was reported when it stepped in.
+        /// The fallback's own error. The operation's error was in [`Applied`](Self::Applied).
         error: &'a E,
     },
 }
@@ -28,13 +32,13 @@ impl<T, E> FallbackEvent<'_, T, E> {
     fn trace(&self) {
         #[cfg(feature = "tracing")]
         match self {
-            Self::Recovering { name, result } => tracing::info!(
+            Self::Applied { name, result } => tracing::debug!(
                 target: "withstand::fallback",
                 name = *name,
                 instead_of = if result.is_ok() { "an answer" } else { "an error" },
-                "fallback stepped in"
+                "fallback applied"
             ),
-            Self::Failed { name, .. } => tracing::warn!(
+            Self::Failed { name, .. } => tracing::debug!(
                 target: "withstand::fallback",
                 name = *name,
                 "fallback failed"
@@ -43,16 +47,24 @@ impl<T, E> FallbackEvent<'_, T, E> {
     }
 }
 
-/// Who hears of a fallback's events.
+/// The listeners of a fallback's events.
 ///
-/// A fallback has the first error at hand, in its own type, so its listener is generic where the other policies' are
-/// not: see [`listener_fn`](super::Fallback::listener_fn).
-pub trait Listen<T, E> {
+/// An event has the operation's result in its own type, so a listener is generic here, where the listeners of the other
+/// policies are not. See [`listener_fn`](super::Fallback::listener_fn).
+///
+/// Sealed: a listener is a closure.
+pub trait Listen<T, E>: sealed::Listen {
     #[doc(hidden)]
     fn hear(&self, event: &FallbackEvent<'_, T, E>);
 }
 
-/// No one.
+mod sealed {
+    pub trait Listen {}
+    impl Listen for super::NoListener {}
+    impl<F, P> Listen for super::ListenFn<F, P> {}
+}
+
+/// No listener: the default.
 #[derive(Clone, Copy, Debug)]
 pub struct NoListener;
 
@@ -60,37 +72,47 @@ impl<T, E> Listen<T, E> for NoListener {
     fn hear(&self, _: &FallbackEvent<'_, T, E>) {}
 }
 
-/// A closure that listens.
-pub struct ListenFn<F>(Arc<F>);
+/// A closure that listens, after the listeners that were added before it (`P`).
+pub struct ListenFn<F, P = NoListener> {
+    previous: P,
+    listener: Arc<F>,
+}
 
-impl<F> ListenFn<F> {
-    pub(super) fn new(hear: F) -> Self {
-        Self(Arc::new(hear))
+impl<F, P> ListenFn<F, P> {
+    pub(super) fn new(previous: P, listener: F) -> Self {
+        Self { previous, listener: Arc::new(listener) }
     }
 }
 
-impl<T, E, F> Listen<T, E> for ListenFn<F>
+impl<T, E, F, P> Listen<T, E> for ListenFn<F, P>
 where
     F: Fn(&FallbackEvent<'_, T, E>),
+    P: Listen<T, E>,
 {
+    /// The panic of a listener reaches neither the call nor the next listener.
     fn hear(&self, event: &FallbackEvent<'_, T, E>) {
-        (self.0)(event);
+        self.previous.hear(event);
+        catch_panic(|| (self.listener)(event));
     }
 }
 
-impl<F> Clone for ListenFn<F> {
+impl<F, P: Clone> Clone for ListenFn<F, P> {
     fn clone(&self) -> Self {
-        Self(self.0.clone())
+        Self { previous: self.previous.clone(), listener: self.listener.clone() }
     }
 }
 
-impl<F> fmt::Debug for ListenFn<F> {
+// A listener's panic is caught, and nothing of ours is half changed while it runs.
+impl<F, P> UnwindSafe for ListenFn<F, P> {}
+impl<F, P> RefUnwindSafe for ListenFn<F, P> {}
+
+impl<F, P: fmt::Debug> fmt::Debug for ListenFn<F, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ListenFn").finish_non_exhaustive()
+        f.debug_struct("ListenFn").field("previous", &self.previous).finish_non_exhaustive()
     }
 }
 
 pub(super) fn emit<T, E>(listener: &impl Listen<T, E>, event: &FallbackEvent<'_, T, E>) {
     catch_panic(|| event.trace());
-    catch_panic(|| listener.hear(event));
+    listener.hear(event);
 }

@@ -12,7 +12,8 @@ use super::{event::Listen, handled::Handles, recovery::Recovery, shared::Plan};
 pin_project! {
     /// A call with a [`Fallback`](super::Fallback).
     ///
-    /// `P` is how it holds the plan (borrowed or shared), `G` the future of what stands in, `K` what was extracted from the request.
+    /// `P` is how it holds the plan (borrowed or shared), `G` the fallback's own future, `K` what was extracted from
+    /// the request.
     #[derive(Debug)]
     #[must_use = "the call has begun already, and dropping it cancels it"]
     pub struct FallbackFuture<F, P, G, K = ()> {
@@ -24,10 +25,10 @@ pin_project! {
 
 pin_project! {
     #[derive(Debug)]
-    #[project = StageProj]
+    #[project = StageProjection]
     enum Stage<F, G, K> {
-        First { #[pin] operation: F, extracted: Option<K> },
-        Second { #[pin] recovery: G },
+        Operation { #[pin] operation: F, extracted: Option<K> },
+        Recovery { #[pin] recovery: G },
         Done,
     }
 }
@@ -35,7 +36,7 @@ pin_project! {
 impl<F, P, G, K> FallbackFuture<F, P, G, K> {
     #[inline(always)]
     pub(super) fn start(plan: P, extracted: K, operation: impl FnOnce() -> F) -> Self {
-        Self { stage: Stage::First { operation: operation(), extracted: Some(extracted) }, plan }
+        Self { stage: Stage::Operation { operation: operation(), extracted: Some(extracted) }, plan }
     }
 }
 
@@ -52,16 +53,16 @@ where
     #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let StageProj::First { operation, extracted } = this.stage.as_mut().project() else {
-            return poll_second(this.stage, &**this.plan, cx);
+        let StageProjection::Operation { operation, extracted } = this.stage.as_mut().project() else {
+            return poll_recovery(this.stage, &**this.plan, cx);
         };
         let result = ready!(operation.poll(cx));
         if !this.plan.handles(&result, extracted) {
             this.stage.set(Stage::Done);
             return Poll::Ready(result);
         }
-        let extracted = extracted.take().expect("extracted once");
-        // The operation goes before anything stands in for it.
+        let extracted = extracted.take().expect("it is taken once, as the operation ends");
+        // The operation is dropped before the fallback runs.
         this.stage.set(Stage::Done);
         recover(this.stage, &**this.plan, result, extracted, cx)
     }
@@ -81,15 +82,15 @@ where
 {
     match plan.recover(result, extracted) {
         Ok(recovery) => {
-            stage.set(Stage::Second { recovery });
-            poll_second(stage, plan, cx)
+            stage.set(Stage::Recovery { recovery });
+            poll_recovery(stage, plan, cx)
         }
         Err(result) => Poll::Ready(result),
     }
 }
 
 #[inline(never)]
-fn poll_second<F, K, T, E, S, W, L>(
+fn poll_recovery<F, K, T, E, S, W, L>(
     mut stage: Pin<&mut Stage<F, S::Future, K>>,
     plan: &Plan<S, W, L>,
     cx: &mut Context<'_>,
@@ -98,11 +99,11 @@ where
     S: Recovery<T, E, K>,
     L: Listen<T, E>,
 {
-    let StageProj::Second { recovery } = stage.as_mut().project() else { panic!("polled after it was done") };
+    let StageProjection::Recovery { recovery } = stage.as_mut().project() else { panic!("polled after it was done") };
     let result = ready!(recovery.poll(cx));
     stage.set(Stage::Done);
     if let Err(error) = &result {
-        plan.tell_failure::<T, E>(error);
+        plan.emit_failed::<T, E>(error);
     }
     Poll::Ready(result)
 }

@@ -2,13 +2,23 @@ use std::fmt;
 
 use crate::classify::{Classify, Verdict};
 
-/// Which results a fallback handles.
-pub trait Handles<T, E> {
+/// Decides which results a fallback handles.
+///
+/// Sealed: [`handle_if`](super::Fallback::handle_if) takes a closure, [`classify`](super::Fallback::classify) a
+/// classifier.
+pub trait Handles<T, E>: sealed::Handles {
     #[doc(hidden)]
     fn handles(&self, result: &Result<T, E>) -> bool;
 }
 
-/// Every error, our own rejections included: the default.
+mod sealed {
+    pub trait Handles {}
+    impl Handles for super::EveryError {}
+    impl<P> Handles for super::HandleIf<P> {}
+    impl<C> Handles for super::Unhealthy<C> {}
+}
+
+/// Handles every error, our own rejections included, and no answer: the default.
 #[derive(Clone, Copy, Debug)]
 pub struct EveryError;
 
@@ -18,7 +28,7 @@ impl<T, E> Handles<T, E> for EveryError {
     }
 }
 
-/// The errors that a closure names.
+/// Handles the errors for which a closure returns true.
 #[derive(Clone, Copy)]
 pub struct HandleIf<P>(pub(super) P);
 
@@ -37,7 +47,7 @@ impl<P> fmt::Debug for HandleIf<P> {
     }
 }
 
-/// What a classifier does not call healthy: failures, answers among them, and our own rejections.
+/// Handles every result that a classifier does not call healthy: errors, answers, and our own rejections.
 #[derive(Clone, Copy, Debug)]
 pub struct Unhealthy<C>(pub(super) C);
 

@@ -1,15 +1,15 @@
 //! A [`Fallback`] answers in place of an operation that failed.
 //!
-//! Some answer is often better than none: a default, a value from a cache, a second source. Without one a failure in a
-//! small dependency becomes a failure of everything above it. A fallback that hides failures from those who have to know is worse than none:
-//! let it answer less, not wrongly.
+//! Some answer is often better than none: a default, a value from a cache, the answer of a second source. Without a
+//! fallback, a failure of a small dependency becomes a failure of everything above it. But a fallback that hides a
+//! failure from those who must know of it is worse than none: its answer may say less, and must not say anything wrong.
 //!
 //! ```text
-//! call ── operation ── ✓ ───────────────────────▶ answer
+//! call ── operation ── ✓ ─────────────────────▶ answer
 //!             │
-//!             ✗ handled ── stands in ── ✓ ─▶ answer
-//!             │                └─────── ✗ ─▶ its error (the first one is in the event)
-//!             ✗ not handled ────────────────▶ error
+//!             ✗ handled ──── fallback ── ✓ ──▶ its answer
+//!             │                  └────── ✗ ──▶ its error (the event has the first one)
+//!             ✗ not handled ─────────────────▶ error
 //! ```
 //!
 //! # Defaults
@@ -18,6 +18,18 @@
 //! |---|---|
 //! | handled | every error, our own rejections included; no answer |
 //! | name | none |
+//!
+//! # What is handled
+//!
+//! | set by | handled |
+//! |---|---|
+//! | nothing | every error: our own rejections, and an error that tells of a 404, too |
+//! | [`handle_if(predicate)`](Fallback::handle_if) | the errors for which the predicate is true |
+//! | [`classify(classifier)`](Fallback::classify) | every result that is not `Healthy`, answers too |
+//!
+//! A fallback does not know the classifier of the policies inside it. A `retry` and a `breaker` that call a 404 healthy
+//! do not change what the fallback handles: give it the same classifier, or set `handle_if`. Of the two, the one that
+//! was set last decides.
 //!
 //! # Example
 //!
@@ -32,36 +44,53 @@
 //! # Ok(()) }
 //! ```
 //!
-//! | made with | stands in |
+//! | made with | answers with |
 //! |---|---|
 //! | [`value`](Fallback::value) | a clone of a value |
-//! | [`from_fn`](Fallback::from_fn), [`from_async_fn`](Fallback::from_async_fn) | what a function makes of the error |
-//! | [`from_result_fn`](Fallback::from_result_fn), [`from_async_result_fn`](Fallback::from_async_result_fn) | what a function makes of the whole result |
-//! | [`from_request_fn`](Fallback::from_request_fn), [`from_async_request_fn`](Fallback::from_async_request_fn) | what a function makes of the error and of what was extracted from the request |
-//! | `Fallback::service` | a second service, sent a copy of the request |
+//! | [`from_fn`](Fallback::from_fn) | what a function makes of the error |
+//! | [`from_result_fn`](Fallback::from_result_fn) | what a function makes of the whole result |
+//! | [`from_request_fn`](Fallback::from_request_fn) | what a function makes of the error and of what was extracted |
+//! | `Fallback::service` | the answer of a second service, which is sent a copy of the request |
+//!
+//! Each `from_..fn` has an async form: `from_async_fn`, `from_async_result_fn`, `from_async_request_fn`.
+//!
+//! # Events
+//!
+//! | event | told | level in `tracing` |
+//! |---|---|---|
+//! | [`Applied`](FallbackEvent::Applied) | when a result is handled, before the fallback runs | DEBUG |
+//! | [`Failed`](FallbackEvent::Failed) | when the fallback itself fails | DEBUG |
+//!
+//! Both may happen at each call, so neither is an INFO or a WARN. The target is `withstand::fallback`. Any number of
+//! listeners may be added: [`listener_fn`](Fallback::listener_fn).
 //!
 //! # With tower
 //!
-//! `fallback.layer()`. A second service must be `Clone`; it is readied inside the future, and only if it is needed. Nothing asks that responses are `Clone`.
-//! A readiness error of the inner service passes through: there is no request to answer yet.
+//! `fallback.layer()`. A second service must be `Clone`. It is readied inside the future, and only if it is needed.
+//! Responses need not be `Clone`. An error of the inner service's readiness passes through: there is no request to
+//! answer yet.
 //!
 //! # Sharing
 //!
-//! Clones share what stands in. A fallback has no state of its own, so a plain call may as well make one that borrows what
-//! it needs, for two small allocations; one that is kept costs none.
+//! Clones share the value, the function or the second service that answers. A fallback has no other state. So a plain
+//! call may make a fallback of its own that borrows what it needs; that costs two small allocations. A fallback that is
+//! kept allocates nothing per call.
 //!
 //! # Cancel safety
 //!
-//! Dropping the call drops the operation, or what stands in for it. The operation is gone before anything stands in.
+//! Dropping the call drops the operation, or the fallback's own future. The operation is dropped before the fallback
+//! runs.
 //!
 //! # Cost
 //!
-//! A result that is not handled costs a look at it, and nothing is allocated. What is extracted from a request is extracted before anyone knows
-//! whether it will be needed: for a second service a copy of it, beside a clone of the service.
+//! A result that is not handled costs the check whether it is, and nothing is allocated. What is extracted from a
+//! request is extracted before anyone knows whether it will be needed: for a second service that is a copy of the
+//! request, and a clone of the service.
 //!
 //! # Errors
 //!
-//! It makes none. It runs at most once: if it fails itself, its error is what the caller gets.
+//! A fallback adds no error of its own kind. It runs at most once in a call: if it fails itself, the caller gets its
+//! error.
 
 mod event;
 mod future;

@@ -13,7 +13,7 @@ use crate::error::Name;
 
 /// Answers in place of an operation that failed.
 ///
-/// See the [module](super) for what it handles. Clones share what stands in; there is no other state.
+/// See the [module](super) for what it handles. Clones share what the fallback answers with; there is no other state.
 #[derive(Debug)]
 pub struct Fallback<S, W = EveryError, L = NoListener> {
     pub(super) plan: Plan<S, W, L>,
@@ -55,9 +55,9 @@ impl<F> Fallback<AsyncErrorFn<F>> {
 }
 
 impl<F> Fallback<ResultFn<F>> {
-    /// Answers with what `recover` makes of the whole result: for answers that count as failed, a 503 say.
+    /// Answers with what `recover` makes of the whole result: for answers that count as failed, a 503 for example.
     ///
-    /// It handles errors, until [`classify`](Fallback::classify) tells it which answers it is for.
+    /// It handles errors only, until [`classify`](Fallback::classify) says which answers it handles too.
     pub fn from_result_fn<T, E>(recover: F) -> Self
     where
         F: Fn(Result<T, E>) -> Result<T, E>,
@@ -78,8 +78,8 @@ impl<F> Fallback<AsyncResultFn<F>> {
 }
 
 impl<F> Fallback<RequestFn<F>> {
-    /// Answers with what `recover` makes of the error and of what the layer took from the request before it was sent:
-    /// its `extract_fn` says what.
+    /// Answers with what `recover` makes of the error and of what the layer extracted from the request before it was
+    /// sent: see the layer's `extract_fn`.
     pub fn from_request_fn<K, T, E>(recover: F) -> Self
     where
         F: Fn(K, E) -> Result<T, E>,
@@ -101,7 +101,7 @@ impl<F> Fallback<AsyncRequestFn<F>> {
 
 #[cfg(feature = "tower")]
 impl<B> Fallback<SecondService<B>> {
-    /// Sends a copy of the request to a second service. For the tower door alone.
+    /// Sends a copy of the request to a second service. It has a tower layer only, and no plain call.
     ///
     /// The copy, and a clone of the service for it, are made before each request is sent.
     pub fn service(second: B) -> Self {
@@ -110,37 +110,45 @@ impl<B> Fallback<SecondService<B>> {
 }
 
 impl<S, W, L> Fallback<S, W, L> {
-    /// Handles only the errors that `which` names.
-    pub fn handle_if<E, P>(self, which: P) -> Fallback<S, HandleIf<P>, L>
+    /// Handles only the errors for which `predicate` is true.
+    ///
+    /// It replaces what an earlier `handle_if` or [`classify`](Self::classify) has set.
+    pub fn handle_if<E, P>(self, predicate: P) -> Fallback<S, HandleIf<P>, L>
     where
         P: Fn(&E) -> bool,
     {
-        self.handling(HandleIf(which))
+        self.handling(HandleIf(predicate))
     }
 
-    /// Handles what `classifier` does not call healthy, answers among it, and our own rejections.
+    /// Handles every result that `classifier` does not call [`Healthy`](crate::Verdict::Healthy): errors, answers, and
+    /// our own rejections.
     ///
-    /// A function of the error leaves an answer alone all the same: it has nothing to make another from.
+    /// A fallback that is a function of the error never handles an answer: there is no error to give to the function.
+    /// It replaces what an earlier `classify` or [`handle_if`](Self::handle_if) has set.
     pub fn classify<C>(self, classifier: C) -> Fallback<S, Unhealthy<C>, L> {
         self.handling(Unhealthy(classifier))
     }
 
-    /// Gives it a name, for events.
+    /// Gives the fallback a name, for events.
+    ///
+    /// A literal costs nothing. For borrowed text there is [`Name::copied`].
     #[must_use]
     pub fn named(mut self, name: impl Into<Name>) -> Self {
         self.plan.name = Some(name.into());
         self
     }
 
-    /// Tells `hear` whenever the fallback steps in, and when it fails itself.
+    /// Adds a listener. It is told when the fallback is applied, and when the fallback itself fails.
     ///
-    /// It runs on the thread, and inside the call, that caused the event. Its panic is caught. There is one: a second takes its place.
-    pub fn listener_fn<T, E, F>(self, hear: F) -> Fallback<S, W, ListenFn<F>>
+    /// It runs inside the call that caused the event, on that thread. All listeners are told, in the order in which
+    /// they were added. The panic of a listener is caught, and the next listener is told all the same. The type of the
+    /// fallback grows with each one: two are `ListenFn<Second, ListenFn<First>>`.
+    pub fn listener_fn<T, E, F>(self, listener: F) -> Fallback<S, W, ListenFn<F, L>>
     where
         F: Fn(&FallbackEvent<'_, T, E>),
     {
-        let Plan { recovery, handled, name, .. } = self.plan;
-        Fallback { plan: Plan { recovery, handled, name, listener: ListenFn::new(hear) } }
+        let Plan { recovery, handled, name, listener: previous } = self.plan;
+        Fallback { plan: Plan { recovery, handled, name, listener: ListenFn::new(previous, listener) } }
     }
 
     fn handling<X>(self, handled: X) -> Fallback<S, X, L> {
@@ -150,7 +158,7 @@ impl<S, W, L> Fallback<S, W, L> {
 
     /// Starts the operation, and answers in its place if it fails.
     ///
-    /// The operation starts at once; what stands in starts inside the future.
+    /// The operation starts at once, before the future is polled. The fallback runs inside the future.
     ///
     /// # Errors
     ///
@@ -158,7 +166,7 @@ impl<S, W, L> Fallback<S, W, L> {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future drops the operation, or what stands in for it.
+    /// Dropping the future drops the operation, or the fallback's own future.
     #[inline(always)]
     pub fn call<F, Fut, T, E>(&self, operation: F) -> FallbackFuture<Fut, &Plan<S, W, L>, S::Future>
     where

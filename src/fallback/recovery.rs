@@ -5,34 +5,42 @@ use std::{
 
 use crate::sync::Arc;
 
-/// What stands in for a result: a value, a function, or a second service.
+/// What a fallback answers with: a value, a function's result, or the answer of a second service.
 ///
-/// `K` is what was extracted from the request beforehand; `()` in the plain door.
+/// `K` is what was extracted from the request beforehand; it is `()` in a plain call. Sealed: every constructor of
+/// [`Fallback`](super::Fallback) makes one.
 #[diagnostic::on_unimplemented(
-    message = "this fallback cannot stand in for a `Result<{T}, {E}>`",
-    label = "it has `{K}` from the request, and yields another type",
-    note = "a value or a closure must yield the operation's own `Result`",
-    note = "`Fallback::service` stands in for services: use `.layer()`"
+    message = "this fallback cannot answer with a `Result<{T}, {E}>`",
+    label = "it has `{K}` from the request, and returns another type",
+    note = "a value or a closure must return the operation's own `Result`",
+    note = "`Fallback::service` has no plain call: use `.layer()`"
 )]
-pub trait Recovery<T, E, K> {
-    /// What yields the other result.
+pub trait Recovery<T, E, K>: sealed::Recovery {
+    /// The future that returns the fallback's own result.
     type Future: Future<Output = Result<T, E>>;
 
-    /// Whether there is anything it could do.
+    /// Whether it can recover from this result. A function of the error cannot recover from an answer, and a second
+    /// service not without a copy of the request.
     #[doc(hidden)]
     fn can_recover(&self, _result: &Result<T, E>, _extracted: &K) -> bool {
         true
     }
 
-    /// Steps in for `result`, or gives it back: there is nothing it could do.
+    /// Starts to recover from `result`; gives `result` back where [`can_recover`](Self::can_recover) is false.
     #[doc(hidden)]
     fn recover(&self, result: Result<T, E>, extracted: K) -> Result<Self::Future, Result<T, E>>;
 }
 
-/// What needs nothing but the result: all of them but a second service.
-pub trait PlainRecovery {}
+/// A recovery that needs no service: all of them except a second service.
+///
+/// Sealed.
+pub trait PlainRecovery: sealed::Recovery {}
 
-/// Always the same value.
+mod sealed {
+    pub trait Recovery {}
+}
+
+/// Answers always with the same value.
 #[derive(Debug)]
 pub struct Value<V>(Arc<V>);
 
@@ -48,6 +56,7 @@ impl<V> Clone for Value<V> {
     }
 }
 
+impl<V> sealed::Recovery for Value<V> {}
 impl<V> PlainRecovery for Value<V> {}
 
 impl<V: Clone, E, K> Recovery<V, E, K> for Value<V> {
@@ -75,6 +84,7 @@ macro_rules! function {
             }
         }
 
+        impl<F> sealed::Recovery for $name<F> {}
         impl<F> PlainRecovery for $name<F> {}
 
         impl<F> fmt::Debug for $name<F> {
@@ -86,27 +96,27 @@ macro_rules! function {
 }
 
 function! {
-    /// A function of the error.
+    /// Answers with what a function makes of the error.
     ErrorFn
 }
 function! {
-    /// An async function of the error.
+    /// Answers with what an async function makes of the error.
     AsyncErrorFn
 }
 function! {
-    /// A function of the whole result.
+    /// Answers with what a function makes of the whole result.
     ResultFn
 }
 function! {
-    /// An async function of the whole result.
+    /// Answers with what an async function makes of the whole result.
     AsyncResultFn
 }
 function! {
-    /// A function of what was extracted from the request, and the error.
+    /// Answers with what a function makes of the error and of what was extracted from the request.
     RequestFn
 }
 function! {
-    /// An async function of what was extracted from the request, and the error.
+    /// Answers with what an async function makes of the error and of what was extracted from the request.
     AsyncRequestFn
 }
 
@@ -121,7 +131,7 @@ where
     }
 
     fn recover(&self, result: Result<T, E>, (): ()) -> Result<Self::Future, Result<T, E>> {
-        Ok(ready((self.0)(error(result)?)))
+        Ok(ready((self.0)(error_of(result)?)))
     }
 }
 
@@ -137,7 +147,7 @@ where
     }
 
     fn recover(&self, result: Result<T, E>, (): ()) -> Result<Fut, Result<T, E>> {
-        Ok((self.0)(error(result)?))
+        Ok((self.0)(error_of(result)?))
     }
 }
 
@@ -175,7 +185,7 @@ where
     }
 
     fn recover(&self, result: Result<T, E>, extracted: K) -> Result<Self::Future, Result<T, E>> {
-        Ok(ready((self.0)(extracted, error(result)?)))
+        Ok(ready((self.0)(extracted, error_of(result)?)))
     }
 }
 
@@ -191,12 +201,12 @@ where
     }
 
     fn recover(&self, result: Result<T, E>, extracted: K) -> Result<Fut, Result<T, E>> {
-        Ok((self.0)(extracted, error(result)?))
+        Ok((self.0)(extracted, error_of(result)?))
     }
 }
 
-/// The error; a function of the error cannot do anything about an answer.
-fn error<T, E>(result: Result<T, E>) -> Result<E, Result<T, E>> {
+/// Returns the error, or gives an answer back: a function of the error cannot recover from it.
+fn error_of<T, E>(result: Result<T, E>) -> Result<E, Result<T, E>> {
     match result {
         Ok(answer) => Err(Ok(answer)),
         Err(error) => Ok(error),
@@ -210,16 +220,19 @@ pub use self::service::{SecondService, SendCopy};
 mod service {
     use tower_service::Service;
 
-    use super::Recovery;
+    use super::{Recovery, sealed};
     use crate::operation::{Operation, SendRequest, SendRequestFuture};
 
-    /// A second service. Its layer takes a copy of each request, beside a clone of the service to send it through.
+    /// Answers with what a second service answers. Its layer makes a copy of each request, and a clone of the service
+    /// for it.
     #[derive(Clone, Copy, Debug)]
     pub struct SecondService<S>(pub(in crate::fallback) S);
 
-    /// Sends what the layer has extracted: a copy of the request, to a second service.
+    /// Sends what the layer has extracted, a copy of the request, to the second service.
     #[derive(Clone, Copy, Debug)]
     pub struct SendCopy;
+
+    impl sealed::Recovery for SendCopy {}
 
     impl<S, R, T, E> Recovery<T, E, Option<SendRequest<S, R>>> for SendCopy
     where

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::error::Name;
 
-/// What stands in, for which results, and who hears of it.
+/// What a fallback consists of: what it answers with, which results it handles, its name and its listeners.
 #[derive(Debug)]
 pub struct Plan<S, W, L> {
     pub(super) recovery: S,
@@ -17,7 +17,7 @@ pub struct Plan<S, W, L> {
 }
 
 impl<S, W, L> Plan<S, W, L> {
-    /// Whether this result is handled, and something can stand in for it.
+    /// Whether this result is handled, and the fallback can recover from it.
     #[inline]
     pub(super) fn handles<T, E, K>(&self, result: &Result<T, E>, extracted: &Option<K>) -> bool
     where
@@ -28,17 +28,18 @@ impl<S, W, L> Plan<S, W, L> {
             && extracted.as_ref().is_some_and(|extracted| self.recovery.can_recover(result, extracted))
     }
 
-    /// What stands in for `result`; or `result` itself, if there is nothing it could do.
+    /// Emits the event and starts to recover from `result`; gives `result` back where the fallback cannot recover from
+    /// it.
     pub(super) fn recover<T, E, K>(&self, result: Result<T, E>, extracted: K) -> Result<S::Future, Result<T, E>>
     where
         S: Recovery<T, E, K>,
         L: Listen<T, E>,
     {
-        emit(&self.listener, &FallbackEvent::Recovering { name: self.name(), result: &result });
+        emit(&self.listener, &FallbackEvent::Applied { name: self.name(), result: &result });
         self.recovery.recover(result, extracted)
     }
 
-    pub(super) fn tell_failure<T, E>(&self, error: &E)
+    pub(super) fn emit_failed<T, E>(&self, error: &E)
     where
         L: Listen<T, E>,
     {

@@ -1,4 +1,4 @@
-//! The tower layer and its service.
+//! The fallback as a tower layer: the layer, its service, and what is extracted from each request.
 
 use std::{
     fmt,
@@ -26,22 +26,23 @@ use crate::{
 impl<S: PlainRecovery + Clone, W, L: Clone> Fallback<S, W, L> {
     /// The fallback as a tower layer.
     pub fn layer(&self) -> FallbackLayer<S, W, L> {
-        FallbackLayer { plan: Arc::new(self.plan.clone()), take: ExtractNothing }
+        FallbackLayer { plan: Arc::new(self.plan.clone()), extract: ExtractNothing }
     }
 }
 
 impl<B: Clone, W, L: Clone> Fallback<SecondService<B>, W, L> {
-    /// The fallback as a tower layer. It copies requests by `Clone`, unless it is told otherwise.
+    /// The fallback as a tower layer. It copies requests by their `Clone`, unless `clone_request` or `clone_request_fn`
+    /// is set on the layer.
     pub fn layer(&self) -> FallbackLayer<SendCopy, W, L, ExtractCopy<B, ByClone>> {
         let Plan { recovery: SecondService(service), handled, name, listener } = self.plan.clone();
         let plan = Plan { recovery: SendCopy, handled, name, listener };
-        FallbackLayer { plan: Arc::new(plan), take: ExtractCopy { service, cloner: ByClone } }
+        FallbackLayer { plan: Arc::new(plan), extract: ExtractCopy { service, cloner: ByClone } }
     }
 }
 
-/// Lets something answer in place of a service that fails; see [`Fallback`].
+/// Applies a [`Fallback`] to a service.
 ///
-/// With what it needs from the request, extracted before the request is sent:
+/// A function of the error and of what was extracted from the request before it was sent:
 ///
 /// ```
 /// use tower::{BoxError, ServiceBuilder, ServiceExt, service_fn};
@@ -57,7 +58,7 @@ impl<B: Clone, W, L: Clone> Fallback<SecondService<B>, W, L> {
 /// # Ok(()) }
 /// ```
 ///
-/// With a second service, readied and sent a copy only if the first fails:
+/// A second service, which is sent a copy of the request only if the first one fails:
 ///
 /// ```
 /// use tower::{BoxError, ServiceBuilder, ServiceExt, service_fn};
@@ -75,45 +76,45 @@ impl<B: Clone, W, L: Clone> Fallback<SecondService<B>, W, L> {
 #[derive(Debug)]
 pub struct FallbackLayer<S, W = EveryError, L = NoListener, X = ExtractNothing> {
     plan: Arc<Plan<S, W, L>>,
-    take: X,
+    extract: X,
 }
 
 impl<S, W, L> FallbackLayer<S, W, L> {
-    /// Takes from each request, before it is sent, what a fallback made with [`from_request_fn`](Fallback::from_request_fn)
-    /// needs to answer it.
-    pub fn extract_fn<R, K, G>(self, take: G) -> FallbackLayer<S, W, L, ExtractFn<G>>
+    /// Extracts from each request, before it is sent, what a fallback made with
+    /// [`from_request_fn`](Fallback::from_request_fn) needs to answer it.
+    pub fn extract_fn<R, K, G>(self, extract: G) -> FallbackLayer<S, W, L, ExtractFn<G>>
     where
         G: Fn(&R) -> K,
     {
-        FallbackLayer { plan: self.plan, take: ExtractFn(take) }
+        FallbackLayer { plan: self.plan, extract: ExtractFn(extract) }
     }
 }
 
 impl<B, W, L> FallbackLayer<SendCopy, W, L, ExtractCopy<B, ByClone>> {
-    /// Copies requests for the second service by this function. One for which it gives `None` has no fallback.
+    /// Copies requests for the second service by this function. A request for which it returns `None` has no fallback.
     pub fn clone_request<R>(
         self,
         clone: fn(&R) -> Option<R>,
     ) -> FallbackLayer<SendCopy, W, L, ExtractCopy<B, fn(&R) -> Option<R>>> {
-        self.copying(clone)
+        self.with_cloner(clone)
     }
 
-    /// Copies requests for the second service by this closure.
+    /// Copies requests for the second service by this closure. A request for which it returns `None` has no fallback.
     pub fn clone_request_fn<R, F>(self, clone: F) -> FallbackLayer<SendCopy, W, L, ExtractCopy<B, CloneFn<F>>>
     where
         F: Fn(&R) -> Option<R>,
     {
-        self.copying(CloneFn(clone))
+        self.with_cloner(CloneFn(clone))
     }
 
-    fn copying<K>(self, cloner: K) -> FallbackLayer<SendCopy, W, L, ExtractCopy<B, K>> {
-        FallbackLayer { plan: self.plan, take: ExtractCopy { service: self.take.service, cloner } }
+    fn with_cloner<K>(self, cloner: K) -> FallbackLayer<SendCopy, W, L, ExtractCopy<B, K>> {
+        FallbackLayer { plan: self.plan, extract: ExtractCopy { service: self.extract.service, cloner } }
     }
 }
 
 impl<S, W, L, X: Clone> Clone for FallbackLayer<S, W, L, X> {
     fn clone(&self) -> Self {
-        Self { plan: self.plan.clone(), take: self.take.clone() }
+        Self { plan: self.plan.clone(), extract: self.extract.clone() }
     }
 }
 
@@ -121,22 +122,16 @@ impl<I, S, W, L, X: Clone> Layer<I> for FallbackLayer<S, W, L, X> {
     type Service = FallbackService<I, S, W, L, X>;
 
     fn layer(&self, inner: I) -> Self::Service {
-        FallbackService::new(inner, self.plan.clone(), self.take.clone())
+        FallbackService { inner, plan: ServiceShare::new(self.plan.clone()), extract: self.extract.clone() }
     }
 }
 
-/// A service in whose place something else answers when it fails.
+/// A service with a fallback, which answers when the service fails.
 #[derive(Debug)]
 pub struct FallbackService<I, S, W = EveryError, L = NoListener, X = ExtractNothing> {
     inner: I,
     plan: ServiceShare<Plan<S, W, L>>,
-    take: X,
-}
-
-impl<I, S, W, L, X> FallbackService<I, S, W, L, X> {
-    pub(super) fn new(inner: I, plan: Arc<Plan<S, W, L>>, take: X) -> Self {
-        Self { inner, plan: ServiceShare::new(plan), take }
-    }
+    extract: X,
 }
 
 impl<I, R, S, W, L, X> Service<R> for FallbackService<I, S, W, L, X>
@@ -157,55 +152,64 @@ where
 
     #[inline(always)]
     fn call(&mut self, request: R) -> Self::Future {
-        let extracted = self.take.take(&request);
+        let extracted = self.extract.extract(&request);
         FallbackFuture::start(self.plan.lend(), extracted, || self.inner.call(request))
     }
 }
 
 impl<I: Clone, S, W, L, X: Clone> Clone for FallbackService<I, S, W, L, X> {
     fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), plan: self.plan.clone(), take: self.take.clone() }
+        Self { inner: self.inner.clone(), plan: self.plan.clone(), extract: self.extract.clone() }
     }
 }
 
-/// What is extracted from a request before it is sent, for a fallback to use.
-pub trait Extract<R> {
-    /// What was extracted.
+/// Extracts from a request, before it is sent, what a fallback needs to answer it.
+///
+/// Sealed: [`extract_fn`](FallbackLayer::extract_fn) takes a closure.
+pub trait Extract<R>: sealed::Extract {
+    /// What is extracted.
     type Extracted;
 
     #[doc(hidden)]
-    fn take(&self, request: &R) -> Self::Extracted;
+    fn extract(&self, request: &R) -> Self::Extracted;
 }
 
-/// Nothing.
+mod sealed {
+    pub trait Extract {}
+    impl Extract for super::ExtractNothing {}
+    impl<S, K> Extract for super::ExtractCopy<S, K> {}
+    impl<F> Extract for super::ExtractFn<F> {}
+}
+
+/// Extracts nothing: the default.
 #[derive(Clone, Copy, Debug)]
 pub struct ExtractNothing;
 
 impl<R> Extract<R> for ExtractNothing {
     type Extracted = ();
 
-    fn take(&self, _: &R) {}
+    fn extract(&self, _: &R) {}
 }
 
-/// A copy of the whole request, if it allows that, beside a clone of the service it is for.
+/// Extracts a copy of the request, unless the cloner declines, and adds a clone of the service it is for.
 #[derive(Clone, Copy, Debug)]
 pub struct ExtractCopy<S, K> {
-    pub(super) service: S,
-    pub(super) cloner: K,
+    service: S,
+    cloner: K,
 }
 
 impl<S: Clone, R, K: CloneRequest<R>> Extract<R> for ExtractCopy<S, K> {
     type Extracted = Option<SendRequest<S, R>>;
 
-    fn take(&self, request: &R) -> Self::Extracted {
+    fn extract(&self, request: &R) -> Self::Extracted {
         let request = self.cloner.clone_request(request)?;
         Some(SendRequest { service: self.service.clone(), request })
     }
 }
 
-/// What a closure takes.
+/// Extracts what a closure returns.
 #[derive(Clone, Copy)]
-pub struct ExtractFn<F>(pub(super) F);
+pub struct ExtractFn<F>(F);
 
 impl<R, K, F> Extract<R> for ExtractFn<F>
 where
@@ -213,7 +217,7 @@ where
 {
     type Extracted = K;
 
-    fn take(&self, request: &R) -> K {
+    fn extract(&self, request: &R) -> K {
         (self.0)(request)
     }
 }

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use crate::{error::Name, event::Event};
 
-/// What a timeout reports.
+/// What a timeout tells its listeners.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum TimeoutEvent {

@@ -8,7 +8,7 @@ use std::{
 
 use pin_project_lite::pin_project;
 
-use super::shared::Expiry;
+use super::shared::TimeoutReporter;
 use crate::{
     carry::CarriesRejected,
     clock::{self, Alarm},
@@ -17,34 +17,34 @@ use crate::{
 pin_project! {
     /// A call under a [`Timeout`](super::Timeout).
     ///
-    /// `X` is how it holds what the timeout says when it is over: borrowed (plain) or owned (tower).
+    /// `P` is how it holds the timeout's name and listeners: borrowed in a plain call, owned in a tower service.
     #[derive(Debug)]
     #[must_use = "the call has begun already, and dropping it cancels it"]
-    #[project = Projection]
-    pub struct TimeoutFuture<F, X> {
-        // `None` once it is over: the operation goes before the caller is told.
+    #[project = TimeoutProjection]
+    pub struct TimeoutFuture<F, P> {
+        // `None` once the call is over: the operation is dropped before the caller is told.
         #[pin]
         operation: Option<F>,
         limit: Option<Duration>,
         #[pin]
         alarm: Alarm,
-        expiry: X,
+        reporter: P,
     }
 }
 
-impl<F, X> TimeoutFuture<F, X> {
+impl<F, P> TimeoutFuture<F, P> {
     #[inline(always)]
-    pub(super) fn start(expiry: X, limit: Option<Duration>, operation: impl FnOnce() -> F) -> Self {
+    pub(super) fn start(reporter: P, limit: Option<Duration>, operation: impl FnOnce() -> F) -> Self {
         let end = limit.and_then(|span| clock::after(clock::now(), span));
-        Self { operation: Some(operation()), limit, alarm: Alarm::at(end), expiry }
+        Self { operation: Some(operation()), limit, alarm: Alarm::at(end), reporter }
     }
 }
 
-impl<F, X, T, E> Future for TimeoutFuture<F, X>
+impl<F, P, T, E> Future for TimeoutFuture<F, P>
 where
     F: Future<Output = Result<T, E>>,
     E: CarriesRejected,
-    X: Borrow<Expiry>,
+    P: Borrow<TimeoutReporter>,
 {
     type Output = Result<T, E>;
 
@@ -53,23 +53,23 @@ where
         let mut this = self.project();
         let operation = this.operation.as_mut().as_pin_mut().expect("polled after it was done");
         let Poll::Ready(answer) = operation.poll(cx) else { return wait(this, cx) };
-        // Nothing outlives the call, though its future may be kept.
+        // The future may be kept after it is done. Neither the operation nor the timer stays in it.
         this.operation.set(None);
         this.alarm.disarm();
         Poll::Ready(answer)
     }
 }
 
-/// The operation is pending: until its limit has passed?
+/// The operation is pending: waits for the limit, and then ends the call.
 #[inline(never)]
-fn wait<F, X, T, E>(mut this: Projection<'_, F, X>, cx: &mut Context<'_>) -> Poll<Result<T, E>>
+fn wait<F, P, T, E>(mut this: TimeoutProjection<'_, F, P>, cx: &mut Context<'_>) -> Poll<Result<T, E>>
 where
     E: CarriesRejected,
-    X: Borrow<Expiry>,
+    P: Borrow<TimeoutReporter>,
 {
     ready!(this.alarm.as_mut().poll(cx));
     this.operation.set(None);
     this.alarm.disarm();
     let limit = this.limit.unwrap_or_default();
-    Poll::Ready(Err(E::from_rejected((*this.expiry).borrow().tell(limit))))
+    Poll::Ready(Err(E::from_rejected((*this.reporter).borrow().report(limit))))
 }

@@ -1,7 +1,8 @@
 //! A [`Timeout`] gives up an operation that takes too long.
 //!
-//! A dependency that never answers is worse than one that fails: each caller that waits holds a connection, memory and its own
-//! caller's patience. A limit turns the silence into an error that a breaker can count and a retry can cure.
+//! A dependency that never answers is worse than one that fails: each caller that waits holds a connection and memory,
+//! and keeps its own caller waiting. A limit turns the silence into an error, which a breaker counts and a retry can
+//! cure.
 //!
 //! ```text
 //! call ──────────── polled ─────────── polled ─────── limit
@@ -16,6 +17,9 @@
 //! | limit | none: you name it |
 //! | name | none |
 //!
+//! For no limit at all there is [`Timeout::never`]. A limit of zero is not "off": only an answer that is there at once
+//! passes.
+//!
 //! # Example
 //!
 //! ```
@@ -29,39 +33,57 @@
 //! # Ok(()) }
 //! ```
 //!
+//! # Events
+//!
+//! | event | told | level in `tracing` |
+//! |---|---|---|
+//! | [`TimedOut`](TimeoutEvent::TimedOut) | when an operation took too long, and was dropped | DEBUG |
+//!
+//! It may happen at each call, so it is neither an INFO nor a WARN. The target is `withstand::timeout`. Any number of
+//! listeners may be added: [`listener_fn`](Timeout::listener_fn).
+//!
 //! # With tower
 //!
-//! `timeout.layer()`; `.limit_fn(..)` on the layer chooses the limit by the request. The limit counts from `call` and does not
-//! cover `poll_ready`: a service that is never ready is a matter for a load shed or a bulkhead.
+//! `timeout.layer()`. The limit counts from the service's `call`, and does not cover `poll_ready`: against a service
+//! that is never ready use a load shed or a bulkhead.
+//!
+//! A limit for one request: `timeout.layer().limit_fn(..)` chooses it by the request. A plain call has
+//! [`timeout.with_limit(limit).call(..)`](Timeout::with_limit) for this.
 //!
 //! # What it covers
 //!
-//! With an HTTP client, the future that yields a response is done once the headers are there. Read the body inside the
-//! operation, or the limit does not cover it. In tower, over a bare client, the body is always outside: put a service that reads it at the
-//! bottom, `service_fn(|request| read(client.execute(request)))`.
+//! The future of an HTTP client that yields a response is done when the headers have arrived. Read the body inside the
+//! operation, or the limit does not cover it. In tower, over a bare client, the body is always outside. Put a service
+//! that reads it below all layers: `service_fn(|request| read(client.execute(request)))`.
 //!
-//! Place one timeout outside a retry to bound the whole, and one inside to bound each try.
+//! # Total and attempt timeout
 //!
-//! A limit for one call: with tower, `timeout.layer().limit_fn(..)`; in the plain door, `timeout.with_limit(limit).call(..)`.
+//! A timeout outside a retry limits all attempts together, with the waits between them: the total timeout. One inside
+//! the retry limits each attempt: the attempt timeout. **The total must be longer than the attempt timeout.** If it is
+//! shorter, it always ends the call first: the attempt timeout never acts, an attempt that hangs is never followed by
+//! another, and a breaker between the two sees no timeout, only a call that was dropped. If the two are equal, the
+//! attempt timeout acts too late, for no time is left for another attempt. Make the total long enough for two attempts
+//! that time out and the wait between them.
 //!
 //! # Sharing
 //!
-//! There is nothing to share: a timeout has no state. Clones tell the same listener.
+//! A timeout has no state. Clones have the same listeners.
 //!
 //! # Cancel safety
 //!
-//! Dropping the call drops the operation, and so does the limit, before the caller is told. What the operation had already
-//! caused elsewhere stays caused: [`Rejected::was_started`](crate::Rejected::was_started) is true of a timeout.
+//! Dropping the call drops the operation. When the limit has passed, the operation is dropped before the caller is
+//! told. What the operation has already caused elsewhere remains:
+//! [`Rejected::was_started`](crate::Rejected::was_started) is true of a timeout.
 //!
 //! # Cost
 //!
-//! One look at the clock in the call, which is nearly all of it, and one for each poll that the operation does not answer; the first
-//! of these arms a timer. Nothing is allocated.
+//! The call reads the clock once, which is nearly all of its cost. Each poll after which the operation is still pending
+//! reads it once more, and the first such poll arms a timer. Nothing is allocated.
 //!
 //! # Errors
 //!
-//! [`Rejected::TimedOut`](crate::Rejected::TimedOut), carried by the operation's own error type, which must have room for it
-//! ([`CarriesRejected`](crate::CarriesRejected)).
+//! [`Rejected::TimedOut`](crate::Rejected::TimedOut), carried by the operation's own error type, which must have room
+//! for it ([`CarriesRejected`](crate::CarriesRejected)).
 
 mod event;
 mod future;
@@ -76,7 +98,7 @@ pub use self::{event::TimeoutEvent, future::TimeoutFuture, policy::Timeout};
 
 // What only signatures name.
 #[doc(hidden)]
-pub use self::shared::Expiry;
+pub use self::shared::TimeoutReporter;
 #[cfg(feature = "tower")]
 #[doc(hidden)]
 pub use self::tower::{FixedLimit, LimitFn, Limits};

@@ -1,42 +1,63 @@
 use std::{future::Future, time::Duration};
 
-use super::{event::TimeoutEvent, future::TimeoutFuture, shared::Expiry};
+use super::{event::TimeoutEvent, future::TimeoutFuture, shared::TimeoutReporter};
 use crate::{carry::CarriesRejected, error::Name};
 
 /// Gives up an operation that takes too long.
 ///
-/// See the [module](super) for what it does and does not cover. Clones share nothing but the listener: a timeout
-/// has no state.
+/// See the [module](super) for what it does and does not cover. Clones share the listeners; a timeout has no other
+/// state.
 #[derive(Clone, Debug)]
 pub struct Timeout {
     pub(super) limit: Duration,
-    pub(super) expiry: Expiry,
+    pub(super) reporter: TimeoutReporter,
 }
 
 impl Timeout {
     /// Lets each operation take at most `limit`, counted from [`call`](Self::call).
     ///
-    /// Zero means what it says: only an answer that is there at once passes. A limit beyond what the clock
-    /// can count never ends.
+    /// **Zero does not switch the timeout off.** A limit of zero means that only an answer that is there at once
+    /// passes. For no limit at all there is [`never`](Self::never). A limit that is longer than the clock can count
+    /// never ends either.
     pub const fn new(limit: Duration) -> Self {
-        Self { limit, expiry: Expiry::SILENT }
+        Self { limit, reporter: TimeoutReporter::NONE }
     }
 
-    /// Gives it a name, for errors and events.
+    /// Has no limit at all: no call ever times out.
+    ///
+    /// It is for settings in which a limit can be switched off. Some libraries write zero for "off"; here that is
+    /// `never`, and [`limit`](Self::limit) is then [`Duration::MAX`].
+    ///
+    /// ```
+    /// # use {std::time::Duration, withstand::Timeout};
+    /// # let limit_ms = 0;
+    /// let timeout = if limit_ms == 0 { Timeout::never() } else { Timeout::new(Duration::from_millis(limit_ms)) };
+    /// # assert_eq!(timeout.limit(), Duration::MAX);
+    /// ```
+    pub const fn never() -> Self {
+        Self::new(Duration::MAX)
+    }
+
+    /// Gives the timeout a name, for errors and events.
+    ///
+    /// A literal costs nothing. For borrowed text there is [`Name::copied`].
     #[must_use]
     pub fn named(mut self, name: impl Into<Name>) -> Self {
-        self.expiry.change(|reporter| reporter.set_name(Some(name.into())));
+        self.reporter.set_name(name.into());
         self
     }
 
-    /// Tells `hear` of every call that takes too long.
+    /// Adds a listener. It is told of every call that takes too long.
+    ///
+    /// It runs inside the call that timed out, on that thread. All listeners are told, in the order in which they were
+    /// added. The panic of a listener is caught, and the next listener is told all the same.
     #[must_use]
-    pub fn listener_fn(mut self, hear: impl Fn(&TimeoutEvent) + Send + Sync + 'static) -> Self {
-        self.expiry.change(|reporter| reporter.add(hear));
+    pub fn listener_fn(mut self, listener: impl Fn(&TimeoutEvent) + Send + Sync + 'static) -> Self {
+        self.reporter.add_listener(listener);
         self
     }
 
-    /// The same timeout with another limit: for a single call, say.
+    /// The same timeout with another limit, with the same name and the same listeners: for a single call, for example.
     ///
     /// ```
     /// # use {std::{io, time::Duration}, withstand::Timeout};
@@ -49,10 +70,10 @@ impl Timeout {
     /// ```
     #[must_use]
     pub fn with_limit(&self, limit: Duration) -> Self {
-        Self { limit, expiry: self.expiry.clone() }
+        Self { limit, reporter: self.reporter.clone() }
     }
 
-    /// How long an operation may take.
+    /// How long an operation may take. [`Duration::MAX`] is [`never`](Self::never).
     pub fn limit(&self) -> Duration {
         self.limit
     }
@@ -69,14 +90,15 @@ impl Timeout {
     ///
     /// # Panics
     ///
-    /// When polled outside a tokio runtime with time enabled, and the operation is not ready at once.
+    /// The future panics when it is polled outside a tokio runtime with time enabled and the operation is still
+    /// pending.
     #[inline(always)]
-    pub fn call<F, Fut, T, E>(&self, operation: F) -> TimeoutFuture<Fut, &Expiry>
+    pub fn call<F, Fut, T, E>(&self, operation: F) -> TimeoutFuture<Fut, &TimeoutReporter>
     where
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<T, E>>,
         E: CarriesRejected,
     {
-        TimeoutFuture::start(&self.expiry, Some(self.limit), operation)
+        TimeoutFuture::start(&self.reporter, Some(self.limit), operation)
     }
 }

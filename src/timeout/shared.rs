@@ -6,24 +6,35 @@ use crate::{
     event::Reporter,
 };
 
-type TimeoutReporter = Reporter<TimeoutEvent, Option<Name>>;
-
-/// What is said, and to whom, when a limit has passed. Without a name and a listener a clone of it costs nothing.
+/// The name and the listeners of a timeout.
+///
+/// A tower service clones it at each call. Without a name and a listener there is no `Arc`, and a clone costs nothing.
 #[derive(Clone, Debug)]
-pub struct Expiry(Option<Arc<TimeoutReporter>>);
+pub struct TimeoutReporter(Option<Arc<Reporter<TimeoutEvent, Option<Name>>>>);
 
-impl Expiry {
-    pub(super) const SILENT: Self = Self(None);
+impl TimeoutReporter {
+    /// No name and no listener.
+    pub(super) const NONE: Self = Self(None);
 
-    pub(super) fn change(&mut self, change: impl FnOnce(&mut TimeoutReporter)) {
+    pub(super) fn set_name(&mut self, name: Name) {
+        self.change(|reporter| reporter.set_name(Some(name)));
+    }
+
+    pub(super) fn add_listener(&mut self, listener: impl Fn(&TimeoutEvent) + Send + Sync + 'static) {
+        self.change(|reporter| reporter.add(listener));
+    }
+
+    /// Changes a copy if there are clones: a clone that was made before keeps what it has.
+    fn change(&mut self, change: impl FnOnce(&mut Reporter<TimeoutEvent, Option<Name>>)) {
         let mut reporter = self.0.take().map_or_else(|| Reporter::new(None), Arc::unwrap_or_clone);
         change(&mut reporter);
         self.0 = Some(Arc::new(reporter));
     }
 
-    pub(super) fn tell(&self, limit: Duration) -> Rejected {
-        let silent = Reporter::new(None);
-        let reporter = self.0.as_deref().unwrap_or(&silent);
+    /// Emits the event, and returns the rejection.
+    pub(super) fn report(&self, limit: Duration) -> Rejected {
+        let without_listeners = Reporter::new(None);
+        let reporter = self.0.as_deref().unwrap_or(&without_listeners);
         reporter.emit(|name| TimeoutEvent::TimedOut { name, limit });
         Rejected::TimedOut(Elapsed::new(reporter.name().clone(), limit))
     }

@@ -1,4 +1,4 @@
-//! The tower layer and its service.
+//! The timeout as a tower layer: the layer, its service, and the limit of each request.
 
 use std::{
     fmt,
@@ -9,7 +9,7 @@ use std::{
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::{future::TimeoutFuture, policy::Timeout, shared::Expiry};
+use super::{future::TimeoutFuture, policy::Timeout, shared::TimeoutReporter};
 use crate::carry::CarriesRejected;
 
 impl Timeout {
@@ -21,7 +21,7 @@ impl Timeout {
 
 /// Applies a [`Timeout`] to a service.
 ///
-/// It covers a call, not the wait for the service's readiness.
+/// The limit covers a call, and not the wait until the service is ready.
 #[derive(Clone, Debug)]
 pub struct TimeoutLayer<L = FixedLimit> {
     timeout: Timeout,
@@ -29,20 +29,25 @@ pub struct TimeoutLayer<L = FixedLimit> {
 }
 
 impl TimeoutLayer {
-    /// Chooses the limit by the request; `None` lets a request take as long as it likes.
+    /// Chooses the limit by the request.
+    ///
+    /// The closure is given the policy's own limit as its second argument. **`None` means no limit**: such a request
+    /// may take as long as it likes. For the policy's own limit return that argument.
     ///
     /// ```
     /// use {std::time::Duration, withstand::Timeout};
     ///
-    /// let timeout = Timeout::new(Duration::from_secs(2));
-    /// let usual = timeout.limit();
-    /// let layer = timeout.layer().limit_fn(move |request: &reqwest::Request| {
-    ///     if request.url().path().starts_with("/reports") { None } else { Some(usual) }
+    /// let layer = Timeout::new(Duration::from_secs(2)).layer().limit_fn(|request: &reqwest::Request, usual| {
+    ///     match request.url().path() {
+    ///         "/reports" => Some(10 * usual),
+    ///         "/events" => None, // a stream: no limit
+    ///         _ => Some(usual),
+    ///     }
     /// });
     /// ```
     pub fn limit_fn<R, F>(self, limit: F) -> TimeoutLayer<LimitFn<F>>
     where
-        F: Fn(&R) -> Option<Duration>,
+        F: Fn(&R, Duration) -> Option<Duration>,
     {
         TimeoutLayer { timeout: self.timeout, limits: LimitFn(limit) }
     }
@@ -52,14 +57,61 @@ impl<S, L: Clone> Layer<S> for TimeoutLayer<L> {
     type Service = TimeoutService<S, L>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        TimeoutService::new(inner, self.timeout.clone(), self.limits.clone())
+        TimeoutService { inner, timeout: self.timeout.clone(), limits: self.limits.clone() }
     }
 }
 
-/// How long a request may take, given the policy's own limit.
-pub trait Limits<R> {
+/// A service whose calls end with a rejection when they take too long.
+#[derive(Clone, Debug)]
+pub struct TimeoutService<S, L = FixedLimit> {
+    inner: S,
+    timeout: Timeout,
+    limits: L,
+}
+
+impl<S, R, L> Service<R> for TimeoutService<S, L>
+where
+    S: Service<R>,
+    S::Error: CarriesRejected,
+    L: Limits<R>,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = TimeoutFuture<S::Future, TimeoutReporter>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    #[inline(always)]
+    fn call(&mut self, request: R) -> Self::Future {
+        let limit = self.limits.limit(&request, self.timeout.limit);
+        TimeoutFuture::start(self.timeout.reporter.clone(), limit, || self.inner.call(request))
+    }
+}
+
+/// How long a request may take, given the policy's own limit. `None` is no limit.
+///
+/// Sealed: [`limit_fn`](TimeoutLayer::limit_fn) takes a closure.
+///
+/// ```compile_fail,E0277
+/// struct NoLimits;
+///
+/// impl withstand::timeout::Limits<u32> for NoLimits {
+///     fn limit(&self, _: &u32, _: std::time::Duration) -> Option<std::time::Duration> {
+///         None
+///     }
+/// }
+/// ```
+pub trait Limits<R>: sealed::Limits {
     #[doc(hidden)]
     fn limit(&self, request: &R, usual: Duration) -> Option<Duration>;
+}
+
+mod sealed {
+    pub trait Limits {}
+    impl Limits for super::FixedLimit {}
+    impl<F> Limits for super::LimitFn<F> {}
 }
 
 /// The same limit for every request: the policy's own.
@@ -74,14 +126,14 @@ impl<R> Limits<R> for FixedLimit {
 
 /// A limit chosen by a closure.
 #[derive(Clone, Copy)]
-pub struct LimitFn<F>(pub(super) F);
+pub struct LimitFn<F>(F);
 
 impl<R, F> Limits<R> for LimitFn<F>
 where
-    F: Fn(&R) -> Option<Duration>,
+    F: Fn(&R, Duration) -> Option<Duration>,
 {
-    fn limit(&self, request: &R, _: Duration) -> Option<Duration> {
-        (self.0)(request)
+    fn limit(&self, request: &R, usual: Duration) -> Option<Duration> {
+        (self.0)(request, usual)
     }
 }
 
@@ -99,42 +151,7 @@ mod tests {
     fn t2_a_request_has_the_policys_own_limit_unless_a_closure_chooses() {
         let usual = Duration::from_secs(1);
         assert_eq!(FixedLimit.limit(&7_u64, usual), Some(usual));
-        assert_eq!(LimitFn(|seconds: &u64| Some(Duration::from_secs(*seconds))).limit(&7, usual), Some(7 * usual));
-        assert_eq!(LimitFn(|_: &u64| None).limit(&7, usual), None);
-    }
-}
-
-/// A service whose calls are given up when they take too long.
-#[derive(Clone, Debug)]
-pub struct TimeoutService<S, L = FixedLimit> {
-    inner: S,
-    timeout: Timeout,
-    limits: L,
-}
-
-impl<S, L> TimeoutService<S, L> {
-    pub(super) fn new(inner: S, timeout: Timeout, limits: L) -> Self {
-        Self { inner, timeout, limits }
-    }
-}
-
-impl<S, R, L> Service<R> for TimeoutService<S, L>
-where
-    S: Service<R>,
-    S::Error: CarriesRejected,
-    L: Limits<R>,
-{
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = TimeoutFuture<S::Future, Expiry>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    #[inline(always)]
-    fn call(&mut self, request: R) -> Self::Future {
-        let limit = self.limits.limit(&request, self.timeout.limit);
-        TimeoutFuture::start(self.timeout.expiry.clone(), limit, || self.inner.call(request))
+        assert_eq!(LimitFn(|times: &u32, usual| Some(*times * usual)).limit(&7, usual), Some(7 * usual));
+        assert_eq!(LimitFn(|_: &u32, _| None).limit(&7, usual), None);
     }
 }

@@ -40,7 +40,7 @@ pub struct Heard {
     pub each_timed_out: Count,
     pub retrying: Count,
     pub gave_up: Count,
-    pub stepped_in: Count,
+    pub applied: Count,
     pub recovery_failed: Count,
     chain: Mutex<Chain>,
 }
@@ -78,7 +78,7 @@ impl Heard {
 
     pub fn fallback(&self, event: &FallbackEvent<'_, Reply, Failure>) {
         match event {
-            FallbackEvent::Recovering { .. } => self.stepped_in.add(),
+            FallbackEvent::Applied { .. } => self.applied.add(),
             FallbackEvent::Failed { .. } => self.recovery_failed.add(),
             _ => {}
         }

@@ -69,7 +69,7 @@ pub fn sums(stack: &Stack) -> [Sum; 10] {
         Sum::of("timed out, all tries", all, None, heard.total_timed_out.get()),
         Sum::of("tried again", retried, None, heard.retrying.get()),
         Sum::of("not tried again", gave_up, None, heard.gave_up.get()),
-        Sum::of("fallback stepped in", bulkhead.errors(), None, heard.stepped_in.get()),
+        Sum::of("fallback applied", bulkhead.errors(), None, heard.applied.get()),
         Sum::of("fallback failed", call.errors(), None, heard.recovery_failed.get()),
         Sum::of("forced by hand", stack.forced.get(), None, chain.forced),
         Sum { what: "transitions", calls: None, snapshots: Some(circuit.generation), listeners: Some(chain.heard) },

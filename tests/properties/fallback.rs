@@ -1,4 +1,4 @@
-//! The fallback's model: an operation, what stands in for it, and one rule.
+//! The fallback's model: an operation, a recovery, and one rule.
 
 use std::{
     sync::{Arc, Mutex},
@@ -24,11 +24,11 @@ fn polls(script: Try) -> (u32, Answer) {
 
 #[derive(Clone, Debug, PartialEq)]
 enum Told {
-    Recovering(Answer),
+    Applied(Answer),
     Failed(Failure),
 }
 
-/// What each poll yields, and what is told in all: the stand-in runs once, for an error that is handled.
+/// What each poll yields, and what is told in all: the recovery runs once, for an error that is handled.
 fn expected(operation: Try, recovery: Try) -> (Vec<Poll<Answer>>, Vec<Told>) {
     let (pending, first) = polls(operation);
     let mut yields = vec![Poll::Pending; pending as usize];
@@ -38,40 +38,40 @@ fn expected(operation: Try, recovery: Try) -> (Vec<Poll<Answer>>, Vec<Told>) {
     }
     let (pending, second) = polls(recovery);
     yields.extend(vec![Poll::Pending; pending as usize]);
-    let mut told = vec![Told::Recovering(first)];
+    let mut told = vec![Told::Applied(first)];
     told.extend(second.clone().err().map(Told::Failed));
     yields.push(Poll::Ready(second));
     (yields, told)
 }
 
-async fn agree(calls: Vec<(Try, Try, usize)>, door: Way) -> Result<(), TestCaseError> {
+async fn agree(calls: Vec<(Try, Try, usize)>, way: Way) -> Result<(), TestCaseError> {
     for (operation, recovery, dropped_after) in calls {
-        let (heard, operations, stand_ins) =
+        let (heard, operations, recoveries) =
             (Arc::new(Mutex::new(Vec::new())), Operations::default(), Operations::default());
-        let (hears, second) = (heard.clone(), stand_ins.scripted(&[recovery]));
+        let (hears, second) = (heard.clone(), recoveries.scripted(&[recovery]));
         let fallback = Fallback::from_async_fn(move |_: Failure| second())
             .handle_if(|error: &Failure| *error == Error::Inner("handled"))
             .listener_fn(move |event: &FallbackEvent<'_, u32, Failure>| {
                 hears.lock().expect("no panic").push(match event {
-                    FallbackEvent::Recovering { result, .. } => Told::Recovering((*result).clone()),
+                    FallbackEvent::Applied { result, .. } => Told::Applied((*result).clone()),
                     FallbackEvent::Failed { error, .. } => Told::Failed((*error).clone()),
                     other => panic!("{other:?}"),
                 });
             });
-        let mut call = fallback.through(door, &operations.scripted(&[operation]));
+        let mut call = fallback.through(way, &operations.scripted(&[operation]));
         let (yields, told) = expected(operation, recovery);
         let is_over = yields.len() <= dropped_after;
         for (number, expected) in yields.into_iter().take(dropped_after).enumerate() {
             prop_assert_eq!(poll(&mut call), expected, "poll {}", number);
             tokio::time::advance(Duration::from_millis(1)).await;
-            prop_assert!(operations.alive() + stand_ins.alive() <= 1, "one at a time, poll {}", number);
+            prop_assert!(operations.alive() + recoveries.alive() <= 1, "one at a time, poll {}", number);
         }
         drop(call);
-        prop_assert_eq!(operations.alive() + stand_ins.alive(), 0);
+        prop_assert_eq!(operations.alive() + recoveries.alive(), 0);
         prop_assert_eq!(operations.started(), 1);
         let heard = heard.lock().expect("no panic");
         prop_assert_eq!(&**heard, if is_over { &told[..] } else { &told[..heard.len()] });
-        prop_assert_eq!(stand_ins.started(), heard.iter().filter(|told| matches!(told, Told::Recovering(_))).count());
+        prop_assert_eq!(recoveries.started(), heard.iter().filter(|told| matches!(told, Told::Applied(_))).count());
     }
     Ok(())
 }

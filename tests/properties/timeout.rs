@@ -61,7 +61,7 @@ impl Call {
     }
 }
 
-async fn agree(limit: Duration, door: Way, steps: Vec<Step>) -> Result<(), TestCaseError> {
+async fn agree(limit: Duration, way: Way, steps: Vec<Step>) -> Result<(), TestCaseError> {
     let heard = Arc::new(Mutex::new(0_usize));
     let hears = heard.clone();
     let timeout = Timeout::new(limit).listener_fn(move |event| match event {
@@ -74,7 +74,7 @@ async fn agree(limit: Duration, door: Way, steps: Vec<Step>) -> Result<(), TestC
     for (number, step) in steps.into_iter().enumerate() {
         match step {
             Step::Begin(operation) => {
-                let call = timeout.through(door, &operations.scripted(&[operation]));
+                let call = timeout.through(way, &operations.scripted(&[operation]));
                 calls.push((call, Call { since: now, operation }));
             }
             Step::Poll(which) if !calls.is_empty() => {
