@@ -149,8 +149,8 @@ pub use self::{
         CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerEvent, CircuitBreakerFuture, CircuitBreakerPermit,
     },
     classify::{
-        ByError, ByErrorStatus, ByStatus, Classify, ClassifyFn, ErrorRules, RetryIf, Verdict, by_error_status,
-        by_status, classify_fn,
+        ByError, ByErrorStatus, ByGrpcCode, ByGrpcCodeInside, ByStatus, Classify, ClassifyFn, RetryIf, Verdict,
+        by_error, by_error_status, by_grpc_code, by_status, classify_fn,
     },
     error::{BadSetting, BulkheadFull, CircuitOpen, ConfigError, Elapsed, Name, Rejected},
     fallback::{Fallback, FallbackEvent, FallbackFuture},
@@ -172,7 +172,7 @@ pub use self::{
 // What only signatures name.
 #[doc(hidden)]
 pub use self::{
-    classify::{Hint, JudgeError},
+    classify::{ErrorRules, GrpcHeaders, HeaderFn, Hint, JudgeError},
     operation::{Operation, ResultFuture},
 };
 #[cfg(feature = "tower")]

@@ -98,7 +98,9 @@ mod a_rejection_tells {
         let rejected = bulkhead.try_acquire().unwrap_err();
         assert_eq!((rejected.name(), rejected.retry_after()), (Some("api"), None));
         assert!(!rejected.was_started());
-        assert!(matches!(&rejected, Rejected::BulkheadFull(full) if full.max_concurrent() == 2 && full.waited().is_none()));
+        assert!(
+            matches!(&rejected, Rejected::BulkheadFull(full) if full.max_concurrent() == 2 && full.waited().is_none())
+        );
         assert_eq!(rejected.to_string(), "bulkhead `api` is full (2 at once)");
     }
 

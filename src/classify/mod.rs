@@ -10,21 +10,29 @@
 //! | [`Ignored`](Verdict::Ignored) | ignored | done | handled |
 //!
 //! By default ([`ByError`]) `Ok` is healthy, an open circuit and a full bulkhead are ignored, and every other error, a timeout included, is
-//! transient. For HTTP there are [`by_status`] and [`by_error_status`], for anything else [`classify_fn`]. A policy's state does not
-//! depend on its classifier: `policy.classify(..)` is a handle on the same state that judges another type of answer.
+//! transient; [`by_error`] adds rules to that. For HTTP there are [`by_status`] and [`by_error_status`], for gRPC [`by_grpc_code`] and
+//! [`grpc_headers`](ByStatus::grpc_headers), for anything else [`classify_fn`]. A policy's state does not depend on its classifier:
+//! `policy.classify(..)` is a handle on the same state that judges another type of answer.
 
 mod by_error;
 mod closure;
+mod error_rules;
+mod grpc;
 mod status;
 
 use std::{sync::Arc, time::Duration};
 
-#[doc(hidden)]
-pub use self::status::{Hint, JudgeError};
 pub use self::{
     by_error::ByError,
     closure::{ClassifyFn, RetryIf, classify_fn},
-    status::{ByErrorStatus, ByStatus, ErrorRules, by_error_status, by_status},
+    grpc::{ByGrpcCode, ByGrpcCodeInside, by_grpc_code},
+    status::{ByErrorStatus, ByStatus, by_error, by_error_status, by_status},
+};
+#[doc(hidden)]
+pub use self::{
+    error_rules::{ErrorRules, JudgeError},
+    grpc::{GrpcHeaders, HeaderFn},
+    status::Hint,
 };
 use crate::error::Rejected;
 

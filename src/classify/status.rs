@@ -1,12 +1,13 @@
 //! Verdicts by HTTP status.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use super::{Classify, Verdict, by_error::judge_error};
-use crate::{
-    carry::{CarriesRejected, Error},
-    error::Rejected,
+use super::{
+    Classify, Verdict,
+    error_rules::{ErrorRules, JudgeError, Rule, judge},
+    grpc::{GrpcHeaders, HeaderFn},
 };
+use crate::{carry::CarriesRejected, error::Rejected};
 
 /// Judges an answer by its HTTP status, and an error as [`ByError`](super::ByError) does.
 ///
@@ -82,10 +83,25 @@ pub fn by_error_status<E: 'static, S: Into<u16> + 'static>(status: fn(&E) -> Opt
     ByStatus { status: (), errors: ErrorRules::none().with_status(status), hint: (), rows: Rows::default() }
 }
 
-/// The classifier that [`by_error_status`] makes.
+/// Judges an error as [`ByError`](super::ByError) does, unless a rule says otherwise: [`errors_if`](ByStatus::errors_if).
+///
+/// For errors that say nothing about the dependency, tower's own among them:
+///
+/// ```
+/// use tower::{load_shed::error::Overloaded, BoxError};
+/// use withstand::{by_error, CircuitBreaker, Verdict};
+///
+/// let not_overloaded = by_error().errors_if(|error: &BoxError| error.is::<Overloaded>(), Verdict::Ignored);
+/// let breaker = CircuitBreaker::new("users").classify(not_overloaded);
+/// ```
+pub fn by_error() -> ByStatus<()> {
+    ByStatus { status: (), errors: (), hint: (), rows: Rows::default() }
+}
+
+/// The classifier that [`by_error_status`] makes, and [`by_error`] with rules.
 pub type ByErrorStatus<E> = ByStatus<(), ErrorRules<E>>;
 
-/// The classifier that [`by_status`] and [`by_error_status`] make.
+/// The classifier that [`by_status`], [`by_error_status`] and [`by_error`] make.
 ///
 /// A clone shares its rules.
 #[derive(Clone, Debug)]
@@ -175,11 +191,35 @@ impl<T, S, X> ByStatus<fn(&T) -> S, X> {
     }
 }
 
+impl<T, S, X> ByStatus<fn(&T) -> S, X> {
+    /// Judges a gRPC answer by the header `grpc-status`, where its head has one; else by its HTTP status, which is then a proxy's. For a tower
+    /// service around a channel, whose answers are `Ok` whatever the server says.
+    ///
+    /// `header` reads a header by its name. The codes have the verdicts that [`by_grpc_code`](super::by_grpc_code) gives them, and `UNKNOWN` is
+    /// healthy. `grpc-retry-pushback-ms`, or a proxy's `Retry-After`, says how long to wait; a negative pushback says: not again.
+    ///
+    /// The head has a `grpc-status` only where the answer is an error and nothing else ("trailers-only"), as most errors of unary calls are. A code
+    /// that comes after the body is not seen here: judge the decoded answer by [`by_grpc_code`](super::by_grpc_code).
+    ///
+    /// ```
+    /// use withstand::{by_status, CircuitBreaker};
+    ///
+    /// type Response = http::Response<tonic::body::Body>;
+    ///
+    /// let by_grpc_status =
+    ///     by_status(Response::status).grpc_headers(|response, name| Some(response.headers().get(name)?.as_bytes()));
+    /// let breaker = CircuitBreaker::new("stock").classify(by_grpc_status);
+    /// ```
+    pub fn grpc_headers(self, header: HeaderFn<T>) -> ByStatus<fn(&T) -> S, X, GrpcHeaders<T>> {
+        ByStatus { status: self.status, errors: self.errors, hint: GrpcHeaders(header), rows: self.rows }
+    }
+}
+
 impl<E> ByStatus<(), ErrorRules<E>> {
     /// Reads from an error how long the dependency asks to be left alone. It is asked of errors that are transient or throttled.
     #[must_use]
     pub fn retry_after(self, hint: fn(&E) -> Option<Duration>) -> Self {
-        Self { errors: ErrorRules { hint: Some(hint), ..self.errors }, ..self }
+        Self { errors: self.errors.with_hint(hint), ..self }
     }
 }
 
@@ -193,10 +233,10 @@ where
     fn classify(&self, result: &Result<T, E>) -> Verdict {
         match result {
             Ok(answer) => {
-                let verdict = self.rows.verdict((self.status)(answer).into());
-                verdict.or_retry_after(|| self.hint.hint(answer))
+                let by_status = || self.rows.verdict((self.status)(answer).into());
+                self.hint.verdict(answer).unwrap_or_else(by_status).or_retry_after(|| self.hint.hint(answer))
             }
-            Err(error) => judge(&self.errors, &self.rows, error),
+            Err(error) => judge(&self.errors, &|status| self.rows.verdict(status), error),
         }
     }
 
@@ -213,7 +253,7 @@ where
     fn classify(&self, result: &Result<T, E>) -> Verdict {
         match result {
             Ok(_) => Verdict::Healthy,
-            Err(error) => judge(&self.errors, &self.rows, error),
+            Err(error) => judge(&self.errors, &|status| self.rows.verdict(status), error),
         }
     }
 
@@ -222,105 +262,16 @@ where
     }
 }
 
-fn judge<E: CarriesRejected>(rules: &impl JudgeError<E>, rows: &Rows, error: &E) -> Verdict {
-    let by_rule = rules.judge_error(error, &|status| rows.verdict(status));
-    by_rule.unwrap_or_else(|| judge_error(error))
-}
+/// What an answer's headers say.
+pub trait Hint<T> {
+    /// How long the dependency asks to be left alone.
+    fn hint(&self, answer: &T) -> Option<Duration>;
 
-/// What [`ByStatus`] knows of errors of type `E`: rules, in the order in which they were added.
-pub struct ErrorRules<E> {
-    rules: Arc<Vec<Rule<E>>>,
-    hint: Option<fn(&E) -> Option<Duration>>,
-}
-
-enum Rule<E> {
-    Status(Arc<dyn Fn(&E) -> Option<u16> + Send + Sync>),
-    If(fn(&E) -> bool, Verdict),
-}
-
-impl<E> ErrorRules<E> {
-    fn none() -> Self {
-        Self { rules: Arc::default(), hint: None }
-    }
-
-    fn with_status<S: Into<u16> + 'static>(self, status: fn(&E) -> Option<S>) -> Self
-    where
-        E: 'static,
-    {
-        self.with(Rule::Status(Arc::new(move |error| status(error).map(Into::into))))
-    }
-
-    fn with(mut self, rule: Rule<E>) -> Self {
-        Arc::make_mut(&mut self.rules).push(rule);
-        self
-    }
-
-    fn judge(&self, error: &E, of_status: &dyn Fn(u16) -> Verdict) -> Option<Verdict> {
-        let verdict = self.rules.iter().find_map(|rule| match rule {
-            Rule::Status(status) => status(error).map(of_status),
-            Rule::If(is, verdict) => is(error).then_some(*verdict),
-        })?;
-        Some(verdict.or_retry_after(|| self.hint.and_then(|hint| hint(error))))
-    }
-}
-
-impl<E> Clone for ErrorRules<E> {
-    fn clone(&self) -> Self {
-        Self { rules: self.rules.clone(), hint: self.hint }
-    }
-}
-
-impl<E> Clone for Rule<E> {
-    fn clone(&self) -> Self {
-        match self {
-            Self::Status(status) => Self::Status(status.clone()),
-            Self::If(is, verdict) => Self::If(*is, *verdict),
-        }
-    }
-}
-
-impl<E> fmt::Debug for ErrorRules<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ErrorRules({})", self.rules.len())
-    }
-}
-
-/// Where an error's verdict comes from.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` does not judge a `{E}`",
-    label = "the operation fails with `{E}`",
-    note = "`by_error_status`, `.errors` and `.errors_if` take a function of the operation's own error, `fn(&{E}) -> ..`, or of the foreign one that `lift` has put into a `withstand::Error`"
-)]
-pub trait JudgeError<E> {
-    /// `None`: no rule knows the error.
-    fn judge_error(&self, error: &E, of_status: &dyn Fn(u16) -> Verdict) -> Option<Verdict>;
-}
-
-impl<E> JudgeError<E> for () {
-    fn judge_error(&self, _: &E, _: &dyn Fn(u16) -> Verdict) -> Option<Verdict> {
+    /// The verdict, where the headers decide it and not the status.
+    fn verdict(&self, answer: &T) -> Option<Verdict> {
+        let _ = answer;
         None
     }
-}
-
-impl<E> JudgeError<E> for ErrorRules<E> {
-    fn judge_error(&self, error: &E, of_status: &dyn Fn(u16) -> Verdict) -> Option<Verdict> {
-        self.judge(error, of_status)
-    }
-}
-
-impl<E> JudgeError<Error<E>> for ErrorRules<E> {
-    fn judge_error(&self, error: &Error<E>, of_status: &dyn Fn(u16) -> Verdict) -> Option<Verdict> {
-        match error {
-            Error::Inner(error) => self.judge(error, of_status),
-            Error::Rejected(_) => None,
-        }
-    }
-}
-
-/// Where an answer's wish to be left alone comes from.
-pub trait Hint<T> {
-    /// How long.
-    fn hint(&self, answer: &T) -> Option<Duration>;
 }
 
 impl<T> Hint<T> for () {
