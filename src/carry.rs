@@ -32,7 +32,7 @@ use crate::error::Rejected;
     note = "`anyhow::Error`: turn on the feature `anyhow` of `withstand`",
     note = "a foreign error (`reqwest::Error`, `sqlx::Error`, ..), plain call: wrap the operation, `lift(operation)`",
     note = "a foreign error, tower: put `.layer(LiftLayer)` last, next to the service",
-    note = "`eyre::Report`: `lift(operation)`, and behind the policies `.map_err(withstand::Error::into_boxed)`"
+    note = "`eyre::Report` and its like: wrap the operation, `lift(operation)`, and add `.map_err(withstand::Error::flatten)` behind the policies"
 )]
 pub trait CarriesRejected: Sized {
     /// Makes an error that carries `rejected`.
@@ -120,8 +120,29 @@ impl<E> Error<E> {
         }
     }
 
-    /// The operation's own error or the rejection, boxed: for an `E` that is no [`std::error::Error`] itself but can be boxed as one,
-    /// `eyre::Report` for example. Then `?` takes it on.
+    /// The operation's own error, or one that is made of the rejection: for an `E` that takes any error, `eyre::Report` for example, or
+    /// `anyhow::Error` without the feature `anyhow`.
+    ///
+    /// ```
+    /// # use withstand::{lift, CircuitBreaker, Error};
+    /// # async fn fetch() -> anyhow::Result<u32> { Ok(7) }
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> anyhow::Result<()> {
+    /// # let breaker = CircuitBreaker::new("users");
+    /// let answer = breaker.call(|| lift(fetch())).await.map_err(Error::flatten)?;
+    /// # Ok(()) }
+    /// ```
+    pub fn flatten(self) -> E
+    where
+        E: From<Rejected>,
+    {
+        match self {
+            Self::Rejected(rejected) => rejected.into(),
+            Self::Inner(error) => error,
+        }
+    }
+
+    /// The operation's own error or the rejection, boxed: for an `E` that is no [`std::error::Error`] itself but turns into a box of one, `&str`
+    /// and `String` for example.
     pub fn into_boxed(self) -> Box<dyn StdError + Send + Sync>
     where
         E: Into<Box<dyn StdError + Send + Sync>>,

@@ -285,6 +285,24 @@ impl Rejected {
         Some(left.as_secs().saturating_add(u64::from(left.subsec_nanos() > 0)))
     }
 
+    /// The gRPC code that says the same: `UNAVAILABLE` for an open circuit, `RESOURCE_EXHAUSTED` for a full bulkhead, `DEADLINE_EXCEEDED` for a
+    /// timeout.
+    ///
+    /// ```
+    /// use withstand::{CircuitOpen, Rejected};
+    ///
+    /// let rejected = Rejected::from(CircuitOpen::new("stock", None));
+    /// let status = tonic::Status::new(rejected.grpc_code().into(), rejected.to_string());
+    /// assert_eq!(status.code(), tonic::Code::Unavailable);
+    /// ```
+    pub fn grpc_code(&self) -> i32 {
+        match self {
+            Self::CircuitOpen(_) => 14,
+            Self::BulkheadFull(_) => 8,
+            Self::TimedOut(_) => 4,
+        }
+    }
+
     /// The name of the policy that ended the call, if it has one.
     pub fn name(&self) -> Option<&str> {
         match self {
