@@ -53,12 +53,15 @@
 //! | verdict | means | breaker | retry | fallback |
 //! |---|---|---|---|---|
 //! | [`Healthy`](Verdict::Healthy) | it answered; a 404 is an answer too | a success | done | left alone |
-//! | [`Transient`](Verdict::Transient) | it failed, another try may cure it | a failure | tried again | handled |
-//! | [`Failed`](Verdict::Failed) | it failed, another try would not help | a failure | done | handled |
-//! | [`Unknown`](Verdict::Ignored) | our own rejection | ignored | done | handled |
+//! | [`Transient`](Verdict::Transient) | it failed, another attempt may cure it | a failure | another attempt | handled |
+//! | [`Failed`](Verdict::Failed) | it failed, another attempt would not help | a failure | done | handled |
+//! | [`Unreached`](Verdict::Unreached) | nothing was sent | a failure | another attempt | handled |
+//! | [`Throttled`](Verdict::Throttled) | it is well, and asks you to slow down | ignored | another attempt, not before its time | handled |
+//! | [`Ignored`](Verdict::Ignored) | it says nothing about the dependency | ignored | done | handled |
 //!
-//! By default ([`ByError`]) `Ok` is healthy, an open circuit and a full bulkhead are unknown, and every other error, a timeout included, is
-//! transient. [`by_status`] judges HTTP answers, [`by_error_status`] errors that have a status, [`classify_fn`] wraps a closure.
+//! By default ([`ByError`]) `Ok` is healthy, an open circuit and a full bulkhead are ignored, and every other error, a timeout included, is
+//! transient. [`by_error`] adds rules to that. [`by_status`] judges HTTP answers, [`by_error_status`] errors that have a status,
+//! [`by_grpc_code`] errors of a gRPC client. [`classify_fn`] wraps a closure.
 //!
 //! # In a struct
 //!
@@ -87,7 +90,7 @@
 //! # let by_status = by_status(status as fn(&Answer) -> u16);
 //! # let users = Users {
 //! #     retry: RetryWithBackoff::new("users"),
-//! #     breaker: breaker.classify(by_status),
+//! #     breaker: breaker.classify(by_status.clone()),
 //! #     other: breaker.classify(Arc::new(by_status)),
 //! #     nobody: Fallback::value(String::new()),
 //! #     cached: Fallback::from_fn(cached),
