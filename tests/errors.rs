@@ -379,7 +379,8 @@ mod error_of_e {
         assert_eq!(Rejected::find(into_a_box(&breaker).await.unwrap_err().as_ref()), Some(&rejected));
     }
 
-    /// `anyhow::Error` here as any such type, `eyre::Report` among them: without the feature `anyhow` it carries nothing itself.
+    /// `anyhow::Error` here as any such type, `eyre::Report` among them: without the feature `anyhow` it carries
+    /// nothing itself.
     #[tokio::test(start_paused = true)]
     async fn of_a_type_that_takes_any_error_becomes_that_type_again() {
         async fn fetch() -> anyhow::Result<u32> {

@@ -80,7 +80,8 @@ impl<E> fmt::Debug for ErrorRules<E> {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not judge a `{E}`",
     label = "the operation fails with `{E}`",
-    note = "`by_error_status`, `.errors` and `.errors_if` take a function of the operation's own error, `fn(&{E}) -> ..`, or of the foreign one that `lift` has put into a `withstand::Error`"
+    note = "the rules take a function of the operation's own error, `fn(&{E}) -> ..`",
+    note = "or of the foreign error that `lift` has put into a `withstand::Error`"
 )]
 pub trait JudgeError<E> {
     /// `None`: no rule knows the error.

@@ -21,15 +21,16 @@ use crate::{
 /// | `UNAVAILABLE` | [`Transient`](Verdict::Transient) |
 /// | `RESOURCE_EXHAUSTED` | [`Throttled`](Verdict::Throttled) |
 /// | `DEADLINE_EXCEEDED`, `INTERNAL`, `DATA_LOSS` | [`Failed`](Verdict::Failed) |
-/// | `UNKNOWN`, `CANCELLED`, made by the client from an error (it is the [`source`](StdError::source)) | [`Failed`](Verdict::Failed) |
+/// | `UNKNOWN`, `CANCELLED` with a [`source`](StdError::source): made by the client | [`Failed`](Verdict::Failed) |
 /// | `UNKNOWN`, `CANCELLED`, sent by the server; every other code | [`Healthy`](Verdict::Healthy) |
 ///
-/// Many servers say `UNKNOWN` for any error of their own. A client says it of a connection that broke, and tonic says `CANCELLED` where
-/// `Endpoint::timeout` ended the call.
+/// Many servers say `UNKNOWN` for any error of their own. A client says it of a connection that broke, and tonic says
+/// `CANCELLED` where `Endpoint::timeout` ended the call.
 ///
-/// The error is the status itself, or the status inside an [`Error`] (see [`lift`](crate::lift)); where an enum of yours holds it, add
-/// [`inside`](ByGrpcCode::inside). A rejection of ours that a status has in its chain of sources is judged as [`ByError`](super::ByError)
-/// judges it, so a retry around a client sees the open circuit of a layer beneath.
+/// The error is the status itself, or the status inside an [`Error`] (see [`lift`](crate::lift)); where an enum of
+/// yours holds it, add [`inside`](ByGrpcCode::inside). A rejection of ours that a status has in its chain of sources is
+/// judged as [`ByError`](super::ByError) judges it, so a retry around a client sees the open circuit of a layer
+/// beneath.
 ///
 /// ```
 /// use tonic::Status;
@@ -47,7 +48,8 @@ use crate::{
 /// # }
 /// ```
 ///
-/// In tower, around a channel, answers are `Ok` whatever their code is: see [`ByStatus::grpc_headers`](super::ByStatus::grpc_headers).
+/// In tower, around a channel, answers are `Ok` whatever their code is: see
+/// [`ByStatus::grpc_headers`](super::ByStatus::grpc_headers).
 pub fn by_grpc_code<E: 'static, C: Into<i32> + 'static>(code: fn(&E) -> C) -> ByGrpcCode<E> {
     ByGrpcCode { code: Arc::new(move |status| code(status).into()), metadata: None, rules: ErrorRules::none() }
 }
@@ -65,7 +67,8 @@ pub struct ByGrpcCode<E> {
 pub type HeaderFn<T> = for<'a> fn(&'a T, &'static str) -> Option<&'a [u8]>;
 
 impl<E> ByGrpcCode<E> {
-    /// Reads an entry of the status' metadata: `grpc-retry-pushback-ms` says how long to wait, a negative one says: not again.
+    /// Reads an entry of the status' metadata: `grpc-retry-pushback-ms` says how long to wait, a negative one says: not
+    /// again.
     #[must_use]
     pub fn metadata(self, metadata: HeaderFn<E>) -> Self {
         Self { metadata: Some(metadata), ..self }
@@ -79,7 +82,8 @@ impl<E> ByGrpcCode<E> {
         Self { rules: self.rules.with(Rule::If(is, verdict)), ..self }
     }
 
-    /// The same for an error of yours that may hold such a status. One that holds none is judged as [`ByError`](super::ByError) does.
+    /// The same for an error of yours that may hold such a status. One that holds none is judged as
+    /// [`ByError`](super::ByError) does.
     ///
     /// ```
     /// use tonic::Status;

@@ -18,8 +18,8 @@ use crate::{carry::CarriesRejected, error::Rejected};
 /// | 507, 508 | [`Failed`](Verdict::Failed) |
 /// | 501, 505, 506, 510, 511, and everything else | [`Healthy`](Verdict::Healthy) |
 ///
-/// 501, 505, 506 and 510 speak of the request, and 511 of a proxy's login: another attempt gives the same answer, and the dependency is
-/// well. [`also`](ByStatus::also) changes a row.
+/// 501, 505, 506 and 510 speak of the request, and 511 of a proxy's login: another attempt gives the same answer, and
+/// the dependency is well. [`also`](ByStatus::also) changes a row.
 ///
 /// Any `fn(&T) -> S` will do whose `S` is `Into<u16>`, so no HTTP client becomes a dependency:
 ///
@@ -33,17 +33,18 @@ use crate::{carry::CarriesRejected, error::Rejected};
 /// let breaker = CircuitBreaker::new("users").classify(by_status);
 /// ```
 ///
-/// In a plain call, judge the response itself, or an answer of yours that keeps its status and `Retry-After`: `error_for_status()`
-/// loses the headers.
+/// In a plain call, judge the response itself, or an answer of yours that keeps its status and `Retry-After`:
+/// `error_for_status()` loses the headers.
 pub fn by_status<T, S: Into<u16>>(status: fn(&T) -> S) -> ByStatus<fn(&T) -> S> {
     ByStatus { status, errors: (), hint: (), rows: Rows::default() }
 }
 
-/// Judges an error by the HTTP status that it has: for calls that yield what they have decoded, and whose error keeps the status.
+/// Judges an error by the HTTP status that it has: for calls that yield what they have decoded, and whose error keeps
+/// the status.
 ///
-/// Every answer is healthy. An error that has a status is judged by the table of [`by_status`]: one with a 404 is healthy, because the dependency
-/// answered. An error without a status is judged as [`ByError`](super::ByError) does, unless a rule ([`errors_if`](ByStatus::errors_if)) says
-/// otherwise.
+/// Every answer is healthy. An error that has a status is judged by the table of [`by_status`]: one with a 404 is
+/// healthy, because the dependency answered. An error without a status is judged as [`ByError`](super::ByError) does,
+/// unless a rule ([`errors_if`](ByStatus::errors_if)) says otherwise.
 ///
 /// ```
 /// use std::time::Duration;
@@ -83,7 +84,8 @@ pub fn by_error_status<E: 'static, S: Into<u16> + 'static>(status: fn(&E) -> Opt
     ByStatus { status: (), errors: ErrorRules::none().with_status(status), hint: (), rows: Rows::default() }
 }
 
-/// Judges an error as [`ByError`](super::ByError) does, unless a rule says otherwise: [`errors_if`](ByStatus::errors_if).
+/// Judges an error as [`ByError`](super::ByError) does, unless a rule says otherwise:
+/// [`errors_if`](ByStatus::errors_if).
 ///
 /// For errors that say nothing about the dependency, tower's own among them:
 ///
@@ -145,8 +147,8 @@ impl<F, X, H> ByStatus<F, X, H> {
 impl<F, H> ByStatus<F, (), H> {
     /// Judges an error that has a status by it, as an answer would be: what `error_for_status()` makes, for example.
     ///
-    /// Rules for errors are asked in the order in which they were added; the first that knows the error decides. The function may take the
-    /// operation's own error, or the foreign one inside an [`Error`].
+    /// Rules for errors are asked in the order in which they were added; the first that knows the error decides. The
+    /// function may take the operation's own error, or the foreign one inside an [`Error`].
     pub fn errors<E: 'static, S: Into<u16> + 'static>(
         self,
         status: fn(&E) -> Option<S>,
@@ -156,8 +158,8 @@ impl<F, H> ByStatus<F, (), H> {
 
     /// Judges the errors for which `is` is true by this verdict.
     ///
-    /// Rules for errors are asked in the order in which they were added; the first that knows the error decides. The function may take the
-    /// operation's own error, or the foreign one inside an [`Error`].
+    /// Rules for errors are asked in the order in which they were added; the first that knows the error decides. The
+    /// function may take the operation's own error, or the foreign one inside an [`Error`].
     pub fn errors_if<E>(self, is: fn(&E) -> bool, verdict: Verdict) -> ByStatus<F, ErrorRules<E>, H> {
         self.with_rules(ErrorRules::none().with(Rule::If(is, verdict)))
     }
@@ -185,21 +187,24 @@ impl<F, E, H> ByStatus<F, ErrorRules<E>, H> {
 }
 
 impl<T, S, X> ByStatus<fn(&T) -> S, X> {
-    /// Reads from an answer how long the dependency asks to be left alone. It is asked of answers that are transient or throttled.
+    /// Reads from an answer how long the dependency asks to be left alone. It is asked of answers that are transient or
+    /// throttled.
     pub fn retry_after(self, hint: fn(&T) -> Option<Duration>) -> ByStatus<fn(&T) -> S, X, fn(&T) -> Option<Duration>> {
         ByStatus { status: self.status, errors: self.errors, hint, rows: self.rows }
     }
 }
 
 impl<T, S, X> ByStatus<fn(&T) -> S, X> {
-    /// Judges a gRPC answer by the header `grpc-status`, where its head has one; else by its HTTP status, which is then a proxy's. For a tower
-    /// service around a channel, whose answers are `Ok` whatever the server says.
+    /// Judges a gRPC answer by the header `grpc-status`, where its head has one; else by its HTTP status, which is then
+    /// a proxy's. For a tower service around a channel, whose answers are `Ok` whatever the server says.
     ///
-    /// `header` reads a header by its name. The codes have the verdicts that [`by_grpc_code`](super::by_grpc_code) gives them, and `UNKNOWN` is
-    /// healthy. `grpc-retry-pushback-ms`, or a proxy's `Retry-After`, says how long to wait; a negative pushback says: not again.
+    /// `header` reads a header by its name. The codes have the verdicts that [`by_grpc_code`](super::by_grpc_code)
+    /// gives them, and `UNKNOWN` is healthy. `grpc-retry-pushback-ms`, or a proxy's `Retry-After`, says how long to
+    /// wait; a negative pushback says: not again.
     ///
-    /// The head has a `grpc-status` only where the answer is an error and nothing else ("trailers-only"), as most errors of unary calls are. A code
-    /// that comes after the body is not seen here: judge the decoded answer by [`by_grpc_code`](super::by_grpc_code).
+    /// The head has a `grpc-status` only where the answer is an error and nothing else ("trailers-only"), as most
+    /// errors of unary calls are. A code that comes after the body is not seen here: judge the decoded answer by
+    /// [`by_grpc_code`](super::by_grpc_code).
     ///
     /// ```
     /// use withstand::{by_status, CircuitBreaker};
@@ -210,13 +215,45 @@ impl<T, S, X> ByStatus<fn(&T) -> S, X> {
     ///     by_status(Response::status).grpc_headers(|response, name| Some(response.headers().get(name)?.as_bytes()));
     /// let breaker = CircuitBreaker::new("stock").classify(by_grpc_status);
     /// ```
+    ///
+    /// A retry belongs around the client's call: the body of a request to a channel cannot be cloned.
+    ///
+    /// # A rejection that reaches a generated client
+    ///
+    /// tonic makes a status of every error that comes from beneath a client: `UNKNOWN`, for an error that it does not
+    /// know. The rejection is then in the status' chain of sources, so [`Rejected::find(&status)`](Rejected::find)
+    /// finds it. For a code that says what it is, turn the error into a status yourself, outside of the policies:
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use tower::{Service, ServiceBuilder};
+    /// # use withstand::{by_status, CircuitBreaker, Error, LiftLayer};
+    /// use tonic::{transport, Status};
+    ///
+    /// fn status(error: Error<transport::Error>) -> Status {
+    ///     match error {
+    ///         Error::Inner(error) => Status::from_error(error.into()),
+    ///         Error::Rejected(rejected) => {
+    ///             // `UNAVAILABLE` for an open circuit, for example.
+    ///             let mut status = Status::new(rejected.grpc_code().into(), rejected.to_string());
+    ///             status.set_source(Arc::new(rejected));
+    ///             status
+    ///         }
+    ///     }
+    /// }
+    /// # fn guard(breaker: CircuitBreaker, channel: transport::Channel)
+    /// # -> impl Service<http::Request<tonic::body::Body>, Error = Status> {
+    /// ServiceBuilder::new().map_err(status).layer(breaker.layer()).layer(LiftLayer).service(channel)
+    /// # }
+    /// ```
     pub fn grpc_headers(self, header: HeaderFn<T>) -> ByStatus<fn(&T) -> S, X, GrpcHeaders<T>> {
         ByStatus { status: self.status, errors: self.errors, hint: GrpcHeaders(header), rows: self.rows }
     }
 }
 
 impl<E> ByStatus<(), ErrorRules<E>> {
-    /// Reads from an error how long the dependency asks to be left alone. It is asked of errors that are transient or throttled.
+    /// Reads from an error how long the dependency asks to be left alone. It is asked of errors that are transient or
+    /// throttled.
     #[must_use]
     pub fn retry_after(self, hint: fn(&E) -> Option<Duration>) -> Self {
         Self { errors: self.errors.with_hint(hint), ..self }
