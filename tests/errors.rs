@@ -370,7 +370,8 @@ mod error_of_e {
             Err(Report("bad"))
         }
         async fn into_a_box(breaker: &CircuitBreaker) -> Result<u32, BoxError> {
-            Ok(breaker.call(|| lift(report())).await.map_err(Error::into_boxed)?)
+            let answer = breaker.call(|| lift(report())).await.map_err(Error::into_boxed)?;
+            Ok(answer)
         }
         let breaker = CircuitBreaker::new("users");
         assert_eq!(into_a_box(&breaker).await.unwrap_err().to_string(), "bad");
@@ -387,7 +388,8 @@ mod error_of_e {
             Err(anyhow::anyhow!("bad").context("fetching"))
         }
         async fn guarded(breaker: &CircuitBreaker) -> anyhow::Result<u32> {
-            Ok(breaker.call(|| lift(fetch())).await.map_err(Error::flatten)?)
+            let answer = breaker.call(|| lift(fetch())).await.map_err(Error::flatten)?;
+            Ok(answer)
         }
         let breaker = CircuitBreaker::new("users");
         assert_eq!(format!("{:#}", guarded(&breaker).await.unwrap_err()), "fetching: bad");

@@ -87,7 +87,9 @@ pub fn by_error_status<E: 'static, S: Into<u16> + 'static>(status: fn(&E) -> Opt
 /// Judges an error as [`ByError`](super::ByError) does, unless a rule says otherwise:
 /// [`errors_if`](ByStatus::errors_if).
 ///
-/// For errors that say nothing about the dependency, tower's own among them:
+/// For errors that say nothing about the dependency, tower's own among them: `load_shed` beneath a breaker rejects
+/// calls that the dependency never gets, and without the rule they open its circuit. (With `load_shed` outside of the
+/// breaker, or a [`Bulkhead`](crate::Bulkhead) in its place, no rule is needed.)
 ///
 /// ```
 /// use tower::{load_shed::error::Overloaded, BoxError};
