@@ -6,10 +6,11 @@
 //! - **a foreign error, plain**: wrap the operation, once, at the bottom: [`lift`].
 //! - **a foreign error, tower**: `LiftLayer` last, next to the service.
 //!
-//! `Box<dyn Error + Send + Sync>`, [`std::io::Error`] and, with the feature `anyhow`, `anyhow::Error` carry it as they are.
+//! `Box<dyn Error + Send + Sync>`, [`std::io::Error`] and, with the feature `anyhow`, `anyhow::Error` carry it as they
+//! are.
 //!
-//! Lift once, and only what cannot carry. A second `lift` above a policy would wrap the rejection that the first one carries, and a retry
-//! above both could no longer see it.
+//! Lift once, and only what cannot carry. A second `lift` above a policy would wrap the rejection that the first one
+//! carries, and a retry above both could no longer see it.
 
 use std::{
     error::Error as StdError,
@@ -32,7 +33,7 @@ use crate::error::Rejected;
     note = "`anyhow::Error`: turn on the feature `anyhow` of `withstand`",
     note = "a foreign error (`reqwest::Error`, `sqlx::Error`, ..), plain call: wrap the operation, `lift(operation)`",
     note = "a foreign error, tower: put `.layer(LiftLayer)` last, next to the service",
-    note = "`eyre::Report`: `lift(operation)`, and behind the policies `.map_err(withstand::Error::into_boxed)`"
+    note = "`eyre::Report` and its like: `lift(operation)`, and behind the policies `.map_err(withstand::Error::flatten)`"
 )]
 pub trait CarriesRejected: Sized {
     /// Makes an error that carries `rejected`.
@@ -43,8 +44,8 @@ pub trait CarriesRejected: Sized {
 
     /// The rejection, if this error carries one and lets it be changed.
     ///
-    /// A retry that ends with a rejection writes into it how many attempts it had sent; see [`Rejected::attempts_sent`]. Where this is
-    /// `None`, as by default, that number is not told.
+    /// A retry that ends with a rejection writes into it how many attempts it had sent; see
+    /// [`Rejected::attempts_sent`]. Where this is `None`, as by default, that number is not told.
     fn as_rejected_mut(&mut self) -> Option<&mut Rejected> {
         None
     }
@@ -52,9 +53,9 @@ pub trait CarriesRejected: Sized {
 
 /// Lets an enum of yours carry a [`Rejected`] in one of its variants.
 ///
-/// Give the variant `#[from]` or `#[source]`, and not `transparent`: that would hide the rejection from [`Rejected::find`]. With `#[from]`,
-/// `breaker.try_acquire()?` works too. Give it a text of its own, "call rejected": what prints a whole chain (`{:#}` of `anyhow`) then says
-/// which policy rejected the call once, and not twice.
+/// Give the variant `#[from]` or `#[source]`, and not `transparent`: that would hide the rejection from
+/// [`Rejected::find`]. With `#[from]`, `breaker.try_acquire()?` works too. Give it a text of its own, "call rejected":
+/// what prints a whole chain (`{:#}` of `anyhow`) then says which policy rejected the call once, and not twice.
 ///
 /// The other variants are failures of the dependency, `NoSuchUser` among them, until a classifier says otherwise.
 ///
@@ -101,8 +102,9 @@ macro_rules! carries_rejected {
 
 /// An error that is not yours, or a rejection in its place: what [`lift`] and `LiftLayer` make of a foreign error.
 ///
-/// It is not `#[non_exhaustive]`, because it is complete: either a policy ended the call, or the operation did. A rejection prints as "call
-/// rejected" and is the [`source`](StdError::source), so a report of the whole chain says once which policy it was.
+/// It is not `#[non_exhaustive]`, because it is complete: either a policy ended the call, or the operation did. A
+/// rejection prints as "call rejected" and is the [`source`](StdError::source), so a report of the whole chain says
+/// once which policy it was.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Error<E> {
     /// A policy ended the call.
@@ -120,8 +122,29 @@ impl<E> Error<E> {
         }
     }
 
-    /// The operation's own error or the rejection, boxed: for an `E` that is no [`std::error::Error`] itself but can be boxed as one,
-    /// `eyre::Report` for example. Then `?` takes it on.
+    /// The operation's own error, or one that is made of the rejection: for an `E` that takes any error, `eyre::Report`
+    /// for example, or `anyhow::Error` without the feature `anyhow`.
+    ///
+    /// ```
+    /// # use withstand::{lift, CircuitBreaker, Error};
+    /// # async fn fetch() -> anyhow::Result<u32> { Ok(7) }
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> anyhow::Result<()> {
+    /// # let breaker = CircuitBreaker::new("users");
+    /// let answer = breaker.call(|| lift(fetch())).await.map_err(Error::flatten)?;
+    /// # Ok(()) }
+    /// ```
+    pub fn flatten(self) -> E
+    where
+        E: From<Rejected>,
+    {
+        match self {
+            Self::Rejected(rejected) => rejected.into(),
+            Self::Inner(error) => error,
+        }
+    }
+
+    /// The operation's own error or the rejection, boxed: for an `E` that is no [`std::error::Error`] itself but turns
+    /// into a box of one, `&str` and `String` for example.
     pub fn into_boxed(self) -> Box<dyn StdError + Send + Sync>
     where
         E: Into<Box<dyn StdError + Send + Sync>>,
@@ -195,7 +218,8 @@ fn find_mut<'a>(error: &'a mut (dyn StdError + Send + Sync + 'static)) -> Option
 }
 
 impl CarriesRejected for io::Error {
-    /// A timeout has the kind [`TimedOut`](io::ErrorKind::TimedOut), every other rejection [`Other`](io::ErrorKind::Other).
+    /// A timeout has the kind [`TimedOut`](io::ErrorKind::TimedOut), every other rejection
+    /// [`Other`](io::ErrorKind::Other).
     fn from_rejected(rejected: Rejected) -> Self {
         let kind = match rejected {
             Rejected::TimedOut(_) => io::ErrorKind::TimedOut,

@@ -13,8 +13,8 @@ use std::{
 
 /// The name of a policy, as it appears in errors and events.
 ///
-/// A literal costs nothing to clone. A name made at run time (from a `String`, an `Arc<str>`, or borrowed text by [`Name::copied`])
-/// is shared by all clones.
+/// A literal costs nothing to clone. A name made at run time (from a `String`, an `Arc<str>`, or borrowed text by
+/// [`Name::copied`]) is shared by all clones.
 #[derive(Clone)]
 pub struct Name(Text);
 
@@ -127,7 +127,8 @@ pub struct CircuitOpen {
 }
 
 impl CircuitOpen {
-    /// The rejection of a breaker of this name. Policies make their own; this is for tests of how your code handles one.
+    /// The rejection of a breaker of this name. Policies make their own; this is for tests of how your code handles
+    /// one.
     pub fn new(name: impl Into<Name>, retry_after: Option<Duration>) -> Self {
         Self { name: name.into(), retry_after, attempts_sent: 0 }
     }
@@ -156,7 +157,8 @@ pub struct BulkheadFull {
 }
 
 impl BulkheadFull {
-    /// The rejection of a bulkhead of this name. Policies make their own; this is for tests of how your code handles one.
+    /// The rejection of a bulkhead of this name. Policies make their own; this is for tests of how your code handles
+    /// one.
     pub fn new(name: impl Into<Name>, max_concurrent: usize, waited: Option<Duration>) -> Self {
         Self { name: name.into(), max_concurrent, waited, attempts_sent: 0 }
     }
@@ -188,7 +190,8 @@ pub struct Elapsed {
 }
 
 impl Elapsed {
-    /// What a timeout of this name and limit says. Policies make their own; this is for tests of how your code handles one.
+    /// What a timeout of this name and limit says. Policies make their own; this is for tests of how your code handles
+    /// one.
     pub fn new(name: Option<Name>, limit: Duration) -> Self {
         Self { name, limit }
     }
@@ -218,8 +221,9 @@ fn quoted(name: &Option<Name>) -> String {
 
 /// Why a policy, and not the operation, ended a call.
 ///
-/// The operation's own error type carries it (see [`CarriesRejected`](crate::CarriesRejected)), so no policy ever changes that type.
-/// Read it by [`as_rejected`](crate::CarriesRejected::as_rejected), or by [`Rejected::find`] where only a `dyn Error` is left.
+/// The operation's own error type carries it (see [`CarriesRejected`](crate::CarriesRejected)), so no policy ever
+/// changes that type. Read it by [`as_rejected`](crate::CarriesRejected::as_rejected), or by [`Rejected::find`] where
+/// only a `dyn Error` is left.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum Rejected {
@@ -237,9 +241,9 @@ pub enum Rejected {
 impl Rejected {
     /// Whether the operation was started, and may have had effects.
     ///
-    /// An operation that was not started can be sent again without harm, even if it is not idempotent. Where a retry ended with this
-    /// rejection, it speaks of all the retry's attempts: see [`attempts_sent`](Self::attempts_sent). A timeout around a bulkhead's queue
-    /// says `true`, although the call may have spent all of the time in the queue.
+    /// An operation that was not started can be sent again without harm, even if it is not idempotent. Where a retry
+    /// ended with this rejection, it speaks of all the retry's attempts: see [`attempts_sent`](Self::attempts_sent). A
+    /// timeout around a bulkhead's queue says `true`, although the call may have spent all of the time in the queue.
     pub fn was_started(&self) -> bool {
         match self {
             Self::TimedOut(_) => true,
@@ -247,7 +251,8 @@ impl Rejected {
         }
     }
 
-    /// How many attempts a retry had sent before one was rejected, and ended the call with this rejection. 0 where no retry was around.
+    /// How many attempts a retry had sent before one was rejected, and ended the call with this rejection. 0 where no
+    /// retry was around.
     ///
     /// A timeout counts its own operation as one attempt.
     pub fn attempts_sent(&self) -> u32 {
@@ -285,6 +290,24 @@ impl Rejected {
         Some(left.as_secs().saturating_add(u64::from(left.subsec_nanos() > 0)))
     }
 
+    /// The gRPC code that says the same: `UNAVAILABLE` for an open circuit, `RESOURCE_EXHAUSTED` for a full bulkhead,
+    /// `DEADLINE_EXCEEDED` for a timeout.
+    ///
+    /// ```
+    /// use withstand::{CircuitOpen, Rejected};
+    ///
+    /// let rejected = Rejected::from(CircuitOpen::new("stock", None));
+    /// let status = tonic::Status::new(rejected.grpc_code().into(), rejected.to_string());
+    /// assert_eq!(status.code(), tonic::Code::Unavailable);
+    /// ```
+    pub fn grpc_code(&self) -> i32 {
+        match self {
+            Self::CircuitOpen(_) => 14,
+            Self::BulkheadFull(_) => 8,
+            Self::TimedOut(_) => 4,
+        }
+    }
+
     /// The name of the policy that ended the call, if it has one.
     pub fn name(&self) -> Option<&str> {
         match self {
@@ -296,8 +319,8 @@ impl Rejected {
 
     /// Finds a `Rejected` in an error or anywhere in its chain of sources.
     ///
-    /// A `transparent` variant hides its error from that chain. If it is one that can carry a rejection itself, an `io::Error` or a boxed
-    /// one, ask that error for [`as_rejected`](crate::CarriesRejected::as_rejected).
+    /// A `transparent` variant hides its error from that chain. If it is one that can carry a rejection itself, an
+    /// `io::Error` or a boxed one, ask that error for [`as_rejected`](crate::CarriesRejected::as_rejected).
     ///
     /// ```
     /// use withstand::{CarriesRejected, CircuitBreaker, Rejected};

@@ -25,15 +25,16 @@
 //! | [`Bulkhead`] | how much of me may it take? | the dependency bounds itself |
 //! | [`Fallback`] | what do I say instead? | a wrong answer is worse than none |
 //!
-//! Each opens through two doors: `policy.call(|| operation)`, and `policy.layer()` for tower. A policy is a handle: clones share
-//! its state, and so do layers, and the siblings for other types of answer that `policy.classify(..)` makes. Make
-//! one for each dependency, once.
+//! Each opens through two doors: `policy.call(|| operation)`, and `policy.layer()` for tower. A policy is a handle:
+//! clones share its state, and so do layers, and the siblings for other types of answer that `policy.classify(..)`
+//! makes. Make one for each dependency, once.
 //!
 //! # Order
 //!
-//! Outermost first: [`Fallback`], [`Bulkhead`], [`Timeout`] (total), [`RetryWithBackoff`], [`CircuitBreaker`], [`Timeout`] (per attempt).
-//! So the breaker sees each attempt, the retry sees an open circuit and stops, the total bounds all tries and the sleeps between them (a
-//! wait in the bulkhead's line, of at most its `max_wait`, comes before), and the fallback answers for whatever is left.
+//! Outermost first: [`Fallback`], [`Bulkhead`], [`Timeout`] (total), [`RetryWithBackoff`], [`CircuitBreaker`],
+//! [`Timeout`] (per attempt). So the breaker sees each attempt, the retry sees an open circuit and stops, the total
+//! bounds all tries and the sleeps between them (a wait in the bulkhead's line, of at most its `max_wait`, comes
+//! before), and the fallback answers for whatever is left.
 //!
 //! # Errors
 //!
@@ -53,17 +54,21 @@
 //! | verdict | means | breaker | retry | fallback |
 //! |---|---|---|---|---|
 //! | [`Healthy`](Verdict::Healthy) | it answered; a 404 is an answer too | a success | done | left alone |
-//! | [`Transient`](Verdict::Transient) | it failed, another try may cure it | a failure | tried again | handled |
-//! | [`Failed`](Verdict::Failed) | it failed, another try would not help | a failure | done | handled |
-//! | [`Unknown`](Verdict::Ignored) | our own rejection | ignored | done | handled |
+//! | [`Transient`](Verdict::Transient) | it failed, another attempt may cure it | a failure | another attempt | handled |
+//! | [`Failed`](Verdict::Failed) | it failed, another attempt would not help | a failure | done | handled |
+//! | [`Unreached`](Verdict::Unreached) | nothing was sent | a failure | another attempt | handled |
+//! | [`Throttled`](Verdict::Throttled) | it is well, and asks you to slow down | ignored | another attempt, not before its time | handled |
+//! | [`Ignored`](Verdict::Ignored) | it says nothing about the dependency | ignored | done | handled |
 //!
-//! By default ([`ByError`]) `Ok` is healthy, an open circuit and a full bulkhead are unknown, and every other error, a timeout included, is
-//! transient. [`by_status`] judges HTTP answers, [`by_error_status`] errors that have a status, [`classify_fn`] wraps a closure.
+//! By default ([`ByError`]) `Ok` is healthy, an open circuit and a full bulkhead are ignored, and every other error, a
+//! timeout included, is transient. [`by_error`] adds rules to that. [`by_status`] judges HTTP answers,
+//! [`by_error_status`] errors that have a status, [`by_grpc_code`] errors of a gRPC client. [`classify_fn`] wraps a
+//! closure.
 //!
 //! # In a struct
 //!
-//! What a policy is classified by is part of its type, and so is what a fallback yields. Functions in place of closures, or `Arc<dyn Classify>`,
-//! give them names:
+//! What a policy is classified by is part of its type, and so is what a fallback yields. Functions in place of
+//! closures, or `Arc<dyn Classify>`, give them names:
 //!
 //! ```
 //! use std::{io, sync::Arc};
@@ -87,7 +92,7 @@
 //! # let by_status = by_status(status as fn(&Answer) -> u16);
 //! # let users = Users {
 //! #     retry: RetryWithBackoff::new("users"),
-//! #     breaker: breaker.classify(by_status),
+//! #     breaker: breaker.classify(by_status.clone()),
 //! #     other: breaker.classify(Arc::new(by_status)),
 //! #     nobody: Fallback::value(String::new()),
 //! #     cached: Fallback::from_fn(cached),
@@ -101,11 +106,11 @@
 //!
 //! # Traps
 //!
-//! - An `Err` is a failure of the dependency, "no such user" among them: it is tried again, pays from the budget and counts against the
-//!   circuit. Make what the dependency says of a request a part of the answer, or [`classify`](CircuitBreaker::classify), by
-//!   [`by_error_status`] say.
-//! - A call is made when `call` is, not when it is awaited: slots and probes are taken, clocks run. Collecting many calls before awaiting
-//!   any has them all begun.
+//! - An `Err` is a failure of the dependency, "no such user" among them: it is tried again, pays from the budget and
+//!   counts against the circuit. Make what the dependency says of a request a part of the answer, or
+//!   [`classify`](CircuitBreaker::classify), by [`by_error_status`] say.
+//! - A call is made when `call` is, not when it is awaited: slots and probes are taken, clocks run. Collecting many
+//!   calls before awaiting any has them all begun.
 //! - In a spawned task put `move` on the outermost `async` block, not on the closure of a retry.
 //! - `Ok(x?)` inside a closure does not tell its error type: name an `async fn`, or write `Ok::<_, ApiError>`.
 //! - A timeout outside of a breaker hides a black hole from it: see [cancel safety](circuit_breaker#cancel-safety).
@@ -114,9 +119,10 @@
 //! # Features
 //!
 //! - `tower` (default): the layers and services.
-//! - `tracing` (default): the policies' events as `tracing` events, the target being the policy's module (`withstand::circuit_breaker`).
-//!   A circuit that opens is a WARN, one that closes or is half-open an INFO, a retry an INFO, a rejection a DEBUG event. They do not say why a
-//!   try failed, for an error need not be printable: say that in the operation.
+//! - `tracing` (default): the policies' events as `tracing` events, the target being the policy's module
+//!   (`withstand::circuit_breaker`). A circuit that opens is a WARN, one that closes or is half-open an INFO, a retry
+//!   an INFO, a rejection a DEBUG event. They do not say why a try failed, for an error need not be printable: say that
+//!   in the operation.
 //! - `anyhow`: `anyhow::Error` carries rejections.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -149,8 +155,8 @@ pub use self::{
         CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerEvent, CircuitBreakerFuture, CircuitBreakerPermit,
     },
     classify::{
-        ByError, ByErrorStatus, ByStatus, Classify, ClassifyFn, ErrorRules, RetryIf, Verdict, by_error_status,
-        by_status, classify_fn,
+        ByError, ByErrorStatus, ByGrpcCode, ByGrpcCodeInside, ByStatus, Classify, ClassifyFn, RetryIf, Verdict,
+        by_error, by_error_status, by_grpc_code, by_status, classify_fn,
     },
     error::{BadSetting, BulkheadFull, CircuitOpen, ConfigError, Elapsed, Name, Rejected},
     fallback::{Fallback, FallbackEvent, FallbackFuture},
@@ -172,7 +178,7 @@ pub use self::{
 // What only signatures name.
 #[doc(hidden)]
 pub use self::{
-    classify::{Hint, JudgeError},
+    classify::{ErrorRules, GrpcHeaders, HeaderFn, Hint, JudgeError},
     operation::{Operation, ResultFuture},
 };
 #[cfg(feature = "tower")]

@@ -1,4 +1,4 @@
-//! What the compiler says of an error that cannot carry a rejection: it names the three cures.
+//! What the compiler says of an error that cannot carry a rejection: it names the cure for each kind of error.
 #![cfg(feature = "tower")]
 
 use std::{
@@ -34,32 +34,81 @@ fn main() {
 }
 ";
 
-/// One word or two from each cure. Not more: rustc's own wording changes.
-const CURES: [&str; 3] = ["carries_rejected!", "lift(operation)", "LiftLayer"];
+/// A plain call whose operation fails with an error of this type, and what that type is.
+fn failing_with(error: &str, is: &str) -> String {
+    format!(
+        "use withstand::CircuitBreaker;
+
+{is}
+
+async fn fetch(breaker: &CircuitBreaker) -> Result<u32, {error}> {{
+    breaker.call(|| async {{ Ok::<u32, {error}>(7) }}).await
+}}
+
+fn main() {{
+    drop(fetch(&CircuitBreaker::new(\"users\")));
+}}
+"
+    )
+}
+
+/// A word or two from each cure. Not more: rustc's own wording changes.
+const OWN: &str = "`withstand::carries_rejected!(";
+const PLAIN_CALL: &str = "lift(operation)";
+const TOWER_LAYER: &str = "LiftLayer";
+const ANYHOW: &str = "turn on the feature `anyhow`";
+const EYRE: &str = "withstand::Error::flatten";
+
+const CURES: [&str; 5] = [OWN, PLAIN_CALL, TOWER_LAYER, ANYHOW, EYRE];
 
 #[test]
-fn a_bare_reqwest_error_in_the_plain_door_is_told_the_three_cures() {
-    assert_names_the_cures("plain", PLAIN);
+fn a_bare_reqwest_error_in_a_plain_call_is_told_the_cures() {
+    assert_names("plain", PLAIN, &CURES);
 }
 
 #[test]
-fn a_bare_reqwest_error_in_the_tower_door_is_told_the_three_cures() {
-    assert_names_the_cures("tower", TOWER);
+fn a_bare_reqwest_error_in_tower_is_told_the_cures() {
+    assert_names("tower", TOWER, &CURES);
 }
 
-fn assert_names_the_cures(door: &str, program: &str) {
-    let package = write_package(door, program);
+#[test]
+fn anyhow_without_its_feature_is_told_of_it() {
+    assert_names("anyhow", &failing_with("anyhow::Error", ""), &["`anyhow::Error` cannot carry", ANYHOW]);
+}
+
+/// `eyre::Report` takes any error, and is none itself.
+#[test]
+fn a_report_like_eyres_is_told_to_lift_and_to_flatten() {
+    let is = "#[derive(Debug)] struct Report;
+        impl<E: std::error::Error> From<E> for Report { fn from(_: E) -> Self { Self } }";
+    assert_names("report", &failing_with("Report", is), &["`Report` cannot carry", PLAIN_CALL, EYRE]);
+}
+
+/// With the line to write, the enum's name in it.
+#[test]
+fn an_enum_of_ones_own_is_told_the_line_to_add() {
+    let is = "#[derive(Debug)] struct ApiError;";
+    let line = "`withstand::carries_rejected!(ApiError, Policy);`";
+    assert_names(
+        "own",
+        &failing_with("ApiError", is),
+        &["`ApiError` cannot carry", "Policy(#[source] Rejected)", line],
+    );
+}
+
+fn assert_names(kind: &str, program: &str, cures: &[&str]) {
+    let package = write_package(kind, program);
     let output = check(&package, &["--offline"]);
     // Nothing is fetched that this test was not itself built from, unless a lock file has gone missing.
     let output = if output.contains("E0277") { output } else { check(&package, &[]) };
     assert!(output.contains("error[E0277]"), "another error than expected:\n{output}");
-    for cure in CURES {
+    for cure in cures {
         assert!(output.contains(cure), "`{cure}` is not in the compiler's output:\n{output}");
     }
 }
 
 /// A package that has one program, and this library and the versions that it is tested with as dependencies.
-fn write_package(door: &str, program: &str) -> PathBuf {
+fn write_package(kind: &str, program: &str) -> PathBuf {
     let library = Path::new(env!("CARGO_MANIFEST_DIR"));
     let manifest = fs::read_to_string(library.join("Cargo.toml")).expect("a package has a manifest");
     let (_, of_tests) = manifest.split_once("[dev-dependencies]").expect("tests have dependencies");
@@ -67,13 +116,14 @@ fn write_package(door: &str, program: &str) -> PathBuf {
         let line = of_tests.lines().find(|line| line.starts_with(&format!("{name} = ")));
         line.expect("it is a dependency of the tests").to_owned()
     };
-    let package = Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiler_output").join(door);
+    let package = Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiler_output").join(kind);
     fs::create_dir_all(package.join("src")).expect("a directory for tests can be written to");
     let manifest = format!(
-        "[package]\nname = \"bare-{door}\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n\
-         [dependencies]\nwithstand = {{ path = {library:?} }}\n{}\n{}\n\n[workspace]\n",
+        "[package]\nname = \"bare-{kind}\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n\
+         [dependencies]\nwithstand = {{ path = {library:?} }}\n{}\n{}\n{}\n\n[workspace]\n",
         dependency("reqwest"),
         dependency("tower"),
+        dependency("anyhow"),
     );
     fs::write(package.join("Cargo.toml"), manifest).expect("it can be written to");
     fs::write(package.join("src/main.rs"), program).expect("it can be written to");
@@ -83,7 +133,7 @@ fn write_package(door: &str, program: &str) -> PathBuf {
     package
 }
 
-/// What `cargo check` has to say. Both packages share a target directory, and so their dependencies.
+/// What `cargo check` has to say. The packages share a target directory, and so their dependencies.
 fn check(package: &Path, options: &[&str]) -> String {
     let output = Command::new(env!("CARGO"))
         .args(["check", "--color", "never", "--target-dir"])

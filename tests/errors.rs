@@ -1,6 +1,7 @@
 //! How errors carry a rejection, and how it is found again: section 2 of the design.
 
 use std::{
+    collections::{BTreeMap, HashMap},
     error::Error as StdError,
     fmt,
     future::{Future, pending, ready},
@@ -19,8 +20,8 @@ type BoxError = Box<dyn StdError + Send + Sync>;
 enum ApiError {
     #[error("no such user")]
     NoSuchUser,
-    #[error("{0}")]
-    Policy(#[source] Rejected),
+    #[error("call rejected")]
+    Policy(#[from] Rejected),
 }
 carries_rejected!(ApiError, Policy);
 
@@ -46,7 +47,7 @@ fn bulkhead_full() -> Rejected {
 }
 
 async fn timed_out() -> Rejected {
-    let timeout = Timeout::new(Duration::from_millis(20)).named("per try");
+    let timeout = Timeout::new(Duration::from_millis(20)).named("per attempt");
     match timeout.call(pending::<Result<(), Error<()>>>).await {
         Err(Error::Rejected(rejected)) => rejected,
         other => panic!("it never ends, and yet: {other:?}"),
@@ -116,10 +117,10 @@ mod a_rejection_tells {
     #[tokio::test(start_paused = true)]
     async fn of_a_timeout_its_name_and_limit_and_that_the_operation_was_started() {
         let rejected = timed_out().await;
-        assert_eq!((rejected.name(), rejected.retry_after()), (Some("per try"), None));
+        assert_eq!((rejected.name(), rejected.retry_after()), (Some("per attempt"), None));
         assert!(rejected.was_started());
         assert!(matches!(&rejected, Rejected::TimedOut(elapsed) if elapsed.limit() == Duration::from_millis(20)));
-        assert_eq!(rejected.to_string(), "`per try` took longer than 20ms");
+        assert_eq!(rejected.to_string(), "`per attempt` took longer than 20ms");
     }
 
     #[tokio::test]
@@ -205,6 +206,52 @@ mod carriers {
         carries_what_each_policy_says::<Error<fmt::Error>>().await;
         carries_nothing_else(Error::Inner(fmt::Error));
     }
+
+    /// A carrier lets go of the rejection that it holds, to be changed in place.
+    async fn lends<E: CarriesRejected>(other: E) {
+        for rejected in each_rejection().await {
+            let mut error = E::from_rejected(bulkhead_full());
+            *error.as_rejected_mut().expect("it carries one") = rejected.clone();
+            assert_eq!(error.as_rejected(), Some(&rejected));
+        }
+        let mut other = other;
+        assert_eq!(other.as_rejected_mut(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_lends_its_rejection_to_be_changed() {
+        lends(ApiError::NoSuchUser).await;
+        lends(Error::Inner(fmt::Error)).await;
+        lends(BoxError::from("bad")).await;
+        lends(io::Error::other("bad")).await;
+        lends(io::Error::from(io::ErrorKind::TimedOut)).await;
+        #[cfg(feature = "anyhow")]
+        lends(anyhow::anyhow!("bad")).await;
+    }
+
+    #[test]
+    fn one_inside_of_another_lends_it_too() {
+        let io = || io::Error::from_rejected(bulkhead_full());
+        assert_eq!(BoxError::from(io()).as_rejected_mut(), Some(&mut bulkhead_full()));
+        assert_eq!(io::Error::other(io()).as_rejected_mut(), Some(&mut bulkhead_full()));
+        #[cfg(feature = "anyhow")]
+        assert_eq!(anyhow::Error::from(io()).as_rejected_mut(), Some(&mut bulkhead_full()));
+    }
+
+    /// The default: of a carrier that has not said how.
+    #[test]
+    fn a_carrier_by_hand_need_not_lend_it() {
+        struct Closed(Rejected);
+        impl CarriesRejected for Closed {
+            fn from_rejected(rejected: Rejected) -> Self {
+                Self(rejected)
+            }
+            fn as_rejected(&self) -> Option<&Rejected> {
+                Some(&self.0)
+            }
+        }
+        assert_eq!(Closed::from_rejected(bulkhead_full()).as_rejected_mut(), None);
+    }
 }
 
 mod a_rejection_is_found {
@@ -266,9 +313,9 @@ mod error_of_e {
     use super::*;
 
     #[test]
-    fn reads_like_what_it_holds() {
+    fn reads_like_the_error_it_holds_and_says_that_a_call_was_rejected() {
         assert_eq!(Error::Inner(ApiError::NoSuchUser).to_string(), "no such user");
-        assert_eq!(Error::<ApiError>::Rejected(bulkhead_full()).to_string(), bulkhead_full().to_string());
+        assert_eq!(Error::<ApiError>::Rejected(bulkhead_full()).to_string(), "call rejected");
     }
 
     #[test]
@@ -288,6 +335,150 @@ mod error_of_e {
     fn gives_the_foreign_error_back() {
         assert_eq!(Error::Inner("bad").into_inner(), Some("bad"));
         assert_eq!(Error::<&str>::Rejected(bulkhead_full()).into_inner(), None);
+    }
+
+    /// Not an `std::error::Error`, but it turns into a box of one: as `eyre::Report` does.
+    #[derive(Debug)]
+    struct Report(&'static str);
+
+    impl From<Report> for BoxError {
+        fn from(report: Report) -> Self {
+            report.0.into()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn goes_by_a_question_mark_into_what_takes_any_error() {
+        async fn into_anyhow(breaker: &CircuitBreaker) -> anyhow::Result<u32> {
+            Ok(breaker.call(|| lift(ready(Err::<u32, _>(fmt::Error)))).await?)
+        }
+        async fn into_a_box(breaker: &CircuitBreaker) -> Result<u32, Box<dyn StdError>> {
+            Ok(breaker.call(|| lift(ready(Err::<u32, _>(fmt::Error)))).await?)
+        }
+        let breaker = CircuitBreaker::new("users");
+        assert_eq!(into_anyhow(&breaker).await.unwrap_err().to_string(), fmt::Error.to_string());
+        assert_eq!(into_a_box(&breaker).await.unwrap_err().to_string(), fmt::Error.to_string());
+        breaker.force_open();
+        let rejected = breaker.try_acquire().unwrap_err();
+        assert_eq!(Rejected::find(into_anyhow(&breaker).await.unwrap_err().as_ref()), Some(&rejected));
+        assert_eq!(Rejected::find(into_a_box(&breaker).await.unwrap_err().as_ref()), Some(&rejected));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn that_holds_no_std_error_goes_there_boxed() {
+        async fn report() -> Result<u32, Report> {
+            Err(Report("bad"))
+        }
+        async fn into_a_box(breaker: &CircuitBreaker) -> Result<u32, BoxError> {
+            let answer = breaker.call(|| lift(report())).await.map_err(Error::into_boxed)?;
+            Ok(answer)
+        }
+        let breaker = CircuitBreaker::new("users");
+        assert_eq!(into_a_box(&breaker).await.unwrap_err().to_string(), "bad");
+        breaker.force_open();
+        let rejected = breaker.try_acquire().unwrap_err();
+        assert_eq!(Rejected::find(into_a_box(&breaker).await.unwrap_err().as_ref()), Some(&rejected));
+    }
+
+    /// `anyhow::Error` here as any such type, `eyre::Report` among them: without the feature `anyhow` it carries
+    /// nothing itself.
+    #[tokio::test(start_paused = true)]
+    async fn of_a_type_that_takes_any_error_becomes_that_type_again() {
+        async fn fetch() -> anyhow::Result<u32> {
+            Err(anyhow::anyhow!("bad").context("fetching"))
+        }
+        async fn guarded(breaker: &CircuitBreaker) -> anyhow::Result<u32> {
+            let answer = breaker.call(|| lift(fetch())).await.map_err(Error::flatten)?;
+            Ok(answer)
+        }
+        let breaker = CircuitBreaker::new("users");
+        assert_eq!(format!("{:#}", guarded(&breaker).await.unwrap_err()), "fetching: bad");
+        breaker.force_open();
+        let rejected = breaker.try_acquire().unwrap_err();
+        let error = guarded(&breaker).await.unwrap_err();
+        assert_eq!(Rejected::find(error.as_ref()), Some(&rejected));
+        assert_eq!(format!("{error:#}"), rejected.to_string(), "once");
+    }
+}
+
+/// What prints a whole chain says once which policy it was.
+mod a_report_of_the_chain {
+    use super::*;
+
+    fn says_once(error: impl Into<anyhow::Error>, rejected: &Rejected) {
+        let report = format!("{:#}", error.into().context("while fetching the user"));
+        assert_eq!(report.matches(&rejected.to_string()).count(), 1, "{report}");
+        assert!(report.starts_with("while fetching the user: "), "{report}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_any_carrier_says_the_rejection_once() {
+        for rejected in each_rejection().await {
+            says_once(ApiError::Policy(rejected.clone()), &rejected);
+            says_once(Error::<fmt::Error>::Rejected(rejected.clone()), &rejected);
+            says_once(io::Error::from_rejected(rejected.clone()), &rejected);
+            says_once(anyhow::anyhow!(BoxError::from_rejected(rejected.clone())), &rejected);
+            says_once(rejected.clone(), &rejected);
+        }
+    }
+
+    #[cfg(feature = "anyhow")]
+    #[tokio::test(start_paused = true)]
+    async fn of_an_anyhow_error_says_the_rejection_once() {
+        for rejected in each_rejection().await {
+            says_once(anyhow::Error::from_rejected(rejected.clone()), &rejected);
+        }
+    }
+
+    #[test]
+    fn reads_as_a_sentence() {
+        let error = anyhow::Error::from(ApiError::Policy(bulkhead_full()));
+        assert_eq!(format!("{error:#}"), "call rejected: bulkhead `api` is full (0 at once)");
+        let error = anyhow::Error::from(Error::<fmt::Error>::Rejected(bulkhead_full()));
+        assert_eq!(format!("{error:#}"), "call rejected: bulkhead `api` is full (0 at once)");
+    }
+}
+
+mod a_leaf {
+    use withstand::{BulkheadFull, CircuitOpen, Elapsed};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn can_be_made_for_a_test_and_equals_the_policys_own() {
+        let made: [Rejected; 3] = [
+            CircuitOpen::new("users", Some(Duration::from_secs(10))).into(),
+            BulkheadFull::new("api", 0, None).into(),
+            Elapsed::new(Some("per attempt".into()), Duration::from_millis(20)).into(),
+        ];
+        assert_eq!(made, each_rejection().await);
+    }
+
+    #[test]
+    fn that_was_made_tells_what_was_put_into_it() {
+        let open = CircuitOpen::new(String::from("users"), None);
+        assert_eq!((open.name(), open.retry_after()), ("users", None));
+        let full = BulkheadFull::new("api", 7, Some(Duration::from_secs(1)));
+        assert_eq!((full.name(), full.max_concurrent(), full.waited()), ("api", 7, Some(Duration::from_secs(1))));
+        let elapsed = Elapsed::new(None, Duration::from_secs(2));
+        assert_eq!((elapsed.name(), elapsed.limit()), (None, Duration::from_secs(2)));
+    }
+
+    #[test]
+    fn says_that_no_attempt_was_sent_but_for_a_timeout() {
+        let none = [Rejected::from(CircuitOpen::new("users", None)), BulkheadFull::new("api", 7, None).into()];
+        for rejected in none {
+            assert_eq!((rejected.attempts_sent(), rejected.was_started()), (0, false));
+        }
+        let timed_out = Rejected::from(Elapsed::new(None, Duration::ZERO));
+        assert_eq!((timed_out.attempts_sent(), timed_out.was_started()), (1, true));
+    }
+
+    /// As gRPC's own clients say it: the dependency is unavailable, we have no room, the time is over.
+    #[tokio::test(start_paused = true)]
+    async fn has_a_grpc_code() {
+        let codes = each_rejection().await.map(|rejected| tonic::Code::from(rejected.grpc_code()));
+        assert_eq!(codes, [tonic::Code::Unavailable, tonic::Code::ResourceExhausted, tonic::Code::DeadlineExceeded]);
     }
 }
 
@@ -356,6 +547,30 @@ mod names {
         assert_eq!(allocations(|| bulkhead.try_acquire()), 0);
         let rejected = circuit_open();
         assert_eq!(allocations(|| rejected.clone()), 0);
+    }
+
+    #[test]
+    fn are_found_in_a_map_by_their_text() {
+        let known: HashMap<Name, u32> = [(Name::from("users"), 1), (Name::copied("api"), 2)].into();
+        assert_eq!((known.get("users"), known.get("api"), known.get("other")), (Some(&1), Some(&2), None));
+        assert_eq!(known.get(&Name::from("users".to_owned())), Some(&1), "whatever it was made of");
+        let sorted: BTreeMap<Name, u32> = [(Name::from("b"), 2), (Name::copied("a"), 1), (Name::from("c"), 3)].into();
+        assert_eq!((sorted.get("b"), sorted.values().collect::<Vec<_>>()), (Some(&2), vec![&1, &2, &3]));
+    }
+
+    #[test]
+    fn are_ordered_as_their_texts() {
+        assert!(Name::from("a") < Name::copied("b") && Name::copied("b") > Name::from("a"));
+        assert_eq!(Name::from("a").cmp(&Name::copied("a")), std::cmp::Ordering::Equal);
+        assert_eq!(AsRef::<str>::as_ref(&Name::from("a")), "a");
+    }
+
+    #[test]
+    fn are_copied_from_borrowed_text() {
+        let host = String::from("api.example.com");
+        let breaker = CircuitBreaker::new(Name::copied(&host));
+        drop(host);
+        assert_eq!(breaker.name(), "api.example.com");
     }
 
     #[test]
@@ -457,7 +672,7 @@ mod in_tower {
             ServiceBuilder::new().layer(RetryWithBackoff::new("users").layer()).service(Buffer::new(guarded, 4));
 
         assert!(service.clone().oneshot(1).await.unwrap_err().as_rejected().is_none());
-        assert_eq!(starts.load(SeqCst), 3, "what failed is tried again through the buffer");
+        assert_eq!(starts.load(SeqCst), 3, "what failed is sent again through the buffer");
 
         breaker.force_open();
         let error = service.oneshot(1).await.unwrap_err();

@@ -20,8 +20,8 @@ use support::*;
 use tokio::time::Instant;
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 use withstand::{
-    Bulkhead, ByError, CarriesRejected, CircuitBreaker, Classify, Error, Fallback, Rejected, RetryBudget,
-    RetryWithBackoff, Timeout, Verdict, by_error_status, by_status, carries_rejected,
+    Bulkhead, ByError, ByErrorStatus, ByStatus, CarriesRejected, CircuitBreaker, Classify, Error, Fallback, Rejected,
+    RetryBudget, RetryWithBackoff, Timeout, Verdict, by_error, by_error_status, by_status, carries_rejected,
     circuit_breaker::{State, Window},
     classify_fn, parse_retry_after,
 };
@@ -32,6 +32,8 @@ type Response = http::Response<()>;
 #[derive(Debug)]
 enum ApiError {
     Status(u16),
+    /// A status, and the `Retry-After` that came with it.
+    Busy(u16, Duration),
     Broken,
     Policy(Rejected),
 }
@@ -40,9 +42,31 @@ carries_rejected!(ApiError, Policy);
 impl ApiError {
     fn status(&self) -> Option<u16> {
         match self {
-            Self::Status(status) => Some(*status),
+            Self::Status(status) | Self::Busy(status, _) => Some(*status),
             Self::Broken | Self::Policy(_) => None,
         }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        if let Self::Busy(_, retry_after) = self { Some(*retry_after) } else { None }
+    }
+
+    fn is_broken(&self) -> bool {
+        matches!(self, Self::Broken)
+    }
+
+    fn is_404(&self) -> bool {
+        self.status() == Some(404)
+    }
+}
+
+/// What the table of `by_status` says.
+fn row(status: u16) -> Verdict {
+    match status {
+        408 | 425 | 500 | 502 | 503 | 504 | 509 | 512..=528 | 530..=599 => Verdict::TRANSIENT,
+        429 | 529 => Verdict::THROTTLED,
+        507 | 508 => Verdict::Failed,
+        _ => Verdict::Healthy,
     }
 }
 
@@ -63,6 +87,10 @@ fn transient(retry_after: Duration) -> Verdict {
     Verdict::Transient { retry_after: Some(retry_after) }
 }
 
+fn throttled(retry_after: Duration) -> Verdict {
+    Verdict::Throttled { retry_after: Some(retry_after) }
+}
+
 fn circuit_open() -> Rejected {
     let breaker = CircuitBreaker::new("users");
     breaker.force_open();
@@ -80,7 +108,8 @@ async fn timed_out() -> Rejected {
 
 /// A breaker that opens on the first failure.
 fn fragile() -> CircuitBreaker {
-    let builder = CircuitBreaker::builder("users").consecutive_failures(1, Duration::ZERO).no_open_jitter();
+    let builder = CircuitBreaker::builder("users").consecutive_failures(1, Duration::ZERO);
+    let builder = builder.open_for(secs(1)).max_open_for(secs(10)).no_open_jitter();
     builder.build().expect("the settings are good")
 }
 
@@ -89,9 +118,18 @@ fn eager() -> RetryWithBackoff {
 }
 
 #[test]
-fn transient_and_failed_are_failures_and_the_others_are_not() {
-    assert!(Verdict::TRANSIENT.is_failure() && transient(secs(7)).is_failure() && Verdict::Failed.is_failure());
-    assert!(!Verdict::Healthy.is_failure() && !Verdict::Ignored.is_failure());
+fn transient_failed_and_unreached_are_failures_and_the_others_are_not() {
+    assert!(Verdict::TRANSIENT.is_failure() && transient(secs(7)).is_failure());
+    assert!(Verdict::Failed.is_failure() && Verdict::Unreached.is_failure());
+    assert!(!Verdict::Healthy.is_failure() && !Verdict::THROTTLED.is_failure() && !Verdict::Ignored.is_failure());
+}
+
+#[test]
+fn transient_and_throttled_alone_say_when_another_attempt_may_come() {
+    assert_eq!((transient(secs(7)).retry_after(), throttled(secs(8)).retry_after()), (Some(secs(7)), Some(secs(8))));
+    for verdict in EVERY_VERDICT {
+        assert_eq!(verdict.retry_after(), None, "{verdict:?}");
+    }
 }
 
 mod by_error {
@@ -120,7 +158,7 @@ mod by_error {
     }
 
     #[test]
-    fn an_open_circuit_and_a_full_bulkhead_are_unknown() {
+    fn an_open_circuit_and_a_full_bulkhead_are_ignored() {
         for rejection in [circuit_open(), bulkhead_full()] {
             assert_eq!(judge(ApiError::Policy(rejection.clone())), Verdict::Ignored);
             assert_eq!(judge(Error::<&str>::Rejected(rejection.clone())), Verdict::Ignored);
@@ -134,22 +172,46 @@ mod by_http_status {
     use super::*;
 
     #[test]
-    fn _5xx_408_and_429_are_transient_and_every_other_answer_is_healthy() {
+    fn every_answer_is_judged_by_the_row_of_its_status() {
         let by_status = by_status(Response::status);
-        for status in 100..600 {
-            let expected = match status {
-                408 | 429 | 500..=599 => Verdict::TRANSIENT,
-                _ => Verdict::Healthy,
-            };
-            assert_eq!(by_status.classify(&Ok::<_, ApiError>(response(status))), expected, "{status}");
+        for status in 100..=999 {
+            assert_eq!(by_status.classify(&Ok::<_, ApiError>(response(status))), row(status), "{status}");
         }
     }
 
-    /// As RFC 9110, section 15, asks.
+    /// What a 5xx says of the request or of a proxy is no fault of the dependency.
     #[test]
-    fn a_status_that_is_none_counts_as_5xx() {
-        let by_status = by_status(Response::status);
-        assert_eq!(by_status.classify(&Ok::<_, ApiError>(response(600))), Verdict::TRANSIENT);
+    fn a_501_and_its_like_are_healthy_and_507_and_508_are_failed() {
+        assert_eq!([501, 505, 506, 510, 511].map(row), [Verdict::Healthy; 5]);
+        assert_eq!([507, 508].map(row), [Verdict::Failed; 2]);
+    }
+
+    #[test]
+    fn also_changes_a_row_for_answers_and_for_errors_and_the_last_word_counts() {
+        let by_status = by_status(Response::status)
+            .errors(ApiError::status)
+            .also(404, Verdict::Failed)
+            .also(503, Verdict::Failed)
+            .also(503, Verdict::THROTTLED)
+            .retry_after(header);
+        let answer = |status| by_status.classify(&Ok::<_, ApiError>(response(status)));
+        assert_eq!(
+            [404, 503, 502, 200].map(answer),
+            [Verdict::Failed, Verdict::THROTTLED, Verdict::TRANSIENT, Verdict::Healthy,]
+        );
+        assert_eq!(by_status.classify(&Ok::<_, ApiError>(asking_to_wait(503, "7"))), throttled(secs(7)));
+        let error = |status| by_status.classify(&Err::<Response, _>(ApiError::Status(status)));
+        assert_eq!([404, 503, 502].map(error), [Verdict::Failed, Verdict::THROTTLED, Verdict::TRANSIENT]);
+        let errors = by_error_status(ApiError::status).also(404, Verdict::Failed);
+        assert_eq!(errors.classify(&Err::<u32, _>(ApiError::Status(404))), Verdict::Failed);
+    }
+
+    #[test]
+    fn also_leaves_the_classifier_that_it_was_cloned_from_alone() {
+        let plain = by_status(Response::status).also(404, Verdict::Failed);
+        let changed = plain.clone().also(404, Verdict::Ignored);
+        let judge = |by_status: &ByStatus<_>| by_status.classify(&Ok::<_, ApiError>(response(404)));
+        assert_eq!((judge(&plain), judge(&changed)), (Verdict::Failed, Verdict::Ignored));
     }
 
     #[tokio::test(start_paused = true)]
@@ -169,8 +231,8 @@ mod by_http_status {
         for status in [400, 401, 404, 422] {
             assert_eq!(judge(ApiError::Status(status)), Verdict::Healthy, "{status}");
         }
-        for status in [408, 429, 500, 503] {
-            assert_eq!(judge(ApiError::Status(status)), Verdict::TRANSIENT, "{status}");
+        for status in [408, 425, 429, 500, 503, 507, 511] {
+            assert_eq!(judge(ApiError::Status(status)), row(status), "{status}");
         }
         assert_eq!(judge(ApiError::Broken), Verdict::TRANSIENT, "no status");
         assert_eq!(judge(ApiError::Policy(timed_out().await)), Verdict::TRANSIENT);
@@ -202,7 +264,7 @@ mod by_http_status {
         for status in 100..=600 {
             let judged = by_error_status.classify(&Err::<&str, _>(ApiError::Status(status)));
             assert_eq!(judged, with_answers.classify(&Err(ApiError::Status(status))), "{status}");
-            assert_eq!(judged == Verdict::Healthy, status < 500 && status != 408 && status != 429, "{status}");
+            assert_eq!(judged, row(status), "{status}");
         }
         let judge = |error| by_error_status.classify(&Err::<&str, _>(error));
         assert_eq!(judge(ApiError::Broken), Verdict::TRANSIENT, "no status");
@@ -217,11 +279,100 @@ mod by_http_status {
     }
 
     #[test]
+    fn of_rules_for_errors_the_first_that_knows_the_error_decides() {
+        let judge = |rules: &ByErrorStatus<ApiError>, status| rules.classify(&Err::<u8, _>(ApiError::Status(status)));
+        let status_first = by_error_status(ApiError::status).errors_if(ApiError::is_404, Verdict::Failed);
+        assert_eq!(judge(&status_first, 404), Verdict::Healthy, "by its status");
+        let rule_first = by_error()
+            .errors_if(ApiError::is_404, Verdict::Failed)
+            .errors_if(|error: &ApiError| error.status().is_some_and(|status| status < 500), Verdict::Ignored)
+            .errors(ApiError::status);
+        assert_eq!(
+            [404, 400, 503].map(|status| judge(&rule_first, status)),
+            [Verdict::Failed, Verdict::Ignored, Verdict::TRANSIENT]
+        );
+        let before_and_after = by_error_status(|error: &ApiError| error.status().filter(|status| *status != 404))
+            .errors_if(ApiError::is_404, Verdict::Unreached)
+            .errors_if(ApiError::is_404, Verdict::Ignored)
+            .errors_if(ApiError::is_broken, Verdict::Failed);
+        assert_eq!([404, 400].map(|status| judge(&before_and_after, status)), [Verdict::Unreached, Verdict::Healthy]);
+        assert_eq!(before_and_after.classify(&Err::<u8, _>(ApiError::Broken)), Verdict::Failed);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_error_that_no_rule_knows_is_judged_as_by_default() {
+        let by_error = by_error().errors_if(ApiError::is_404, Verdict::Healthy);
+        let judge = |error| by_error.classify(&Err::<u8, _>(error));
+        assert_eq!(judge(ApiError::Status(404)), Verdict::Healthy);
+        assert_eq!(judge(ApiError::Status(400)), Verdict::TRANSIENT);
+        assert_eq!(judge(ApiError::Broken), Verdict::TRANSIENT);
+        assert_eq!(judge(ApiError::Policy(timed_out().await)), Verdict::TRANSIENT);
+        assert_eq!(judge(ApiError::Policy(circuit_open())), Verdict::Ignored);
+        assert_eq!(judge(ApiError::Policy(bulkhead_full())), Verdict::Ignored);
+        assert_eq!(by_error.classify(&Ok::<_, ApiError>(7)), Verdict::Healthy);
+    }
+
+    #[test]
+    fn a_rule_knows_the_operations_own_error_and_the_foreign_one_inside_of_error() {
+        fn is_bad(error: &Bad) -> bool {
+            error.0
+        }
+        #[derive(Debug)]
+        struct Bad(bool);
+        impl CarriesRejected for Bad {
+            fn from_rejected(_: Rejected) -> Self {
+                Self(false)
+            }
+            fn as_rejected(&self) -> Option<&Rejected> {
+                None
+            }
+        }
+        let with_answers = by_status(Response::status).errors_if(is_bad, Verdict::Unreached);
+        assert_eq!(with_answers.classify(&Err::<Response, _>(Bad(true))), Verdict::Unreached);
+        assert_eq!(with_answers.classify(&Err::<Response, _>(Bad(false))), Verdict::TRANSIENT);
+        assert_eq!(with_answers.classify(&Err::<Response, _>(Error::Inner(Bad(true)))), Verdict::Unreached);
+        assert_eq!(with_answers.classify(&Err::<Response, _>(Error::Inner(Bad(false)))), Verdict::TRANSIENT);
+        assert_eq!(
+            with_answers.classify(&Err::<Response, Error<Bad>>(Error::Rejected(circuit_open()))),
+            Verdict::Ignored
+        );
+        assert_eq!(with_answers.classify(&Ok::<_, Bad>(response(503))), Verdict::TRANSIENT, "an answer is no error");
+    }
+
+    /// `is_builder` is not asked of what was sent, and `is_connect` not of what was not built.
+    #[tokio::test]
+    async fn a_request_that_cannot_be_built_is_ignored_and_one_that_cannot_connect_was_unreached() {
+        let by_error = by_error()
+            .errors_if(reqwest::Error::is_builder, Verdict::Ignored)
+            .errors_if(reqwest::Error::is_connect, Verdict::Unreached);
+        let unbuilt = reqwest::Client::new().get("not a url").build().unwrap_err();
+        assert_eq!(by_error.classify(&Err::<(), _>(Error::Inner(unbuilt))), Verdict::Ignored);
+        let unreached = reqwest::get("http://127.0.0.1:1").await.unwrap_err();
+        assert_eq!(by_error.classify(&Err::<(), _>(Error::Inner(unreached))), Verdict::Unreached);
+    }
+
+    #[test]
+    fn with_retry_after_an_error_that_may_be_sent_again_says_how_long_to_wait() {
+        let by_error_status = by_error_status(ApiError::status)
+            .errors_if(ApiError::is_broken, transient(secs(3)))
+            .retry_after(ApiError::retry_after);
+        let judge = |error| by_error_status.classify(&Err::<u8, _>(error));
+        assert_eq!(judge(ApiError::Busy(503, secs(7))), transient(secs(7)));
+        assert_eq!(judge(ApiError::Busy(429, secs(7))), throttled(secs(7)));
+        assert_eq!(judge(ApiError::Status(429)), Verdict::THROTTLED);
+        assert_eq!(judge(ApiError::Busy(404, secs(7))), Verdict::Healthy);
+        assert_eq!(judge(ApiError::Busy(507, secs(7))), Verdict::Failed);
+        assert_eq!(judge(ApiError::Broken), transient(secs(3)), "the rule says it");
+    }
+
+    #[test]
     fn with_retry_after_a_transient_answer_says_how_long_to_wait() {
         let by_status = by_status(Response::status).retry_after(header);
         let judge = |answer| by_status.classify(&Ok::<_, ApiError>(answer));
         assert_eq!(judge(asking_to_wait(503, "7")), transient(secs(7)));
-        assert_eq!(judge(asking_to_wait(429, "Fri, 31 Dec 1999 23:59:59 GMT")), transient(Duration::ZERO));
+        assert_eq!(judge(asking_to_wait(429, "7")), throttled(secs(7)));
+        assert_eq!(judge(asking_to_wait(503, "Fri, 31 Dec 1999 23:59:59 GMT")), transient(Duration::ZERO));
+        assert_eq!(judge(response(429)), Verdict::THROTTLED);
         assert_eq!(judge(asking_to_wait(503, "soon")), Verdict::TRANSIENT);
         assert_eq!(judge(response(503)), Verdict::TRANSIENT);
         assert_eq!(judge(asking_to_wait(404, "7")), Verdict::Healthy);
@@ -272,16 +423,20 @@ mod retry_after_header {
 }
 
 both_ways! {
-    the_breaker_counts_transient_and_failed_and_ignores_unknown,
-    the_retry_tries_again_only_what_is_transient,
+    the_breaker_counts_failures_and_ignores_throttled_and_ignored,
+    the_retry_sends_again_what_is_transient_unreached_or_throttled,
+    a_throttled_answer_is_sent_again_not_before_its_time_and_is_not_counted,
+    a_throttled_probe_has_succeeded,
+    what_was_not_reached_is_a_failure_and_is_sent_again,
+    retry_if_sends_again_for_the_errors_it_names_alone,
     the_fallback_handles_all_but_healthy,
     classify_fn_says_what_a_failure_is,
     a_classifier_may_be_a_shared_trait_object,
     a_404_never_opens_a_circuit_and_a_503_does,
     a_retry_after_is_waited_for_by_the_retry,
     a_retry_after_keeps_the_circuit_open_up_to_its_cap,
-    siblings_over_different_results_share_one_circuit,
-    siblings_over_different_results_share_one_budget,
+    handles_for_different_results_share_one_circuit,
+    handles_for_different_results_share_one_budget,
     a_full_bulkhead_never_counts_against_the_dependency,
     an_open_circuit_never_counts_against_the_dependency,
     a_timeout_counts_against_the_dependency,
@@ -317,14 +472,15 @@ macro_rules! call_both {
     };
 }
 
-const EVERY_VERDICT: [Verdict; 4] = [Verdict::Healthy, Verdict::TRANSIENT, Verdict::Failed, Verdict::Ignored];
+const EVERY_VERDICT: [Verdict; 6] =
+    [Verdict::Healthy, Verdict::TRANSIENT, Verdict::Failed, Verdict::Unreached, Verdict::THROTTLED, Verdict::Ignored];
 
 /// Judges every result alike.
 fn always(verdict: Verdict) -> impl Classify<u32, Failure> + Clone + Send + Sync + 'static {
     classify_fn(move |_: &Answer| verdict)
 }
 
-async fn the_breaker_counts_transient_and_failed_and_ignores_unknown(door: Way) {
+async fn the_breaker_counts_failures_and_ignores_throttled_and_ignored(door: Way) {
     let counts = EVERY_VERDICT.map(|verdict| async move {
         let builder = CircuitBreaker::builder("users").failure_rate(1.0, Window::calls(10));
         let breaker = builder.classify(always(verdict)).build().unwrap();
@@ -332,22 +488,79 @@ async fn the_breaker_counts_transient_and_failed_and_ignores_unknown(door: Way) 
         let window = breaker.snapshot().counts.failures;
         (window.total, window.count)
     });
-    assert_eq!(futures::future::join_all(counts).await, [(1, 0), (1, 1), (1, 1), (0, 0)]);
+    assert_eq!(futures::future::join_all(counts).await, [(1, 0), (1, 1), (1, 1), (1, 1), (0, 0), (0, 0)]);
 }
 
-async fn the_retry_tries_again_only_what_is_transient(door: Way) {
-    let tries = EVERY_VERDICT.map(|verdict| async move {
+async fn the_retry_sends_again_what_is_transient_unreached_or_throttled(door: Way) {
+    let attempts = EVERY_VERDICT.map(|verdict| async move {
         let (op, starts) = fail_times(0);
         eager().classify(always(verdict)).through(door, &op).await.unwrap();
         starts.load(SeqCst)
     });
-    assert_eq!(futures::future::join_all(tries).await, [1, 3, 1, 1]);
+    assert_eq!(futures::future::join_all(attempts).await, [1, 3, 1, 3, 3, 1]);
 }
 
 async fn the_fallback_handles_all_but_healthy(door: Way) {
     let answers = EVERY_VERDICT
         .map(|verdict| async move { Fallback::value(9).classify(always(verdict)).through(door, &succeed()).await });
-    assert_eq!(futures::future::join_all(answers).await, [Ok(1), Ok(9), Ok(9), Ok(9)]);
+    assert_eq!(futures::future::join_all(answers).await, [Ok(1), Ok(9), Ok(9), Ok(9), Ok(9), Ok(9)]);
+}
+
+async fn a_throttled_answer_is_sent_again_not_before_its_time_and_is_not_counted(door: Way) {
+    let by_status = by_status(Response::status).retry_after(header);
+    let breaker = CircuitBreaker::builder("users").failure_rate(1.0, Window::calls(10)).classify(by_status.clone());
+    let breaker = breaker.consecutive_failures(1, Duration::ZERO).build().unwrap();
+    let (start, attempts) = (Instant::now(), AtomicUsize::new(0));
+    let ask = || {
+        let first = attempts.fetch_add(1, SeqCst) == 0;
+        ready(Ok::<_, ApiError>(if first { asking_to_wait(429, "7") } else { response(200) }))
+    };
+    let retry = eager().classify(by_status);
+    let answer = match door {
+        Way::Plain => retry.call(|| breaker.call(ask)).await,
+        Way::Tower => {
+            let stack = ServiceBuilder::new().layer(retry.layer()).layer(breaker.layer());
+            stack.service(service_fn(|()| ask())).oneshot(()).await
+        }
+    };
+    assert_eq!(answer.unwrap().status(), StatusCode::OK);
+    assert_eq!((attempts.load(SeqCst), start.elapsed() >= secs(7)), (2, true));
+    let counts = breaker.snapshot().counts;
+    assert_eq!((breaker.state(), counts.failures.total, counts.failures.count), (State::Closed, 1, 0));
+}
+
+async fn a_throttled_probe_has_succeeded(door: Way) {
+    let breaker = fragile();
+    breaker.through(door, &fail()).await.unwrap_err();
+    let left = breaker.snapshot().time_left.expect("it is open");
+    pass(left).await;
+    let throttled = breaker.classify(always(Verdict::THROTTLED));
+    while breaker.state() == State::HalfOpen {
+        throttled.through(door, &succeed()).await.unwrap();
+    }
+    assert_eq!(breaker.state(), State::Closed);
+}
+
+async fn what_was_not_reached_is_a_failure_and_is_sent_again(door: Way) {
+    let unreached = by_error().errors_if(|error: &&str| *error == "refused", Verdict::Unreached);
+    let refused = op(|| ready(Err(Error::Inner("refused"))));
+    let breaker = CircuitBreaker::builder("users").consecutive_failures(3, Duration::ZERO).build().unwrap();
+    let (retry, breaker) = (eager().classify(unreached.clone()), breaker.classify(unreached));
+    assert_eq!(call_both!(door, retry, breaker, refused), Err(Error::Inner("refused")));
+    assert_eq!(breaker.state(), State::Open, "three attempts, three failures");
+}
+
+/// As short as backon's `.when(..)`.
+async fn retry_if_sends_again_for_the_errors_it_names_alone(door: Way) {
+    for (error, starts) in [("busy", 3), ("wrong", 1)] {
+        let started = AtomicUsize::new(0);
+        let retry = eager().retry_if(|error: &&str| *error == "busy");
+        let answer = call!(door, retry, {
+            started.fetch_add(1, SeqCst);
+            Err::<u32, &str>(error)
+        });
+        assert_eq!((answer, started.load(SeqCst)), (Err(error), starts));
+    }
 }
 
 async fn classify_fn_says_what_a_failure_is(door: Way) {
@@ -385,13 +598,13 @@ async fn a_404_never_opens_a_circuit_and_a_503_does(door: Way) {
 
 async fn a_retry_after_is_waited_for_by_the_retry(door: Way) {
     let retry = eager().classify(by_status(Response::status).retry_after(header));
-    let (start, tries) = (Instant::now(), AtomicUsize::new(0));
+    let (start, attempts) = (Instant::now(), AtomicUsize::new(0));
     let answer: Result<_, ApiError> = call!(door, retry, {
-        let first = tries.fetch_add(1, SeqCst) == 0;
+        let first = attempts.fetch_add(1, SeqCst) == 0;
         Ok(if first { asking_to_wait(503, "7") } else { response(200) })
     });
     assert_eq!(answer.unwrap().status(), StatusCode::OK);
-    assert_eq!(start.elapsed(), secs(7));
+    assert!((secs(7)..=ms(7_700)).contains(&start.elapsed()), "{:?}, with jitter", start.elapsed());
 }
 
 async fn a_retry_after_keeps_the_circuit_open_up_to_its_cap(door: Way) {
@@ -402,7 +615,7 @@ async fn a_retry_after_keeps_the_circuit_open_up_to_its_cap(door: Way) {
     }
 }
 
-async fn siblings_over_different_results_share_one_circuit(door: Way) {
+async fn handles_for_different_results_share_one_circuit(door: Way) {
     let users = fragile();
     let responses = users.classify(by_status(Response::status));
     let failed: Result<Response, ApiError> = call!(door, responses, Ok(response(503)));
@@ -414,7 +627,7 @@ async fn siblings_over_different_results_share_one_circuit(door: Way) {
     assert_eq!((users.snapshot(), users.snapshot().rejected), (responses.snapshot(), 2));
 }
 
-async fn siblings_over_different_results_share_one_budget(door: Way) {
+async fn handles_for_different_results_share_one_budget(door: Way) {
     let budget = RetryBudget::new(2);
     let users = RetryWithBackoff::builder("users").no_backoff().budget(&budget).build().unwrap();
     let responses = users.classify(by_status(Response::status));
@@ -423,7 +636,7 @@ async fn siblings_over_different_results_share_one_budget(door: Way) {
     assert_eq!(budget.available(), 0.0, "two retries have spent it");
     let (op, starts) = fail_times(1);
     users.through(door, &op).await.unwrap_err();
-    assert_eq!(starts.load(SeqCst), 1, "nothing is left for the sibling");
+    assert_eq!(starts.load(SeqCst), 1, "nothing is left for the other handle");
 }
 
 async fn a_full_bulkhead_never_counts_against_the_dependency(door: Way) {
@@ -485,7 +698,7 @@ async fn a_timeout_is_retried(door: Way) {
     let (start, hang) = (Instant::now(), hang());
     let late = call_both!(door, retry, per_attempt, hang);
     assert!(matches!(rejected(late), Some(Rejected::TimedOut(_))));
-    assert_eq!(start.elapsed(), ms(300), "three tries");
+    assert_eq!(start.elapsed(), ms(300), "three attempts");
 }
 
 async fn the_fallback_handles_our_own_rejections(door: Way) {

@@ -19,8 +19,12 @@ impl<T, E: CarriesRejected> Classify<T, E> for ByError {
 }
 
 pub(super) fn judge_error<E: CarriesRejected>(error: &E) -> Verdict {
-    match error.as_rejected() {
-        None | Some(Rejected::TimedOut(_)) => Verdict::TRANSIENT,
-        Some(Rejected::CircuitOpen(_) | Rejected::BulkheadFull(_)) => Verdict::Ignored,
+    error.as_rejected().map_or(Verdict::TRANSIENT, judge_rejected)
+}
+
+pub(super) fn judge_rejected(rejected: &Rejected) -> Verdict {
+    match rejected {
+        Rejected::TimedOut(_) => Verdict::TRANSIENT,
+        Rejected::CircuitOpen(_) | Rejected::BulkheadFull(_) => Verdict::Ignored,
     }
 }

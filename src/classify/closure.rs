@@ -17,8 +17,9 @@ use crate::{carry::CarriesRejected, error::Rejected};
 /// }));
 /// ```
 ///
-/// The closure also judges our own rejections: ask [`as_rejected`](CarriesRejected::as_rejected), and say [`Verdict::Ignored`] of an open
-/// circuit and a full bulkhead. For an error that cannot carry a rejection, implement [`Classify`], or [`lift`](crate::lift) the operation.
+/// The closure also judges our own rejections: ask [`as_rejected`](CarriesRejected::as_rejected), and say
+/// [`Verdict::Ignored`] of an open circuit and a full bulkhead. For an error that cannot carry a rejection, implement
+/// [`Classify`], or [`lift`](crate::lift) the operation.
 pub fn classify_fn<T, E, F>(judge: F) -> ClassifyFn<F>
 where
     F: Fn(&Result<T, E>) -> Verdict,
@@ -52,8 +53,8 @@ impl<F> fmt::Debug for ClassifyFn<F> {
     }
 }
 
-/// The classifier that [`retry_if`](crate::RetryWithBackoff::retry_if) makes: an error that the predicate names is transient, every other
-/// one is [`Failed`](Verdict::Failed).
+/// The classifier that [`retry_if`](crate::RetryWithBackoff::retry_if) makes: an error that the predicate names is
+/// transient, every other one is [`Failed`](Verdict::Failed).
 #[derive(Clone, Copy)]
 pub struct RetryIf<P> {
     predicate: P,

@@ -9,22 +9,31 @@
 //! | [`Throttled`](Verdict::Throttled) | ignored; a probe's success | another attempt, not before that time | handled |
 //! | [`Ignored`](Verdict::Ignored) | ignored | done | handled |
 //!
-//! By default ([`ByError`]) `Ok` is healthy, an open circuit and a full bulkhead are ignored, and every other error, a timeout included, is
-//! transient. For HTTP there are [`by_status`] and [`by_error_status`], for anything else [`classify_fn`]. A policy's state does not
-//! depend on its classifier: `policy.classify(..)` is a handle on the same state that judges another type of answer.
+//! By default ([`ByError`]) `Ok` is healthy, an open circuit and a full bulkhead are ignored, and every other error, a
+//! timeout included, is transient; [`by_error`] adds rules to that. For HTTP there are [`by_status`] and
+//! [`by_error_status`], for gRPC [`by_grpc_code`] and [`grpc_headers`](ByStatus::grpc_headers), for anything else
+//! [`classify_fn`]. A policy's state does not depend on its classifier: `policy.classify(..)` is a handle on the same
+//! state that judges another type of answer.
 
 mod by_error;
 mod closure;
+mod error_rules;
+mod grpc;
 mod status;
 
 use std::{sync::Arc, time::Duration};
 
-#[doc(hidden)]
-pub use self::status::{Hint, JudgeError};
 pub use self::{
     by_error::ByError,
     closure::{ClassifyFn, RetryIf, classify_fn},
-    status::{ByErrorStatus, ByStatus, ErrorRules, by_error_status, by_status},
+    grpc::{ByGrpcCode, ByGrpcCodeInside, by_grpc_code},
+    status::{ByErrorStatus, ByStatus, by_error, by_error_status, by_status},
+};
+#[doc(hidden)]
+pub use self::{
+    error_rules::{ErrorRules, JudgeError},
+    grpc::{GrpcHeaders, HeaderFn},
+    status::Hint,
 };
 use crate::error::Rejected;
 
@@ -41,8 +50,8 @@ pub enum Verdict {
     },
     /// It failed, and another attempt would not help, or is not safe.
     Failed,
-    /// It was not reached: nothing was sent, because the connection was refused or could not be made. It is safe to send any
-    /// request again.
+    /// It was not reached: nothing was sent, because the connection was refused or could not be made. It is safe to
+    /// send any request again.
     Unreached,
     /// It is well, and asks *you* to slow down: 429, `RESOURCE_EXHAUSTED`.
     Throttled {
@@ -100,8 +109,8 @@ pub trait Classify<T, E> {
     /// What `result` says about the dependency.
     fn classify(&self, result: &Result<T, E>) -> Verdict;
 
-    /// The rejection in an error, if the classifier knows that errors can carry one. A retry tells it how many attempts it has sent
-    /// ([`Rejected::attempts_sent`]).
+    /// The rejection in an error, if the classifier knows that errors can carry one. A retry tells it how many attempts
+    /// it has sent ([`Rejected::attempts_sent`]).
     #[doc(hidden)]
     fn rejected_mut<'a>(&self, error: &'a mut E) -> Option<&'a mut Rejected> {
         let _ = error;

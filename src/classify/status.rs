@@ -1,12 +1,13 @@
 //! Verdicts by HTTP status.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use super::{Classify, Verdict, by_error::judge_error};
-use crate::{
-    carry::{CarriesRejected, Error},
-    error::Rejected,
+use super::{
+    Classify, Verdict,
+    error_rules::{ErrorRules, JudgeError, Rule, judge},
+    grpc::{GrpcHeaders, HeaderFn},
 };
+use crate::{carry::CarriesRejected, error::Rejected};
 
 /// Judges an answer by its HTTP status, and an error as [`ByError`](super::ByError) does.
 ///
@@ -17,8 +18,8 @@ use crate::{
 /// | 507, 508 | [`Failed`](Verdict::Failed) |
 /// | 501, 505, 506, 510, 511, and everything else | [`Healthy`](Verdict::Healthy) |
 ///
-/// 501, 505, 506 and 510 speak of the request, and 511 of a proxy's login: another attempt gives the same answer, and the dependency is
-/// well. [`also`](ByStatus::also) changes a row.
+/// 501, 505, 506 and 510 speak of the request, and 511 of a proxy's login: another attempt gives the same answer, and
+/// the dependency is well. [`also`](ByStatus::also) changes a row.
 ///
 /// Any `fn(&T) -> S` will do whose `S` is `Into<u16>`, so no HTTP client becomes a dependency:
 ///
@@ -32,17 +33,18 @@ use crate::{
 /// let breaker = CircuitBreaker::new("users").classify(by_status);
 /// ```
 ///
-/// In a plain call, judge the response itself, or an answer of yours that keeps its status and `Retry-After`: `error_for_status()`
-/// loses the headers.
+/// In a plain call, judge the response itself, or an answer of yours that keeps its status and `Retry-After`:
+/// `error_for_status()` loses the headers.
 pub fn by_status<T, S: Into<u16>>(status: fn(&T) -> S) -> ByStatus<fn(&T) -> S> {
     ByStatus { status, errors: (), hint: (), rows: Rows::default() }
 }
 
-/// Judges an error by the HTTP status that it has: for calls that yield what they have decoded, and whose error keeps the status.
+/// Judges an error by the HTTP status that it has: for calls that yield what they have decoded, and whose error keeps
+/// the status.
 ///
-/// Every answer is healthy. An error that has a status is judged by the table of [`by_status`]: one with a 404 is healthy, because the dependency
-/// answered. An error without a status is judged as [`ByError`](super::ByError) does, unless a rule ([`errors_if`](ByStatus::errors_if)) says
-/// otherwise.
+/// Every answer is healthy. An error that has a status is judged by the table of [`by_status`]: one with a 404 is
+/// healthy, because the dependency answered. An error without a status is judged as [`ByError`](super::ByError) does,
+/// unless a rule ([`errors_if`](ByStatus::errors_if)) says otherwise.
 ///
 /// ```
 /// use std::time::Duration;
@@ -82,10 +84,28 @@ pub fn by_error_status<E: 'static, S: Into<u16> + 'static>(status: fn(&E) -> Opt
     ByStatus { status: (), errors: ErrorRules::none().with_status(status), hint: (), rows: Rows::default() }
 }
 
-/// The classifier that [`by_error_status`] makes.
+/// Judges an error as [`ByError`](super::ByError) does, unless a rule says otherwise:
+/// [`errors_if`](ByStatus::errors_if).
+///
+/// For errors that say nothing about the dependency, tower's own among them: `load_shed` beneath a breaker rejects
+/// calls that the dependency never gets, and without the rule they open its circuit. (With `load_shed` outside of the
+/// breaker, or a [`Bulkhead`](crate::Bulkhead) in its place, no rule is needed.)
+///
+/// ```
+/// use tower::{load_shed::error::Overloaded, BoxError};
+/// use withstand::{by_error, CircuitBreaker, Verdict};
+///
+/// let not_overloaded = by_error().errors_if(|error: &BoxError| error.is::<Overloaded>(), Verdict::Ignored);
+/// let breaker = CircuitBreaker::new("users").classify(not_overloaded);
+/// ```
+pub fn by_error() -> ByStatus<()> {
+    ByStatus { status: (), errors: (), hint: (), rows: Rows::default() }
+}
+
+/// The classifier that [`by_error_status`] makes, and [`by_error`] with rules.
 pub type ByErrorStatus<E> = ByStatus<(), ErrorRules<E>>;
 
-/// The classifier that [`by_status`] and [`by_error_status`] make.
+/// The classifier that [`by_status`], [`by_error_status`] and [`by_error`] make.
 ///
 /// A clone shares its rules.
 #[derive(Clone, Debug)]
@@ -129,8 +149,8 @@ impl<F, X, H> ByStatus<F, X, H> {
 impl<F, H> ByStatus<F, (), H> {
     /// Judges an error that has a status by it, as an answer would be: what `error_for_status()` makes, for example.
     ///
-    /// Rules for errors are asked in the order in which they were added; the first that knows the error decides. The function may take the
-    /// operation's own error, or the foreign one inside an [`Error`].
+    /// Rules for errors are asked in the order in which they were added; the first that knows the error decides. The
+    /// function may take the operation's own error, or the foreign one inside an [`Error`].
     pub fn errors<E: 'static, S: Into<u16> + 'static>(
         self,
         status: fn(&E) -> Option<S>,
@@ -140,8 +160,8 @@ impl<F, H> ByStatus<F, (), H> {
 
     /// Judges the errors for which `is` is true by this verdict.
     ///
-    /// Rules for errors are asked in the order in which they were added; the first that knows the error decides. The function may take the
-    /// operation's own error, or the foreign one inside an [`Error`].
+    /// Rules for errors are asked in the order in which they were added; the first that knows the error decides. The
+    /// function may take the operation's own error, or the foreign one inside an [`Error`].
     pub fn errors_if<E>(self, is: fn(&E) -> bool, verdict: Verdict) -> ByStatus<F, ErrorRules<E>, H> {
         self.with_rules(ErrorRules::none().with(Rule::If(is, verdict)))
     }
@@ -169,17 +189,76 @@ impl<F, E, H> ByStatus<F, ErrorRules<E>, H> {
 }
 
 impl<T, S, X> ByStatus<fn(&T) -> S, X> {
-    /// Reads from an answer how long the dependency asks to be left alone. It is asked of answers that are transient or throttled.
+    /// Reads from an answer how long the dependency asks to be left alone. It is asked of answers that are transient or
+    /// throttled.
     pub fn retry_after(self, hint: fn(&T) -> Option<Duration>) -> ByStatus<fn(&T) -> S, X, fn(&T) -> Option<Duration>> {
         ByStatus { status: self.status, errors: self.errors, hint, rows: self.rows }
     }
 }
 
+impl<T, S, X> ByStatus<fn(&T) -> S, X> {
+    /// Judges a gRPC answer by the header `grpc-status`, where its head has one; else by its HTTP status, which is then
+    /// a proxy's. For a tower service around a channel, whose answers are `Ok` whatever the server says.
+    ///
+    /// `header` reads a header by its name. The codes have the verdicts that [`by_grpc_code`](super::by_grpc_code)
+    /// gives them, and `UNKNOWN` is healthy. `grpc-retry-pushback-ms`, or a proxy's `Retry-After`, says how long to
+    /// wait; a negative pushback says: not again.
+    ///
+    /// The head has a `grpc-status` only where the answer is an error and nothing else ("trailers-only"), as most
+    /// errors of unary calls are. A code that comes after the body is not seen here: judge the decoded answer by
+    /// [`by_grpc_code`](super::by_grpc_code).
+    ///
+    /// ```
+    /// use withstand::{by_status, CircuitBreaker};
+    ///
+    /// type Response = http::Response<tonic::body::Body>;
+    ///
+    /// let by_grpc_status =
+    ///     by_status(Response::status).grpc_headers(|response, name| Some(response.headers().get(name)?.as_bytes()));
+    /// let breaker = CircuitBreaker::new("stock").classify(by_grpc_status);
+    /// ```
+    ///
+    /// A retry belongs around the client's call: the body of a request to a channel cannot be cloned.
+    ///
+    /// # A rejection that reaches a generated client
+    ///
+    /// tonic makes a status of every error that comes from beneath a client: `UNKNOWN`, for an error that it does not
+    /// know. The rejection is then in the status' chain of sources, so [`Rejected::find(&status)`](Rejected::find)
+    /// finds it. For a code that says what it is, turn the error into a status yourself, outside of the policies:
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use tower::{Service, ServiceBuilder};
+    /// # use withstand::{by_status, CircuitBreaker, Error, LiftLayer};
+    /// use tonic::{transport, Status};
+    ///
+    /// fn status(error: Error<transport::Error>) -> Status {
+    ///     match error {
+    ///         Error::Inner(error) => Status::from_error(error.into()),
+    ///         Error::Rejected(rejected) => {
+    ///             // `UNAVAILABLE` for an open circuit, for example.
+    ///             let mut status = Status::new(rejected.grpc_code().into(), rejected.to_string());
+    ///             status.set_source(Arc::new(rejected));
+    ///             status
+    ///         }
+    ///     }
+    /// }
+    /// # fn guard(breaker: CircuitBreaker, channel: transport::Channel)
+    /// # -> impl Service<http::Request<tonic::body::Body>, Error = Status> {
+    /// ServiceBuilder::new().map_err(status).layer(breaker.layer()).layer(LiftLayer).service(channel)
+    /// # }
+    /// ```
+    pub fn grpc_headers(self, header: HeaderFn<T>) -> ByStatus<fn(&T) -> S, X, GrpcHeaders<T>> {
+        ByStatus { status: self.status, errors: self.errors, hint: GrpcHeaders(header), rows: self.rows }
+    }
+}
+
 impl<E> ByStatus<(), ErrorRules<E>> {
-    /// Reads from an error how long the dependency asks to be left alone. It is asked of errors that are transient or throttled.
+    /// Reads from an error how long the dependency asks to be left alone. It is asked of errors that are transient or
+    /// throttled.
     #[must_use]
     pub fn retry_after(self, hint: fn(&E) -> Option<Duration>) -> Self {
-        Self { errors: ErrorRules { hint: Some(hint), ..self.errors }, ..self }
+        Self { errors: self.errors.with_hint(hint), ..self }
     }
 }
 
@@ -193,10 +272,10 @@ where
     fn classify(&self, result: &Result<T, E>) -> Verdict {
         match result {
             Ok(answer) => {
-                let verdict = self.rows.verdict((self.status)(answer).into());
-                verdict.or_retry_after(|| self.hint.hint(answer))
+                let by_status = || self.rows.verdict((self.status)(answer).into());
+                self.hint.verdict(answer).unwrap_or_else(by_status).or_retry_after(|| self.hint.hint(answer))
             }
-            Err(error) => judge(&self.errors, &self.rows, error),
+            Err(error) => judge(&self.errors, &|status| self.rows.verdict(status), error),
         }
     }
 
@@ -213,7 +292,7 @@ where
     fn classify(&self, result: &Result<T, E>) -> Verdict {
         match result {
             Ok(_) => Verdict::Healthy,
-            Err(error) => judge(&self.errors, &self.rows, error),
+            Err(error) => judge(&self.errors, &|status| self.rows.verdict(status), error),
         }
     }
 
@@ -222,105 +301,16 @@ where
     }
 }
 
-fn judge<E: CarriesRejected>(rules: &impl JudgeError<E>, rows: &Rows, error: &E) -> Verdict {
-    let by_rule = rules.judge_error(error, &|status| rows.verdict(status));
-    by_rule.unwrap_or_else(|| judge_error(error))
-}
+/// What an answer's headers say.
+pub trait Hint<T> {
+    /// How long the dependency asks to be left alone.
+    fn hint(&self, answer: &T) -> Option<Duration>;
 
-/// What [`ByStatus`] knows of errors of type `E`: rules, in the order in which they were added.
-pub struct ErrorRules<E> {
-    rules: Arc<Vec<Rule<E>>>,
-    hint: Option<fn(&E) -> Option<Duration>>,
-}
-
-enum Rule<E> {
-    Status(Arc<dyn Fn(&E) -> Option<u16> + Send + Sync>),
-    If(fn(&E) -> bool, Verdict),
-}
-
-impl<E> ErrorRules<E> {
-    fn none() -> Self {
-        Self { rules: Arc::default(), hint: None }
-    }
-
-    fn with_status<S: Into<u16> + 'static>(self, status: fn(&E) -> Option<S>) -> Self
-    where
-        E: 'static,
-    {
-        self.with(Rule::Status(Arc::new(move |error| status(error).map(Into::into))))
-    }
-
-    fn with(mut self, rule: Rule<E>) -> Self {
-        Arc::make_mut(&mut self.rules).push(rule);
-        self
-    }
-
-    fn judge(&self, error: &E, of_status: &dyn Fn(u16) -> Verdict) -> Option<Verdict> {
-        let verdict = self.rules.iter().find_map(|rule| match rule {
-            Rule::Status(status) => status(error).map(of_status),
-            Rule::If(is, verdict) => is(error).then_some(*verdict),
-        })?;
-        Some(verdict.or_retry_after(|| self.hint.and_then(|hint| hint(error))))
-    }
-}
-
-impl<E> Clone for ErrorRules<E> {
-    fn clone(&self) -> Self {
-        Self { rules: self.rules.clone(), hint: self.hint }
-    }
-}
-
-impl<E> Clone for Rule<E> {
-    fn clone(&self) -> Self {
-        match self {
-            Self::Status(status) => Self::Status(status.clone()),
-            Self::If(is, verdict) => Self::If(*is, *verdict),
-        }
-    }
-}
-
-impl<E> fmt::Debug for ErrorRules<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ErrorRules({})", self.rules.len())
-    }
-}
-
-/// Where an error's verdict comes from.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` does not judge a `{E}`",
-    label = "the operation fails with `{E}`",
-    note = "`by_error_status`, `.errors` and `.errors_if` take a function of the operation's own error, `fn(&{E}) -> ..`, or of the foreign one that `lift` has put into a `withstand::Error`"
-)]
-pub trait JudgeError<E> {
-    /// `None`: no rule knows the error.
-    fn judge_error(&self, error: &E, of_status: &dyn Fn(u16) -> Verdict) -> Option<Verdict>;
-}
-
-impl<E> JudgeError<E> for () {
-    fn judge_error(&self, _: &E, _: &dyn Fn(u16) -> Verdict) -> Option<Verdict> {
+    /// The verdict, where the headers decide it and not the status.
+    fn verdict(&self, answer: &T) -> Option<Verdict> {
+        let _ = answer;
         None
     }
-}
-
-impl<E> JudgeError<E> for ErrorRules<E> {
-    fn judge_error(&self, error: &E, of_status: &dyn Fn(u16) -> Verdict) -> Option<Verdict> {
-        self.judge(error, of_status)
-    }
-}
-
-impl<E> JudgeError<Error<E>> for ErrorRules<E> {
-    fn judge_error(&self, error: &Error<E>, of_status: &dyn Fn(u16) -> Verdict) -> Option<Verdict> {
-        match error {
-            Error::Inner(error) => self.judge(error, of_status),
-            Error::Rejected(_) => None,
-        }
-    }
-}
-
-/// Where an answer's wish to be left alone comes from.
-pub trait Hint<T> {
-    /// How long.
-    fn hint(&self, answer: &T) -> Option<Duration>;
 }
 
 impl<T> Hint<T> for () {
