@@ -1,0 +1,229 @@
+//! Calls that must be `Send`: every policy, every pair and all five around an inline `async` block, in a spawned task, over every kind of error.
+//!
+//! They compile or they do not; they run too, and answer. What the compiler has to prove here is that a call is `Send` while it does not know
+//! the lifetimes inside a block. It fails ("implementation of `CarriesRejected` is not general enough") where a future names a trait's projection.
+#![cfg(feature = "tower")]
+
+use std::{convert::Infallible, io, time::Duration};
+
+use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt, service_fn, util::BoxCloneService};
+use withstand::{
+    Bulkhead, CircuitBreaker, Error, Fallback, LiftLayer, Rejected, RetryWithBackoff, Timeout, carries_rejected, lift,
+};
+
+#[derive(Debug, thiserror::Error)]
+enum ApiError {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("call rejected")]
+    Policy(#[from] Rejected),
+}
+carries_rejected!(ApiError, Policy);
+
+type NoAnswer<E> = Fallback<withstand::fallback::ErrorFn<fn(E) -> Result<usize, E>>>;
+
+struct Policies<E> {
+    fallback: NoAnswer<E>,
+    bulkhead: Bulkhead,
+    retry: RetryWithBackoff,
+    breaker: CircuitBreaker,
+    timeout: Timeout,
+}
+
+fn policies<E>() -> Policies<E> {
+    Policies {
+        fallback: Fallback::from_fn(Err as fn(E) -> Result<usize, E>),
+        bulkhead: Bulkhead::builder("users", 8)
+            .queue(8, Duration::from_secs(1))
+            .build()
+            .expect("the settings are good"),
+        retry: RetryWithBackoff::new("users"),
+        breaker: CircuitBreaker::new("users"),
+        timeout: Timeout::new(Duration::from_secs(1)),
+    }
+}
+
+async fn answer() -> io::Result<usize> {
+    tokio::task::yield_now().await;
+    Ok(1)
+}
+
+macro_rules! nest {
+    ($policies:ident, [$policy:ident], $operation:expr) => { $policies.$policy.call($operation) };
+    ($policies:ident, [$policy:ident $($inner:ident)+], $operation:expr) => {
+        $policies.$policy.call(|| nest!($policies, [$($inner)+], $operation))
+    };
+}
+
+/// Spawns these policies around a block that borrows a local of its task, and around one that owns what it needs.
+macro_rules! spawn_around {
+    ($error:ty, [$($policy:ident)+]) => {{
+        let policies = policies::<$error>();
+        let borrowing = tokio::spawn(async move {
+            let text = String::from("seven");
+            let path = text.as_str();
+            let operation = || async {
+                let number = answer().await?;
+                Ok::<_, $error>(number + path.len())
+            };
+            nest!(policies, [$($policy)+], operation).await
+        });
+        assert_eq!(borrowing.await.expect("no panic").expect("it answers"), 6, stringify!($($policy)+));
+
+        let policies = self::policies::<$error>();
+        let owning = tokio::spawn(async move {
+            let operation = || {
+                let text = String::from("seven");
+                async move {
+                    let number = answer().await?;
+                    Ok::<_, $error>(number + text.len())
+                }
+            };
+            nest!(policies, [$($policy)+], operation).await
+        });
+        assert_eq!(owning.await.expect("no panic").expect("it answers"), 6, stringify!($($policy)+));
+    }};
+}
+
+macro_rules! every_policy_and_every_pair {
+    ($error:ty) => {
+        every_policy_and_every_pair!(@each $error, fallback bulkhead timeout retry breaker);
+        spawn_around!($error, [fallback bulkhead timeout retry breaker timeout]);
+        spawn_around!($error, [fallback timeout bulkhead retry breaker timeout]);
+    };
+    (@each $error:ty, $($policy:ident)+) => {
+        $(spawn_around!($error, [$policy]);)+
+        $(every_policy_and_every_pair!(@around $error, $policy);)+
+    };
+    (@around $error:ty, $outer:ident) => {
+        spawn_around!($error, [$outer fallback]);
+        spawn_around!($error, [$outer bulkhead]);
+        spawn_around!($error, [$outer timeout]);
+        spawn_around!($error, [$outer retry]);
+        spawn_around!($error, [$outer breaker]);
+    };
+}
+
+#[tokio::test(start_paused = true)]
+async fn g0_spawned_over_boxed_errors() {
+    every_policy_and_every_pair!(BoxError);
+}
+
+#[tokio::test(start_paused = true)]
+async fn g0_spawned_over_io_errors() {
+    every_policy_and_every_pair!(io::Error);
+}
+
+#[tokio::test(start_paused = true)]
+async fn g0_spawned_over_an_enum_of_ones_own() {
+    every_policy_and_every_pair!(ApiError);
+}
+
+#[cfg(feature = "anyhow")]
+#[tokio::test(start_paused = true)]
+async fn g0_spawned_over_anyhow() {
+    every_policy_and_every_pair!(anyhow::Error);
+}
+
+/// A foreign error is lifted, at the bottom.
+#[tokio::test(start_paused = true)]
+async fn g0_spawned_over_a_foreign_error_that_is_lifted() {
+    let policies = policies::<Error<reqwest::Error>>();
+    let client = reqwest::Client::new();
+    let call = tokio::spawn(async move {
+        let url = String::from("http://127.0.0.1:9/");
+        let operation = || {
+            lift(async {
+                let response = client.get(&url).send().await?.error_for_status()?;
+                Ok(response.text().await?.len())
+            })
+        };
+        nest!(policies, [fallback bulkhead timeout retry breaker timeout], operation).await
+    });
+    assert!(matches!(call.await.expect("no panic"), Err(Error::Inner(_))), "nobody listens there");
+}
+
+mod tower_layers {
+    use super::*;
+
+    /// What needs no more than a `Service` to be spawned.
+    async fn spawned<S>(service: S) -> usize
+    where
+        S: Service<usize, Response = usize, Error: std::fmt::Debug + Send, Future: Send> + Send + 'static,
+    {
+        tokio::spawn(service.oneshot(1)).await.expect("no panic").expect("it answers")
+    }
+
+    macro_rules! over {
+        ($error:ty) => {{
+            let Policies { fallback, bulkhead, retry, breaker, timeout } = policies::<$error>();
+            let service = service_fn(|number: usize| async move {
+                let answer = answer().await?;
+                Ok::<_, $error>(number + answer)
+            });
+            assert_eq!(spawned(breaker.layer().layer(service)).await, 2);
+            assert_eq!(spawned(retry.layer().layer(service)).await, 2);
+            assert_eq!(spawned(timeout.layer().layer(service)).await, 2);
+            assert_eq!(spawned(bulkhead.layer().layer(service)).await, 2);
+            let stack = ServiceBuilder::new()
+                .layer(fallback.layer())
+                .layer(bulkhead.layer())
+                .layer(timeout.layer())
+                .layer(retry.layer())
+                .layer(breaker.layer())
+                .layer(timeout.layer())
+                .service(service);
+            assert_eq!(spawned(stack.clone()).await, 2);
+            // The call is spawned, or the service is boxed where it is called inside of a block.
+            assert_eq!(tokio::spawn(stack.clone().oneshot(1)).await.expect("no panic").expect("it answers"), 2);
+            let boxed = BoxCloneService::new(stack);
+            let block = tokio::spawn(async move { boxed.oneshot(1).await });
+            assert_eq!(block.await.expect("no panic").expect("it answers"), 2);
+        }};
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn g0_spawned_over_boxed_errors() {
+        over!(BoxError);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn g0_spawned_over_io_errors() {
+        over!(io::Error);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn g0_spawned_over_an_enum_of_ones_own() {
+        over!(ApiError);
+    }
+
+    #[cfg(feature = "anyhow")]
+    #[tokio::test(start_paused = true)]
+    async fn g0_spawned_over_anyhow() {
+        over!(anyhow::Error);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn g0_spawned_inside_a_block_over_a_foreign_error() {
+        let Policies { bulkhead, retry, breaker, timeout, .. } = policies::<Error<Infallible>>();
+        let stack = ServiceBuilder::new()
+            .layer(bulkhead.layer())
+            .layer(timeout.layer())
+            .layer(retry.layer())
+            .layer(breaker.layer())
+            .layer(LiftLayer)
+            .service(service_fn(|number: usize| async move { Ok::<_, Infallible>(number + 1) }));
+        let block = tokio::spawn(async move { stack.oneshot(1).await });
+        assert_eq!(block.await.expect("no panic").expect("it answers"), 2);
+    }
+
+    /// `oneshot` inside the block would not compile: tower's future names the service's future as a projection. The crate's Traps say so.
+    #[tokio::test(start_paused = true)]
+    async fn g0_spawned_inside_a_block_over_boxed_errors() {
+        let breaker = policies::<BoxError>().breaker;
+        let service = service_fn(|number: usize| async move { Ok::<_, BoxError>(number + 1) });
+        let mut service = breaker.layer().layer(service);
+        let block = tokio::spawn(async move { service.ready().await?.call(1).await });
+        assert_eq!(block.await.expect("no panic").expect("it answers"), 2);
+    }
+}
