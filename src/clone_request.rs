@@ -4,23 +4,36 @@ use std::fmt;
 
 /// Copies a request, or declines to copy it.
 ///
-/// Sealed: a layer's `clone_request` takes a function, and its `clone_request_fn` a closure.
+/// Sealed: a layer's `clone_request` takes a function, and its `clone_request_fn` a closure. So [`ByClone`] is always
+/// what it says:
+///
+/// ```compile_fail,E0277
+/// struct Upload;
+///
+/// impl withstand::CloneRequest<Upload> for withstand::ByClone {
+///     fn clone_request(&self, _: &Upload) -> Option<Upload> {
+///         Some(Upload)
+///     }
+/// }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "a `{R}` cannot be sent a second time by `{Self}`",
     label = "this layer does not know how to copy a `{R}`",
     note = "say how: `.clone_request({R}::try_clone)`, or any `fn(&{R}) -> Option<{R}>`; with `None` it is sent once",
     note = "only what is idempotent may be sent twice: decline the rest in `.clone_request_fn(|request| ..)`"
 )]
-pub trait CloneRequest<R>: sealed::CloneRequest {
+pub trait CloneRequest<R>: sealed::CloneRequest<R> {
     /// Returns a copy, or `None`: then the request is sent once.
     fn clone_request(&self, request: &R) -> Option<R>;
 }
 
 mod sealed {
-    pub trait CloneRequest {}
-    impl CloneRequest for super::ByClone {}
-    impl<R> CloneRequest for fn(&R) -> Option<R> {}
-    impl<F> CloneRequest for super::CloneFn<F> {}
+    /// It has the same bounds as [`CloneRequest`](super::CloneRequest): otherwise a user could implement that for
+    /// `ByClone` and a request of their own that is not `Clone`.
+    pub trait CloneRequest<R> {}
+    impl<R: Clone> CloneRequest<R> for super::ByClone {}
+    impl<R> CloneRequest<R> for fn(&R) -> Option<R> {}
+    impl<R, F: Fn(&R) -> Option<R>> CloneRequest<R> for super::CloneFn<F> {}
 }
 
 /// Copies a request by its `Clone`.
