@@ -1,4 +1,5 @@
-//! A careful HTTP client, in both doors, against a moody server: `cargo run --example reqwest_client`.
+//! A careful HTTP client, by plain calls and as a tower service, against a server that is busy or stuck:
+//! `cargo run --example reqwest_client`.
 #![allow(clippy::disallowed_methods, reason = "real sockets run on the real clock")]
 
 use std::{
@@ -12,7 +13,7 @@ use std::{
 use axum::{body::Body, response::IntoResponse};
 use reqwest::{Client, Method, Request, StatusCode, header::RETRY_AFTER};
 use tower::{ServiceBuilder, ServiceExt, service_fn};
-use withstand::{CircuitBreaker, LiftLayer, RetryWithBackoff, Timeout, by_status, lift, parse_retry_after};
+use withstand::{CircuitBreaker, LiftLayer, RetryWithBackoff, Timeout, Verdict, by_status, lift, parse_retry_after};
 
 /// All of a response: the body is read where the timeout still covers it.
 struct Answer {
@@ -32,13 +33,17 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (server, hits) = start_server().await?;
     let (client, asked) = (Client::new(), Duration::from_secs(1));
 
-    // 5xx, 408 and 429 may be tried again, not before the server says so; a 404 is an answer.
-    let by_status = by_status(|answer: &Answer| answer.status).retry_after(|answer| answer.retry_after);
+    // A 503 may be sent again, not before the server allows it. A 404 is an answer. What could not be built says
+    // nothing about the server, and what could not connect was not sent.
+    let by_status = by_status(|answer: &Answer| answer.status)
+        .retry_after(|answer| answer.retry_after)
+        .errors_if(reqwest::Error::is_builder, Verdict::Ignored)
+        .errors_if(reqwest::Error::is_connect, Verdict::Unreached);
     let retry = RetryWithBackoff::builder("stock").classify(by_status.clone()).build()?;
     let breaker = CircuitBreaker::new("stock").classify(by_status.clone());
     let per_attempt = Timeout::new(Duration::from_millis(500));
 
-    // The plain door.
+    // Plain calls.
     let get = async |path: &str| {
         let url = format!("{server}{path}");
         retry.call(|| breaker.call(|| per_attempt.call(|| lift(read(client.get(&url).send()))))).await
@@ -46,7 +51,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     show("GET /plain/busy", asked, get("/plain/busy")).await?;
     show("GET /plain/stuck", per_attempt.limit(), get("/plain/stuck")).await?;
 
-    // The tower door. Only what is idempotent is ever sent twice.
+    // A tower service. Only what is idempotent is ever sent twice.
     let idempotent = |request: &Request| if request.method().is_idempotent() { request.try_clone() } else { None };
     let stock = ServiceBuilder::new()
         .layer(retry.layer().clone_request_fn(idempotent))
@@ -61,6 +66,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
     show("GET /tower/busy", asked, send(Method::GET, "/tower/busy")).await?;
     show("GET /tower/stuck", per_attempt.limit(), send(Method::GET, "/tower/stuck")).await?;
     show("POST /tower/busy", Duration::ZERO, send(Method::POST, "/tower/busy")).await?;
+
+    // That is no fault of the server: it is not sent again, and the circuit does not count it.
+    let failures = || breaker.snapshot().counts.consecutive_failures;
+    let before = failures();
+    let unbuilt = retry.call(|| breaker.call(|| lift(read(client.get("not a url").send())))).await;
+    println!("GET not a url     {}", unbuilt.err().ok_or("it is no URL")?);
+    assert_eq!(failures(), before);
 
     let hits = hits.lock().map_err(|_| "the server panicked")?;
     println!("the server saw {hits:?}");

@@ -60,7 +60,7 @@ const REFUSED: &str = "http://127.0.0.1:9/";
 enum ApiError {
     #[error(transparent)]
     Http(#[from] reqwest::Error),
-    #[error("{0}")]
+    #[error("call rejected")]
     Policy(#[source] Rejected),
 }
 carries_rejected!(ApiError, Policy);

@@ -83,7 +83,7 @@ impl IntoResponse for ApiError {
             Self::NoSuchOrder(id) => (StatusCode::NOT_FOUND, format!("Order {id} not found")),
             Self::NoSuchUser(id) => (StatusCode::UNPROCESSABLE_ENTITY, format!("User {id} not found")),
             Self::Unavailable(_) => {
-                (StatusCode::SERVICE_UNAVAILABLE, "The user service is away, please try again".into())
+                (StatusCode::SERVICE_UNAVAILABLE, "The user service is away, please ask again later".into())
             }
             Self::Internal(why) => (StatusCode::INTERNAL_SERVER_ERROR, why.clone()),
         };

@@ -20,7 +20,7 @@ impl Policies {
     pub fn new(hear: impl Fn(&CircuitBreakerEvent) + Send + Sync + 'static) -> Result<Self, ConfigError> {
         Ok(Self {
             bulkhead: Bulkhead::builder("users", 64).queue(64, ms(250)).build()?,
-            total: Timeout::new(ms(2000)).named("users, all tries"),
+            total: Timeout::new(ms(2000)).named("users, all attempts"),
             retry: RetryWithBackoff::builder("users").backoff(Exponential::new(ms(50), ms(200))).build()?,
             breaker: CircuitBreaker::builder("users")
                 .no_consecutive_failures()

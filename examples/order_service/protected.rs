@@ -1,4 +1,4 @@
-//! The order service's way to the user service, under all five policies: GET by the plain door, POST by tower layers,
+//! The order service's way to the user service, under all five policies: GET by plain calls, POST by tower layers,
 //! both through one circuit.
 
 use reqwest::{Request, Response, StatusCode, header::RETRY_AFTER};

@@ -15,7 +15,7 @@ use crate::user_service::User;
 pub enum UserError {
     #[error(transparent)]
     Http(#[from] reqwest::Error),
-    #[error("{0}")]
+    #[error("call rejected")]
     Policy(#[source] Rejected),
 }
 carries_rejected!(UserError, Policy);
@@ -40,8 +40,8 @@ impl Remote {
         Request::new(Method::GET, url)
     }
 
-    /// The user, or `None` if there is none: a 404 is an answer. (So is any other 4xx, of which this service has none: as an `Err` it would
-    /// count against the service.) The body is read in here, so that a timeout covers it.
+    /// The user, or `None` if there is none: a 404 is an answer. (So is any other 4xx, of which this service has
+    /// none: as an `Err` it would count against the service.) The body is read in here, so that a timeout covers it.
     pub async fn fetch(&self, id: u64) -> Result<Option<User>, UserError> {
         self.calls.fetch_add(1, Ordering::Relaxed);
         let response = self.client.execute(self.request(id)).await?;

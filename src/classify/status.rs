@@ -150,7 +150,8 @@ impl<F, H> ByStatus<F, (), H> {
     /// Judges an error that has a status by it, as an answer would be: what `error_for_status()` makes, for example.
     ///
     /// Rules for errors are asked in the order in which they were added; the first that knows the error decides. The
-    /// function may take the operation's own error, or the foreign one inside an [`Error`].
+    /// function may take the operation's own error, or the foreign one inside an
+    /// [`Error`](crate::Error).
     pub fn errors<E: 'static, S: Into<u16> + 'static>(
         self,
         status: fn(&E) -> Option<S>,
@@ -161,7 +162,8 @@ impl<F, H> ByStatus<F, (), H> {
     /// Judges the errors for which `is` is true by this verdict.
     ///
     /// Rules for errors are asked in the order in which they were added; the first that knows the error decides. The
-    /// function may take the operation's own error, or the foreign one inside an [`Error`].
+    /// function may take the operation's own error, or the foreign one inside an
+    /// [`Error`](crate::Error).
     pub fn errors_if<E>(self, is: fn(&E) -> bool, verdict: Verdict) -> ByStatus<F, ErrorRules<E>, H> {
         self.with_rules(ErrorRules::none().with(Rule::If(is, verdict)))
     }

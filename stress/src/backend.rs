@@ -26,7 +26,7 @@ pub enum Reply {
 pub enum Failure {
     #[error("down")]
     Down,
-    #[error("{0}")]
+    #[error("call rejected")]
     Policy(#[source] Rejected),
 }
 withstand::carries_rejected!(Failure, Policy);
