@@ -677,3 +677,12 @@ async fn k3_its_settings_can_be_asked_for() {
     assert_eq!((without_queue.queue_capacity(), without_queue.max_wait()), (0, None));
     assert_eq!(without_queue.snapshot().queue_capacity, 0);
 }
+
+#[test]
+fn g2_handle_builder_and_permit_are_unwind_safe() {
+    use std::panic::{RefUnwindSafe, UnwindSafe};
+
+    static_assertions::assert_impl_all!(Bulkhead: UnwindSafe, RefUnwindSafe);
+    static_assertions::assert_impl_all!(withstand::BulkheadBuilder: UnwindSafe, RefUnwindSafe);
+    static_assertions::assert_impl_all!(withstand::BulkheadPermit: UnwindSafe, RefUnwindSafe);
+}
