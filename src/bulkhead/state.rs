@@ -195,6 +195,7 @@ mod tests {
         let fourth = queue_up(&mut core);
         assert_eq!((core.enter(()), core.queued()), (Entry::Full, 3));
         core.set_max_concurrent(1);
+        assert!(!core.try_enter(), "the new slot is for the queue");
         assert_eq!((core.grant(), core.free(), core.queued()), (Some(()), 0, 2));
         let left = [second, third, fourth].map(|ticket| core.replace(ticket, ()).is_err());
         assert_eq!(left, [true, false, false], "the second was granted the slot, and not the first");
