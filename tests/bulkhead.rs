@@ -24,14 +24,14 @@ use withstand::{Bulkhead, BulkheadEvent, Error, Rejected};
 both_ways! {
     k1_at_most_so_many_run_at_once,
     k1_without_a_queue_it_rejects_at_once,
-    k1_those_who_wait_run_in_order,
+    k1_queued_calls_run_in_order,
     k1_a_dropped_waiter_lets_the_next_run,
     k1_a_waiter_dropped_after_its_slot_was_granted_passes_it_on,
     k1_a_free_slot_is_taken_without_awaiting_anything,
     k1_a_wait_that_is_over_is_bulkhead_full,
-    k1_a_slot_that_is_there_wins_over_the_end_of_the_wait,
+    k1_a_granted_slot_wins_over_the_end_of_the_wait,
     k1_the_longest_wait_there_is_never_ends,
-    k3_raising_the_limit_lets_those_who_wait_run,
+    k3_raising_the_limit_lets_queued_calls_run,
     k3_lowering_the_limit_takes_effect_as_calls_finish,
     k3_zero_drains,
     g0_the_call_takes_its_slot_before_it_is_polled,
@@ -40,13 +40,14 @@ both_ways! {
     g2_a_panic_gives_the_slot_back,
     g2_a_panicking_listener_is_caught,
     g5_it_reports_rejections,
+    g5_all_listeners_are_told_in_order_though_one_panics,
     g8_a_loop_on_rejections_lets_another_task_run,
     g8_a_loop_on_rejections_lets_a_timer_fire,
     g8_every_32nd_rejected_call_pends_once_and_wakes_itself,
 }
 
-fn queueing(slots: usize, places: usize) -> Bulkhead {
-    Bulkhead::builder("users", slots).queue(places, secs(10)).build().expect("good settings")
+fn queueing(slots: usize, queue_capacity: usize) -> Bulkhead {
+    Bulkhead::builder("users", slots).queue(queue_capacity, secs(10)).build().expect("good settings")
 }
 
 fn running_and_queued(bulkhead: &Bulkhead) -> (usize, usize) {
@@ -61,13 +62,13 @@ fn full_after(answer: Answer) -> Option<Option<Duration>> {
     }
 }
 
-fn start<'a>(bulkhead: &'a Bulkhead, door: Way, op: &Op) -> BoxFuture<'a, Answer> {
-    let mut call = bulkhead.through(door, op);
+fn start<'a>(bulkhead: &'a Bulkhead, way: Way, op: &Op) -> BoxFuture<'a, Answer> {
+    let mut call = bulkhead.through(way, op);
     assert!(poll(&mut call).is_pending());
     call
 }
 
-async fn k1_at_most_so_many_run_at_once(door: Way) {
+async fn k1_at_most_so_many_run_at_once(way: Way) {
     let bulkhead = queueing(3, 100);
     let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let seen = most.clone();
@@ -81,22 +82,22 @@ async fn k1_at_most_so_many_run_at_once(door: Way) {
         }
     });
     let start = Instant::now();
-    let answers = futures::future::join_all((0..10).map(|_| bulkhead.through(door, &watched))).await;
+    let answers = futures::future::join_all((0..10).map(|_| bulkhead.through(way, &watched))).await;
     assert!(answers.iter().all(Result::is_ok));
     assert_eq!((most.load(SeqCst), start.elapsed()), (3, ms(400)));
     assert_eq!(running_and_queued(&bulkhead), (0, 0));
 }
 
-async fn k1_without_a_queue_it_rejects_at_once(door: Way) {
+async fn k1_without_a_queue_it_rejects_at_once(way: Way) {
     let bulkhead = Bulkhead::new("users", 1);
-    let _running = start(&bulkhead, door, &hang());
-    let answer = bulkhead.through(door, &succeed()).await;
+    let _running = start(&bulkhead, way, &hang());
+    let answer = bulkhead.through(way, &succeed()).await;
     let error = rejected(answer).expect("rejected");
     assert_eq!(error.to_string(), "bulkhead `users` is full (1 at once)");
     assert_eq!((error.was_started(), error.retry_after(), bulkhead.snapshot().rejected), (false, None, 1));
 }
 
-async fn k1_those_who_wait_run_in_order(door: Way) {
+async fn k1_queued_calls_run_in_order(way: Way) {
     let bulkhead = queueing(1, 3);
     let order = Arc::new(Mutex::new(Vec::new()));
     let numbered = |number| {
@@ -109,20 +110,20 @@ async fn k1_those_who_wait_run_in_order(door: Way) {
             }
         })
     };
-    let calls: Vec<_> = (0..4).map(|number| bulkhead.through(door, &numbered(number))).collect();
+    let calls: Vec<_> = (0..4).map(|number| bulkhead.through(way, &numbered(number))).collect();
     assert_eq!(running_and_queued(&bulkhead), (1, 3));
-    assert_eq!(full_after(bulkhead.through(door, &succeed()).await), Some(None), "no place is left");
+    assert_eq!(full_after(bulkhead.through(way, &succeed()).await), Some(None), "the queue is full");
     // Polled in the other order, which must not matter.
     futures::future::join_all(calls.into_iter().rev()).await;
     assert_eq!(*order.lock().expect("no panic"), [0, 1, 2, 3]);
 }
 
-async fn k1_a_dropped_waiter_lets_the_next_run(door: Way) {
+async fn k1_a_dropped_waiter_lets_the_next_run(way: Way) {
     let bulkhead = queueing(1, 3);
-    let running = start(&bulkhead, door, &hang());
-    let waiting = start(&bulkhead, door, &hang());
+    let running = start(&bulkhead, way, &hang());
+    let waiting = start(&bulkhead, way, &hang());
     let (next, starts) = fail_times(0);
-    let mut next = start(&bulkhead, door, &next);
+    let mut next = start(&bulkhead, way, &next);
     drop(waiting);
     assert_eq!(running_and_queued(&bulkhead), (1, 1));
     drop(running);
@@ -130,12 +131,12 @@ async fn k1_a_dropped_waiter_lets_the_next_run(door: Way) {
     assert_eq!((starts.load(SeqCst), running_and_queued(&bulkhead)), (1, (0, 0)));
 }
 
-async fn k1_a_waiter_dropped_after_its_slot_was_granted_passes_it_on(door: Way) {
+async fn k1_a_waiter_dropped_after_its_slot_was_granted_passes_it_on(way: Way) {
     let bulkhead = queueing(1, 3);
-    let running = start(&bulkhead, door, &hang());
-    let granted = start(&bulkhead, door, &hang());
+    let running = start(&bulkhead, way, &hang());
+    let granted = start(&bulkhead, way, &hang());
     let next = bulkhead.clone();
-    let next = tokio::spawn(async move { next.through(door, &succeed()).await });
+    let next = tokio::spawn(async move { next.through(way, &succeed()).await });
     tokio::task::yield_now().await;
     assert_eq!(running_and_queued(&bulkhead), (1, 2));
     drop(running);
@@ -146,44 +147,44 @@ async fn k1_a_waiter_dropped_after_its_slot_was_granted_passes_it_on(door: Way) 
     assert_eq!(running_and_queued(&bulkhead), (0, 0));
 }
 
-async fn k1_a_free_slot_is_taken_without_awaiting_anything(door: Way) {
+async fn k1_a_free_slot_is_taken_without_awaiting_anything(way: Way) {
     let bulkhead = queueing(1, 3);
     let succeed = succeed();
-    let mut call = bulkhead.through(door, &succeed);
+    let mut call = bulkhead.through(way, &succeed);
     assert!(poll(&mut call).is_ready());
 }
 
-async fn k1_a_wait_that_is_over_is_bulkhead_full(door: Way) {
+async fn k1_a_wait_that_is_over_is_bulkhead_full(way: Way) {
     let bulkhead = queueing(1, 3);
-    let _running = start(&bulkhead, door, &hang());
+    let _running = start(&bulkhead, way, &hang());
     let start = Instant::now();
-    assert_eq!(full_after(bulkhead.through(door, &succeed()).await), Some(Some(secs(10))));
+    assert_eq!(full_after(bulkhead.through(way, &succeed()).await), Some(Some(secs(10))));
     assert_eq!((start.elapsed(), running_and_queued(&bulkhead)), (secs(10), (1, 0)));
 }
 
-async fn k1_a_slot_that_is_there_wins_over_the_end_of_the_wait(door: Way) {
+async fn k1_a_granted_slot_wins_over_the_end_of_the_wait(way: Way) {
     let bulkhead = queueing(1, 3);
-    let running = start(&bulkhead, door, &hang());
+    let running = start(&bulkhead, way, &hang());
     let succeed = succeed();
-    let mut waiting = bulkhead.through(door, &succeed);
+    let mut waiting = bulkhead.through(way, &succeed);
     pass(secs(60)).await;
     drop(running);
     assert!(matches!(poll(&mut waiting), Poll::Ready(Ok(1))));
 }
 
-async fn k1_the_longest_wait_there_is_never_ends(door: Way) {
+async fn k1_the_longest_wait_there_is_never_ends(way: Way) {
     let bulkhead = Bulkhead::builder("users", 1).queue(usize::MAX, Duration::MAX).build().expect("good settings");
-    let running = start(&bulkhead, door, &hang());
-    let mut waiting = start(&bulkhead, door, &succeed());
+    let running = start(&bulkhead, way, &hang());
+    let mut waiting = start(&bulkhead, way, &succeed());
     pass(secs(3_000_000_000)).await;
     assert!(poll(&mut waiting).is_pending());
     drop(running);
     assert_eq!(poll(&mut waiting), Poll::Ready(Ok(1)));
 }
 
-async fn k3_raising_the_limit_lets_those_who_wait_run(door: Way) {
+async fn k3_raising_the_limit_lets_queued_calls_run(way: Way) {
     let bulkhead = queueing(1, 9);
-    let calls: Vec<_> = (0..5).map(|_| start(&bulkhead, door, &hang())).collect();
+    let calls: Vec<_> = (0..5).map(|_| start(&bulkhead, way, &hang())).collect();
     bulkhead.set_max_concurrent(3);
     assert_eq!((bulkhead.snapshot().max_concurrent, running_and_queued(&bulkhead)), (3, (3, 2)));
     bulkhead.set_max_concurrent(usize::MAX);
@@ -192,10 +193,10 @@ async fn k3_raising_the_limit_lets_those_who_wait_run(door: Way) {
     assert_eq!(running_and_queued(&bulkhead), (0, 0));
 }
 
-async fn k3_lowering_the_limit_takes_effect_as_calls_finish(door: Way) {
+async fn k3_lowering_the_limit_takes_effect_as_calls_finish(way: Way) {
     let bulkhead = queueing(3, 9);
-    let mut running: Vec<_> = (0..3).map(|_| start(&bulkhead, door, &hang())).collect();
-    let waiting = start(&bulkhead, door, &hang());
+    let mut running: Vec<_> = (0..3).map(|_| start(&bulkhead, way, &hang())).collect();
+    let waiting = start(&bulkhead, way, &hang());
     bulkhead.set_max_concurrent(1);
     running.pop();
     running.pop();
@@ -205,24 +206,24 @@ async fn k3_lowering_the_limit_takes_effect_as_calls_finish(door: Way) {
     drop(waiting);
 }
 
-async fn k3_zero_drains(door: Way) {
+async fn k3_zero_drains(way: Way) {
     let bulkhead = Bulkhead::new("users", 2);
-    let running = start(&bulkhead, door, &hang());
+    let running = start(&bulkhead, way, &hang());
     bulkhead.set_max_concurrent(0);
-    assert_eq!(full_after(bulkhead.through(door, &succeed()).await), Some(None));
+    assert_eq!(full_after(bulkhead.through(way, &succeed()).await), Some(None));
     drop(running);
-    assert_eq!(full_after(bulkhead.through(door, &succeed()).await), Some(None));
+    assert_eq!(full_after(bulkhead.through(way, &succeed()).await), Some(None));
     bulkhead.set_max_concurrent(1);
-    assert!(bulkhead.through(door, &succeed()).await.is_ok());
+    assert!(bulkhead.through(way, &succeed()).await.is_ok());
 }
 
-async fn g0_the_call_takes_its_slot_before_it_is_polled(door: Way) {
+async fn g0_the_call_takes_its_slot_before_it_is_polled(way: Way) {
     let bulkhead = Bulkhead::new("users", 1);
     let succeed = succeed();
-    let unpolled = bulkhead.through(door, &succeed);
-    assert!(full_after(bulkhead.through(door, &succeed).await).is_some());
+    let unpolled = bulkhead.through(way, &succeed);
+    assert!(full_after(bulkhead.through(way, &succeed).await).is_some());
     drop(unpolled);
-    assert!(bulkhead.through(door, &succeed).await.is_ok());
+    assert!(bulkhead.through(way, &succeed).await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
@@ -234,12 +235,12 @@ async fn g0_the_plain_call_starts_the_operation_before_it_is_polled() {
         ready(Answer::Ok(1))
     };
     let (running, waiting) = (bulkhead.call(count), bulkhead.call(count));
-    assert_eq!(starts.load(SeqCst), 1, "the one that waits in line starts when it has its slot");
+    assert_eq!(starts.load(SeqCst), 1, "the queued operation starts when it has its slot");
     assert!(running.await.is_ok() && waiting.await.is_ok());
     assert_eq!(starts.load(SeqCst), 2);
 }
 
-async fn g1_the_operation_is_dropped_before_its_slot_is_free(door: Way) {
+async fn g1_the_operation_is_dropped_before_its_slot_is_free(way: Way) {
     struct Seen(Bulkhead, Arc<AtomicUsize>);
     impl Drop for Seen {
         fn drop(&mut self) {
@@ -259,53 +260,68 @@ async fn g1_the_operation_is_dropped_before_its_slot_is_free(door: Way) {
                 if is_pending == Some(true) { pending().await } else { Ok(1) }
             }
         });
-        let polled = catch_unwind(AssertUnwindSafe(|| poll(&mut bulkhead.through(door, &watching)).is_pending()));
+        let polled = catch_unwind(AssertUnwindSafe(|| poll(&mut bulkhead.through(way, &watching)).is_pending()));
         assert_eq!(polled.ok(), is_pending);
         assert_eq!((slots_taken.load(SeqCst), bulkhead.snapshot().in_flight), (1, 0));
     }
 }
 
-async fn g1_a_slot_returns_when_the_call_completes_though_the_future_is_kept(door: Way) {
+async fn g1_a_slot_returns_when_the_call_completes_though_the_future_is_kept(way: Way) {
     let bulkhead = Bulkhead::new("users", 1);
     let succeed = succeed();
-    let mut finished = bulkhead.through(door, &succeed);
+    let mut finished = bulkhead.through(way, &succeed);
     assert!(poll(&mut finished).is_ready());
-    assert!(bulkhead.through(door, &succeed).await.is_ok());
+    assert!(bulkhead.through(way, &succeed).await.is_ok());
     drop(finished);
     assert_eq!(running_and_queued(&bulkhead), (0, 0));
 }
 
-async fn g2_a_panic_gives_the_slot_back(door: Way) {
+async fn g2_a_panic_gives_the_slot_back(way: Way) {
     let bulkhead = queueing(1, 1);
     for panics in [op(|| -> std::future::Ready<Answer> { panic!("while it starts") }), op(|| async { panic!("runs") })]
     {
         let panicking = bulkhead.clone();
-        assert!(tokio::spawn(async move { panicking.through(door, &panics).await }).await.is_err());
+        assert!(tokio::spawn(async move { panicking.through(way, &panics).await }).await.is_err());
         assert_eq!(running_and_queued(&bulkhead), (0, 0));
     }
-    let running = start(&bulkhead, door, &hang());
+    let running = start(&bulkhead, way, &hang());
     let panicking = bulkhead.clone();
     let panics = op(|| -> std::future::Ready<Answer> { panic!("while it starts, from the queue") });
-    let panicked = tokio::spawn(async move { panicking.through(door, &panics).await });
+    let panicked = tokio::spawn(async move { panicking.through(way, &panics).await });
     tokio::task::yield_now().await;
     drop(running);
     assert!(panicked.await.is_err());
     assert_eq!(running_and_queued(&bulkhead), (0, 0));
 }
 
-async fn g2_a_panicking_listener_is_caught(door: Way) {
+async fn g2_a_panicking_listener_is_caught(way: Way) {
     let bulkhead = Bulkhead::builder("users", 0).listener_fn(|_| panic!("listener")).build().expect("good settings");
-    assert!(full_after(bulkhead.through(door, &succeed()).await).is_some());
+    assert!(full_after(bulkhead.through(way, &succeed()).await).is_some());
 }
 
-async fn g5_it_reports_rejections(door: Way) {
+async fn g5_all_listeners_are_told_in_order_though_one_panics(way: Way) {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let tell = |number| {
+        let told = told.clone();
+        move |_: &BulkheadEvent| {
+            told.lock().expect("no panic while pushing").push(number);
+            assert_ne!(number, 2, "the second listener panics");
+        }
+    };
+    let builder = Bulkhead::builder("users", 0).listener_fn(tell(1)).listener_fn(tell(2)).listener_fn(tell(3));
+    let bulkhead = builder.build().expect("good settings");
+    assert!(full_after(bulkhead.through(way, &succeed()).await).is_some());
+    assert_eq!(*told.lock().expect("no panic while pushing"), [1, 2, 3]);
+}
+
+async fn g5_it_reports_rejections(way: Way) {
     let log = Log::new();
     let builder = Bulkhead::builder("users", 1).queue(1, secs(10)).listener_fn(log.listener());
     let bulkhead = builder.build().expect("good settings");
-    let _running = start(&bulkhead, door, &hang());
-    let mut waiting = start(&bulkhead, door, &hang());
+    let _running = start(&bulkhead, way, &hang());
+    let mut waiting = start(&bulkhead, way, &hang());
     assert_eq!(log.take(), []);
-    assert!(bulkhead.through(door, &succeed()).await.is_err());
+    assert!(bulkhead.through(way, &succeed()).await.is_err());
     pass(secs(10)).await;
     assert!(matches!(poll(&mut waiting), Poll::Ready(Err(_))));
     let waits: Vec<_> = log
@@ -319,26 +335,27 @@ async fn g5_it_reports_rejections(door: Way) {
     assert_eq!(waits, [None, Some(secs(10))]);
 }
 
-/// So many rejected calls are made, one after another, until this is set.
-async fn rejections_until(is_set: &AtomicUsize, bulkhead: &Bulkhead, door: Way) -> usize {
+/// How many calls are rejected, one after another, until this is set.
+async fn rejections_until(is_set: &AtomicUsize, bulkhead: &Bulkhead, way: Way) -> usize {
     let mut rejections = 0;
     while is_set.load(SeqCst) == 0 {
-        assert!(full_after(bulkhead.through(door, &succeed()).await).is_some());
+        let answer = tokio::time::timeout(secs(60), bulkhead.through(way, &succeed())).await.expect("it wakes itself");
+        assert!(full_after(answer).is_some());
         rejections += 1;
         assert!(rejections < 100_000, "the loop keeps the thread to itself");
     }
     rejections
 }
 
-async fn g8_a_loop_on_rejections_lets_another_task_run(door: Way) {
+async fn g8_a_loop_on_rejections_lets_another_task_run(way: Way) {
     let (bulkhead, has_run) = (Bulkhead::new("users", 0), Arc::new(AtomicUsize::new(0)));
     let sets = has_run.clone();
     let other = tokio::spawn(async move { sets.store(1, SeqCst) });
-    assert_eq!(rejections_until(&has_run, &bulkhead, door).await, 32);
+    assert_eq!(rejections_until(&has_run, &bulkhead, way).await, 32);
     other.await.expect("no panic");
 }
 
-async fn g8_a_loop_on_rejections_lets_a_timer_fire(door: Way) {
+async fn g8_a_loop_on_rejections_lets_a_timer_fire(way: Way) {
     let (bulkhead, has_fired) = (Bulkhead::new("users", 0), Arc::new(AtomicUsize::new(0)));
     let sets = has_fired.clone();
     let sleeper = tokio::spawn(async move {
@@ -347,12 +364,12 @@ async fn g8_a_loop_on_rejections_lets_a_timer_fire(door: Way) {
     });
     // The clock stands still while a task is awake, so another one has to move it.
     let mover = tokio::spawn(async { pass(ms(11)).await });
-    rejections_until(&has_fired, &bulkhead, door).await;
+    rejections_until(&has_fired, &bulkhead, way).await;
     sleeper.await.expect("no panic");
     mover.await.expect("no panic");
 }
 
-async fn g8_every_32nd_rejected_call_pends_once_and_wakes_itself(door: Way) {
+async fn g8_every_32nd_rejected_call_pends_once_and_wakes_itself(way: Way) {
     let bulkhead = Bulkhead::new("users", 0);
     let (wakes, succeed) = (Arc::<Wakes>::default(), succeed());
     let waker = std::task::Waker::from(wakes.clone());
@@ -360,7 +377,7 @@ async fn g8_every_32nd_rejected_call_pends_once_and_wakes_itself(door: Way) {
     for number in 1..=96 {
         // A permit is no call: it cannot pend, and does not take a call's turn.
         assert!(bulkhead.try_acquire().is_err());
-        let mut call = bulkhead.through(door, &succeed);
+        let mut call = bulkhead.through(way, &succeed);
         if call.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
             pended.push(number);
             assert_eq!(wakes.0.load(SeqCst), pended.len());
@@ -392,7 +409,7 @@ async fn k1_permits_alone_hold_slots() {
     let permit = bulkhead.try_acquire().expect("a slot is free");
     assert!(matches!(bulkhead.try_acquire(), Err(Rejected::BulkheadFull(_))));
     let waiting = bulkhead.acquire();
-    assert!(bulkhead.acquire().await.is_err(), "no place is left");
+    assert!(bulkhead.acquire().await.is_err(), "the queue is full");
     drop(permit);
     let permit = waiting.await.expect("it was next");
     assert_eq!(running_and_queued(&bulkhead), (1, 0));
@@ -407,7 +424,7 @@ async fn k1_permits_alone_hold_slots() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn k1_a_newcomer_does_not_overtake_those_who_wait() {
+async fn k1_a_new_call_does_not_overtake_those_in_the_queue() {
     let bulkhead = queueing(1, 5);
     let permit = bulkhead.try_acquire().expect("a slot is free");
     let waiting = bulkhead.acquire();
@@ -441,7 +458,7 @@ async fn k2_a_slow_readiness_counts_inside_the_slot() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn g7_a_call_that_waits_in_line_holds_no_readiness() {
+async fn g7_a_queued_call_holds_no_readiness() {
     let limited = ConcurrencyLimit::new(Perform::default(), 1);
     let bulkhead = queueing(1, 1);
     let permit = bulkhead.try_acquire().expect("a slot is free");
@@ -522,7 +539,7 @@ async fn g3_no_timer_outlives_the_wait_for_a_slot() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn g1_the_request_is_dropped_before_its_slot_or_its_place_is_free_when_a_service_panics_while_it_is_cloned() {
+async fn g1_the_request_is_dropped_before_its_slot_or_ticket_is_free_when_a_service_panics_while_it_is_cloned() {
     struct PanicsWhenCloned;
 
     impl Clone for PanicsWhenCloned {
@@ -567,7 +584,8 @@ async fn g1_the_request_is_dropped_before_its_slot_or_its_place_is_free_when_a_s
     }
 }
 
-/// Calls whose operation is an `async` block, spawned: the compiler has to see that they are `Send` for every lifetime in the block.
+/// Calls whose operation is an `async` block, spawned: the compiler has to see that they are `Send` for every lifetime
+/// in the block.
 mod spawned {
     use withstand::{CircuitBreaker, Timeout};
 
@@ -676,4 +694,13 @@ async fn k3_its_settings_can_be_asked_for() {
     let without_queue = Bulkhead::new("users", 2);
     assert_eq!((without_queue.queue_capacity(), without_queue.max_wait()), (0, None));
     assert_eq!(without_queue.snapshot().queue_capacity, 0);
+}
+
+#[test]
+fn g2_handle_builder_and_permit_are_unwind_safe() {
+    use std::panic::{RefUnwindSafe, UnwindSafe};
+
+    static_assertions::assert_impl_all!(Bulkhead: UnwindSafe, RefUnwindSafe);
+    static_assertions::assert_impl_all!(withstand::BulkheadBuilder: UnwindSafe, RefUnwindSafe);
+    static_assertions::assert_impl_all!(withstand::BulkheadPermit: UnwindSafe, RefUnwindSafe);
 }

@@ -19,7 +19,8 @@ use crate::{error::Rejected, sync::Arc};
 pin_project! {
     /// Waits in the queue for a slot. The wait ends `max_wait` after this future was made.
     ///
-    /// From [`acquire`](super::Bulkhead::acquire), which has taken a free slot, or joined the queue, before it returns this future.
+    /// From [`acquire`](super::Bulkhead::acquire), which has taken a free slot, or joined the queue, before it
+    /// returns this future.
     #[must_use = "it has taken a slot or joined the queue already, and dropping it undoes that"]
     pub struct BulkheadAcquire {
         #[pin]

@@ -26,21 +26,25 @@ impl BulkheadBuilder {
         Self { reporter: Reporter::new(name), max_concurrent, queue: None }
     }
 
-    /// Lets `capacity` calls wait for a slot, each for at most `max_wait`. Without a queue a call that finds no free slot is rejected at once.
+    /// Lets `capacity` calls wait for a slot, each for at most `max_wait`.
+    ///
+    /// Without a queue, a call that finds no free slot is rejected at once.
     pub fn queue(mut self, capacity: usize, max_wait: Duration) -> Self {
         self.queue = Some(Queue { capacity, max_wait });
         self
     }
 
-    /// Tells `hear` of every rejection.
+    /// Adds a listener. It is told of every rejection.
     ///
-    /// It runs on the thread, and inside the call, that caused the event. Its panic is caught. There is one: a second takes its place.
-    pub fn listener_fn(mut self, hear: impl Fn(&BulkheadEvent) + Send + Sync + 'static) -> Self {
-        self.reporter.add(hear);
+    /// It runs inside the call that is rejected, on that call's thread. Any number of listeners may be added. They
+    /// are told in the order in which they were added. The panic of a listener is caught, and the next listener is
+    /// told all the same.
+    pub fn listener_fn(mut self, listener: impl Fn(&BulkheadEvent) + Send + Sync + 'static) -> Self {
+        self.reporter.add(listener);
         self
     }
 
-    /// Takes the settings as they are.
+    /// Takes the settings without a check.
     pub(super) fn unchecked(self) -> Slots {
         let queue_capacity = self.queue.map_or(0, |queue| queue.capacity);
         let max_wait = self.queue.map(|queue| queue.max_wait);

@@ -6,7 +6,7 @@ use crate::{error::Name, event::Event};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BulkheadEvent {
-    /// A call was rejected.
+    /// A call, or a permit that was asked for, was rejected.
     #[non_exhaustive]
     Rejected {
         /// The bulkhead's name.

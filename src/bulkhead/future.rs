@@ -15,8 +15,8 @@ pin_project! {
     /// A call through a [`Bulkhead`](super::Bulkhead).
     ///
     /// `A` is how it holds the bulkhead: borrowed (plain) or shared (tower).
-    // `F` is the operation's future. A field that named it `O::Future` would have the compiler prove `Send` through the bounds on `O`,
-    // which fails for a spawned `async` block.
+    // `F` is the operation's future. A field that named it `O::Future` would have the compiler prove `Send` through
+    // the bounds on `O`, which fails for a spawned `async` block.
     #[must_use = "the call has begun already, and dropping it cancels it"]
     pub struct BulkheadFuture<O, F, A>
     where
@@ -34,7 +34,7 @@ pin_project! {
         A: Deref<Target = Slots>,
     {
         Queued { operation: Option<O>, #[pin] wait: QueueWait<A> },
-        // In this order: the operation is gone before its slot is free.
+        // In this order: the operation is dropped before its slot is given back.
         Running { #[pin] operation: F, slot: SlotGuard<A> },
         Rejected { rejection: Rejection },
         Done,
@@ -50,12 +50,12 @@ where
     pub(super) fn start(slots: &A, operation: impl FnOnce() -> O) -> Self {
         let call = match slots.enter() {
             Entry::Slot => {
-                // A pointer: it is in a register though it lives while the operation starts.
+                // The guard is only a pointer, so it stays in a register while the operation starts.
                 let slot = SlotGuard::new(slots.clone());
                 Call::Running { operation: operation().start(), slot }
             }
             Entry::Queued(ticket) => {
-                // Made first: what leaves the line when dropped is more than that, and would be in memory meanwhile.
+                // Made before the `QueueWait`, which is larger and would be in memory meanwhile.
                 let operation = with_rollback(operation, || slots.leave(ticket));
                 Call::Queued { operation: Some(operation), wait: QueueWait::new(slots.clone(), ticket) }
             }
@@ -96,7 +96,7 @@ where
     E: CarriesRejected,
     A: Deref<Target = Slots> + Clone,
 {
-    /// Waits in line and starts the operation.
+    /// Waits in the queue, then starts the operation.
     #[inline(never)]
     fn poll_start(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, E>> {
         let result = match self.as_mut().project() {

@@ -1,15 +1,25 @@
-//! Every interleaving of what threads do to one bulkhead: slots, hand-over, waiters that give up, a limit that changes.
+//! Every interleaving of what threads do to one bulkhead: slots that are taken, returned and granted, waiters that
+//! leave, a limit that changes, and what the calls may rely on between them.
 //!
-//! A wake-up that is lost leaves a waiter blocked for ever, which the checker reports as a deadlock.
+//! If a wake-up is lost, a waiter is blocked for ever, and the checker reports a deadlock.
 
 use std::time::Duration;
 
-use ::loom::{future::block_on, model, model::Builder, thread};
+use ::loom::{
+    future::block_on,
+    model,
+    model::Builder,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    thread,
+};
 
 use super::Bulkhead;
 
-fn queueing(slots: usize, places: usize) -> Bulkhead {
-    Bulkhead::builder("loom", slots).queue(places, Duration::MAX).build().expect("good settings")
+fn queueing(slots: usize, queue_capacity: usize) -> Bulkhead {
+    Bulkhead::builder("loom", slots).queue(queue_capacity, Duration::MAX).build().expect("good settings")
 }
 
 fn is_idle(bulkhead: &Bulkhead) -> bool {
@@ -17,7 +27,7 @@ fn is_idle(bulkhead: &Bulkhead) -> bool {
     (snapshot.in_flight, snapshot.queued) == (0, 0)
 }
 
-/// Three threads cannot be tried exhaustively; three preemptions find what matters.
+/// The interleavings of three threads are too many to try all of them. Those with at most three preemptions are tried.
 fn bounded(check: impl Fn() + Send + Sync + 'static) {
     let mut builder = Builder::new();
     builder.preemption_bound = Some(3);
@@ -43,12 +53,12 @@ fn one_slot_is_never_taken_twice() {
 }
 
 #[test]
-fn a_slot_that_returns_wakes_the_one_who_waits() {
+fn a_slot_that_returns_wakes_the_waiter() {
     model(|| {
         let bulkhead = queueing(1, 1);
         let permit = bulkhead.try_acquire().expect("free");
         let there = thread::spawn(move || drop(permit));
-        let permit = block_on(bulkhead.acquire()).expect("it waits without end");
+        let permit = block_on(bulkhead.acquire()).expect("it may wait for ever");
         there.join().expect("no panic");
         drop(permit);
         assert!(is_idle(&bulkhead));
@@ -56,24 +66,24 @@ fn a_slot_that_returns_wakes_the_one_who_waits() {
 }
 
 #[test]
-fn a_waiter_that_gives_up_while_its_slot_is_granted_passes_it_on() {
+fn a_waiter_that_leaves_while_its_slot_is_granted_passes_it_on() {
     bounded(|| {
         let bulkhead = queueing(1, 2);
         let permit = bulkhead.try_acquire().expect("free");
-        let given_up = bulkhead.acquire();
+        let leaver = bulkhead.acquire();
         let next = bulkhead.acquire();
         let releasing = thread::spawn(move || drop(permit));
-        let giving_up = thread::spawn(move || drop(given_up));
-        let permit = block_on(next).expect("it waits without end");
+        let leaving = thread::spawn(move || drop(leaver));
+        let permit = block_on(next).expect("it may wait for ever");
         releasing.join().expect("no panic");
-        giving_up.join().expect("no panic");
+        leaving.join().expect("no panic");
         drop(permit);
         assert!(is_idle(&bulkhead));
     });
 }
 
 #[test]
-fn a_higher_limit_and_a_returning_slot_wake_both_who_wait() {
+fn a_higher_limit_and_a_returning_slot_wake_both_waiters() {
     bounded(|| {
         let bulkhead = queueing(1, 2);
         let permit = bulkhead.try_acquire().expect("free");
@@ -108,7 +118,7 @@ fn a_lower_limit_holds_for_slots_that_return() {
 }
 
 #[test]
-fn once_the_limit_is_zero_and_seen_so_no_one_enters() {
+fn once_the_limit_is_zero_no_call_enters() {
     model(|| {
         let bulkhead = Bulkhead::new("loom", 1);
         let other = bulkhead.clone();
@@ -127,18 +137,66 @@ fn once_the_limit_is_zero_and_seen_so_no_one_enters() {
 }
 
 #[test]
-fn a_newcomer_a_slot_that_returns_and_one_who_waits_lose_no_slot() {
+fn a_newcomer_a_slot_that_returns_and_a_waiter_lose_no_slot() {
     bounded(|| {
         let bulkhead = queueing(1, 1);
         let permit = bulkhead.try_acquire().expect("free");
         let there = thread::spawn(move || drop(permit));
         let other = bulkhead.clone();
         let newcomer = thread::spawn(move || drop(other.try_acquire()));
-        let permit = block_on(bulkhead.acquire()).expect("it waits without end");
+        let permit = block_on(bulkhead.acquire()).expect("it may wait for ever");
         there.join().expect("no panic");
         newcomer.join().expect("no panic");
         drop(permit);
         assert!(is_idle(&bulkhead));
         assert!(bulkhead.try_acquire().is_ok());
+    });
+}
+
+/// Adds one in two steps, as only one thread at a time may: without the happens-before of `gate.rs` an addition is
+/// lost.
+fn add_one(count: &AtomicU64) {
+    count.store(count.load(Relaxed) + 1, Relaxed);
+}
+
+#[test]
+fn a_call_sees_what_the_call_did_that_had_its_slot_before() {
+    model(|| {
+        let bulkhead = Bulkhead::new("loom", 1);
+        let count = Arc::new(AtomicU64::new(0));
+        let (other, count_there) = (bulkhead.clone(), count.clone());
+        let add_if_free = |bulkhead: &Bulkhead, count: &AtomicU64| match bulkhead.try_acquire() {
+            Ok(_permit) => {
+                add_one(count);
+                1
+            }
+            Err(_) => 0,
+        };
+        let there = thread::spawn(move || add_if_free(&other, &count_there));
+        let here = add_if_free(&bulkhead, &count);
+        let there = there.join().expect("no panic");
+        assert_eq!(count.load(Relaxed), here + there);
+    });
+}
+
+#[test]
+fn a_call_sees_what_the_calls_before_it_did_though_the_limit_changed_meanwhile() {
+    bounded(|| {
+        let bulkhead = queueing(1, 2);
+        let count = Arc::new(AtomicU64::new(0));
+        let (other, count_there) = (bulkhead.clone(), count.clone());
+        let there = thread::spawn(move || {
+            let _permit = block_on(other.acquire()).expect("it may wait for ever");
+            add_one(&count_there);
+        });
+        // An update of the word between a slot that returns and one that is taken.
+        let changing = bulkhead.clone();
+        let changing = thread::spawn(move || changing.set_max_concurrent(1));
+        let permit = block_on(bulkhead.acquire()).expect("it may wait for ever");
+        add_one(&count);
+        drop(permit);
+        there.join().expect("no panic");
+        changing.join().expect("no panic");
+        assert_eq!(count.load(Relaxed), 2);
     });
 }

@@ -1,16 +1,17 @@
 //! A [`Bulkhead`] lets only so many calls run at once.
 //!
-//! A dependency that grows slow gathers callers: each holds memory, a connection, a task, until none is left for calls to
-//! anything else. A bulkhead keeps the leak in one compartment: it rejects what does not fit.
+//! When a dependency becomes slow, its callers pile up. Each of them holds memory, a connection and a task, until
+//! none is left for calls to other dependencies. A bulkhead limits how many calls to one dependency run at once, and
+//! rejects the others.
 //!
 //! ```text
 //!            ┌─ max_concurrent ─┐
 //! call ────▶ │ ▓ ▓ ▓ ▓ ▓ ▓ ▓ ▓ │ ────▶ operation
 //!    │       └──────────────────┘
-//!    │ no slot is free    ▲ in order, as slots return
+//!    │ no slot is free    ▲ first in, first out, as slots are given back
 //!    ├──▶ queue ▓ ▓ ▓ ────┘
 //!    │        └─ max_wait is over ─┐
-//!    └── no place is free ─────────┴──▶ rejected
+//!    └── the queue is full ────────┴──▶ rejected
 //! ```
 //!
 //! # Defaults
@@ -34,34 +35,53 @@
 //! # Ok(()) }
 //! ```
 //!
-//! A call takes its slot or its place when it is made, not when it is awaited: collecting many calls before awaiting any takes as many
-//! of them.
+//! A call takes its slot, or joins the queue, when `call` returns, and not when its future is awaited. So if you
+//! collect many futures before you await any of them, each has its slot or its position in the queue from the start.
 //!
 //! # With tower
 //!
-//! `bulkhead.layer()`. The service is always ready and takes its slot in `call`, so ready handles that sit idle hold none. The inner service is
-//! cloned for each call, and readied once the call has its slot: a slow readiness counts against the limit.
+//! `bulkhead.layer()`. The service is always ready. It takes a slot in `call`, so a handle that is ready and idle
+//! holds none. The inner service is cloned for each call, and is readied once the call has its slot. So a call holds
+//! its slot while the inner service becomes ready.
 //!
 //! # Sharing
 //!
-//! Clones, and every service that a layer is applied to, share the slots.
-//! [`set_max_concurrent`](Bulkhead::set_max_concurrent) changes their number while calls run.
+//! All clones, and all services that its layers make, share the slots and the queue.
+//! [`set_max_concurrent`](Bulkhead::set_max_concurrent) changes the number of slots while calls run.
 //!
 //! # Cancel safety
 //!
-//! Dropping a call drops its operation, then frees the slot for the next in line. Dropping one that waits leaves the line; a slot that was granted to it
-//! meanwhile goes to the next. A call keeps its place while it is not polled, so poll what you hold.
+//! If you drop a call that runs, its operation is dropped first. Then its slot is free, and goes to the first call in
+//! the queue. If you drop a call that waits, it leaves the queue; a slot that it was granted meanwhile goes to the
+//! next call. A call keeps its position or its slot while it is not polled, so poll every call that you hold, or drop
+//! it.
+//!
+//! # Fairness
+//!
+//! The queue is first in, first out, and a new call never overtakes a call that waits. Every 32nd call that is
+//! rejected at once pends once and wakes itself. So a task that calls again after each rejection still lets other
+//! tasks run. [`try_acquire`](Bulkhead::try_acquire) is not a future and cannot pend.
 //!
 //! # Cost
 //!
-//! A slot is one exchange of a word to take, and one to give back; nothing is allocated. The lock is taken, and a timer armed, only
-//! while someone waits in line, whose memory grows to the longest it has been. With tower, the inner service is cloned for each call
-//! that is let in.
+//! To take a slot is one atomic exchange, and to give it back is another. Nothing is allocated. The lock is taken,
+//! and a timer is started, only while calls wait in the queue. The queue has an entry of 24 bytes for each call that
+//! waits. Its memory grows to at most twice the longest that it has been, and is kept. With tower, the inner service
+//! is cloned for each call that has a slot or waits for one.
 //!
 //! # Errors
 //!
-//! [`Rejected::BulkheadFull`](crate::Rejected::BulkheadFull), also when a wait in line is over; carried by the operation's own error type, which must have
-//! room for it ([`CarriesRejected`](crate::CarriesRejected)).
+//! [`Rejected::BulkheadFull`](crate::Rejected::BulkheadFull), also when a wait in the queue is over. The operation's
+//! own error type carries it: see [`CarriesRejected`](crate::CarriesRejected).
+//!
+//! # Events
+//!
+//! | event | told | level in `tracing` |
+//! |---|---|---|
+//! | [`Rejected`](BulkheadEvent::Rejected) | when a call or a permit is rejected | DEBUG |
+//!
+//! It may happen at each call, so it is neither an INFO nor a WARN. The target is `withstand::bulkhead`. Any number
+//! of listeners may be added: [`listener_fn`](BulkheadBuilder::listener_fn).
 
 mod acquire;
 mod config;
@@ -84,7 +104,7 @@ pub use self::{
     permit::BulkheadPermit, policy::Bulkhead, shared::Snapshot,
 };
 
-// What only signatures name.
+// Only signatures name this.
 #[doc(hidden)]
 pub use self::shared::Slots;
 

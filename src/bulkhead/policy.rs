@@ -15,19 +15,24 @@ use crate::{
 
 /// Lets only so many calls run at once.
 ///
-/// See the [module](super). Clones share the slots, and so does every layer.
+/// See the [module](super). All clones and layers share the slots and the queue.
 #[derive(Clone, Debug)]
 pub struct Bulkhead {
     pub(super) slots: Arc<Slots>,
 }
 
 impl Bulkhead {
-    /// Lets `max_concurrent` calls run at once, and rejects others at once. Zero rejects all.
+    /// A bulkhead without a queue: `max_concurrent` calls run at once, and others are rejected at once. Zero rejects
+    /// every call.
+    ///
+    /// A literal name costs nothing; for borrowed text there is [`Name::copied`].
     pub fn new(name: impl Into<Name>, max_concurrent: usize) -> Self {
         Self { slots: Arc::new(Self::builder(name, max_concurrent).unchecked()) }
     }
 
-    /// Settings for a bulkhead of this name and size.
+    /// Settings for a bulkhead of this name, in which `max_concurrent` calls run at once.
+    ///
+    /// A literal name costs nothing; for borrowed text there is [`Name::copied`].
     pub fn builder(name: impl Into<Name>, max_concurrent: usize) -> BulkheadBuilder {
         BulkheadBuilder::new(name.into(), max_concurrent)
     }
@@ -45,22 +50,25 @@ impl BulkheadBuilder {
 }
 
 impl Bulkhead {
-    /// Starts the operation if a slot is free; if not, waits in line for one, or rejects.
+    /// Starts the operation if a slot is free. If none is free, the call waits in the queue, or is rejected if the
+    /// queue is full.
     ///
-    /// The slot or the place in line is taken at once; awaiting the future only waits.
+    /// All this is decided before `call` returns. The future waits for a slot if there is none yet, and for the
+    /// operation.
     ///
     /// # Errors
     ///
-    /// The operation's own, or [`Rejected::BulkheadFull`], and then the operation was not started.
+    /// The operation's own error, or [`Rejected::BulkheadFull`], and then the operation was not started.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future drops the operation, then frees its slot; or leaves the line, and a slot
-    /// that was granted meanwhile goes to the next.
+    /// If you drop the future while the operation runs, the operation is dropped first, and then its slot is free. If
+    /// you drop it while it waits, it leaves the queue, and a slot that it was granted meanwhile goes to the next
+    /// call.
     ///
     /// # Panics
     ///
-    /// When polled outside a tokio runtime with time enabled, and it has to wait in line.
+    /// When it has to wait in the queue and is polled outside a tokio runtime with time enabled.
     #[inline(always)]
     pub fn call<F, Fut, T, E>(&self, operation: F) -> BulkheadFuture<F, Fut, &Slots>
     where
@@ -71,11 +79,11 @@ impl Bulkhead {
         BulkheadFuture::start(&&*self.slots, || operation)
     }
 
-    /// A slot, if one is free now.
+    /// A slot, if one is free now and no call waits for one.
     ///
     /// # Errors
     ///
-    /// [`Rejected::BulkheadFull`].
+    /// [`Rejected::BulkheadFull`] otherwise.
     pub fn try_acquire(&self) -> Result<BulkheadPermit, Rejected> {
         if self.slots.try_enter() {
             return Ok(BulkheadPermit::new(SlotGuard::new(self.slots.clone())));
@@ -83,27 +91,30 @@ impl Bulkhead {
         Err(self.slots.reject_permit().into())
     }
 
-    /// A slot, waiting in line for it if there is a queue. The slot or the place is taken at once.
+    /// A slot. If none is free, the future waits in the queue for one.
+    ///
+    /// It has taken the slot, or joined the queue, before `acquire` returns.
     ///
     /// # Errors
     ///
-    /// The future yields [`Rejected::BulkheadFull`] if there is no place, or the wait is over.
+    /// The future yields [`Rejected::BulkheadFull`] if the queue is full, or if the wait is over.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future leaves the line.
+    /// If you drop the future, it leaves the queue, and a slot that it was granted meanwhile goes to the next call.
     ///
     /// # Panics
     ///
-    /// When polled outside a tokio runtime with time enabled, and it has to wait in line.
+    /// When it has to wait in the queue and is polled outside a tokio runtime with time enabled.
     pub fn acquire(&self) -> BulkheadAcquire {
         BulkheadAcquire::start(self.slots.clone())
     }
 
     /// Changes how many calls may run at once.
     ///
-    /// More lets those who wait run; fewer takes effect as calls finish; zero lets those that run finish and no
-    /// other begin.
+    /// With a higher number, calls that wait in the queue get the new slots at once. With a lower number, calls that
+    /// run go on, and their slots are not given to others. With zero, calls that run finish, and no other call
+    /// begins.
     pub fn set_max_concurrent(&self, max_concurrent: usize) {
         self.slots.set_max_concurrent(max_concurrent);
     }
@@ -128,7 +139,7 @@ impl Bulkhead {
         self.slots.name().as_str()
     }
 
-    /// How many calls run and wait now. It waits for none of them.
+    /// How many calls run and wait at this moment.
     pub fn snapshot(&self) -> Snapshot {
         self.slots.snapshot()
     }

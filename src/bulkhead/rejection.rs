@@ -4,8 +4,8 @@ use crate::error::BulkheadFull;
 
 /// One rejected call in so many pends once, so that other tasks run.
 ///
-/// Otherwise a task that calls again and again while the bulkhead is full would never pend. No timer and no other task would run on
-/// its thread.
+/// Otherwise a task that calls again and again while the bulkhead is full would never pend. No timer and no other
+/// task would run on its thread.
 const REJECTIONS_PER_YIELD: u64 = 32;
 
 /// What a call that was rejected at once has inside.

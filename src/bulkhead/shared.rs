@@ -2,7 +2,7 @@ use std::{task::Waker, time::Duration};
 
 use super::{
     event::BulkheadEvent,
-    gate::{Free, Taken},
+    gate::{FreeSlots, Taken},
     rejection::Rejection,
     state::{Core, Entry},
 };
@@ -17,10 +17,10 @@ use crate::{
 /// The slots and the queue that a bulkhead's clones and layers share.
 #[derive(Debug)]
 pub struct Slots {
-    free: CachePadded<Free>,
+    free: CachePadded<FreeSlots>,
     core: CachePadded<Lock<Core<Waker>>>,
-    rejected: CachePadded<Rejected>,
-    /// The core's `max_concurrent`, readable without the lock.
+    rejected: CachePadded<RejectedCount>,
+    /// The core's `max_concurrent`, which is read here without the lock.
     max_concurrent: AtomicU64,
     /// Zero if there is no queue.
     queue_capacity: usize,
@@ -30,16 +30,16 @@ pub struct Slots {
 
 /// How many calls and permits were rejected.
 #[derive(Debug)]
-struct Rejected {
-    /// Calls that were rejected at once. By this number such a call knows whether it pends.
+struct RejectedCount {
+    /// Calls that were rejected at once. This number decides whether such a call pends.
     at_once: AtomicU64,
-    /// Calls whose wait ended, and permits of `try_acquire`. They count apart, so that no rejection that cannot pend takes the number
-    /// at which a call would have pended.
+    /// Calls whose wait ended, and permits of `try_acquire`. They count apart, so that no rejection that cannot pend
+    /// takes the number at which a call would have pended.
     others: AtomicU64,
 }
 
-impl Rejected {
-    fn count(&self) -> u64 {
+impl RejectedCount {
+    fn total(&self) -> u64 {
         self.at_once.load(Ordering::Relaxed) + self.others.load(Ordering::Relaxed)
     }
 }
@@ -50,13 +50,13 @@ impl Rejected {
 pub struct Snapshot {
     /// How many calls may run at once.
     pub max_concurrent: usize,
-    /// How many calls run. More than `max_concurrent` for a while after that was lowered.
+    /// How many calls run. It is above `max_concurrent` for a while after that was lowered.
     pub in_flight: usize,
     /// How many calls wait in the queue.
     pub queued: usize,
     /// How many calls the queue has room for. Zero if there is no queue.
     pub queue_capacity: usize,
-    /// How many calls were rejected so far.
+    /// How many calls and permits were rejected so far.
     pub rejected: u64,
 }
 
@@ -69,9 +69,9 @@ impl Slots {
     ) -> Self {
         let core = Core::new(max_concurrent, queue_capacity);
         Self {
-            free: CachePadded(Free::new(core.free())),
+            free: CachePadded(FreeSlots::new(core.free())),
             core: CachePadded(Lock::new(core)),
-            rejected: CachePadded(Rejected { at_once: AtomicU64::new(0), others: AtomicU64::new(0) }),
+            rejected: CachePadded(RejectedCount { at_once: AtomicU64::new(0), others: AtomicU64::new(0) }),
             max_concurrent: AtomicU64::new(max_concurrent as u64),
             queue_capacity,
             max_wait,
@@ -96,12 +96,12 @@ impl Slots {
         self.queue_capacity > 0
     }
 
-    /// Lets the core act, while no one takes or gives back a slot without it.
+    /// Runs `act` on the core. Meanwhile no other thread takes a slot or gives one back.
     fn with_core<R>(&self, act: impl FnOnce(&mut Core<Waker>) -> R) -> R {
         let mut core = self.core.lock();
-        core.set_free(self.free.hold());
+        core.set_free(self.free.begin_update());
         let answer = act(&mut core);
-        self.free.show(core.free(), core.queued() > 0);
+        self.free.publish(core.free(), core.queued() > 0);
         answer
     }
 
@@ -124,7 +124,7 @@ impl Slots {
 
     #[inline(never)]
     fn queue_up(&self) -> Entry {
-        // Until its first poll a waiter has a waker that does nothing: that poll finds the slot if it is granted by then.
+        // Until its first poll a waiter has a waker that does nothing. That poll finds a slot that was granted before it.
         self.with_core(|core| core.enter(Waker::noop().clone()))
     }
 
@@ -134,15 +134,16 @@ impl Slots {
         self.max_wait.and_then(|span| clock::after(clock::now(), span))
     }
 
-    /// Whether the slot that this ticket waits for is granted. If not, `waker` is woken when it is.
+    /// Whether the slot that this ticket waits for is granted. If not, `waker` is woken when it is granted.
     pub(super) fn is_granted(&self, ticket: u64, waker: &Waker) -> bool {
-        // Cloned before the lock and dropped behind it: a waker is somebody's code.
+        // Cloned before the lock is taken, and dropped after it is released: a waker is the caller's code, and may do
+        // anything.
         let waker = waker.clone();
         let replaced = self.with_core(|core| core.replace(ticket, waker));
         replaced.is_err()
     }
 
-    /// Out of the line; or, if the slot was granted meanwhile, gives it to the next.
+    /// Leaves the queue. If the slot was granted meanwhile, gives it back.
     pub(super) fn leave(&self, ticket: u64) {
         let left = self.with_core(|core| core.leave(ticket));
         if left.is_none() {
@@ -157,7 +158,7 @@ impl Slots {
         }
     }
 
-    /// Gives a slot back through the core, which knows who is next.
+    /// Gives a slot back through the core, which grants it to the first waiter in the queue.
     #[inline(never)]
     fn hand_over(&self) {
         let next = self.with_core(|core| {
@@ -173,7 +174,7 @@ impl Slots {
             self.max_concurrent.store(max_concurrent as u64, Ordering::Relaxed);
         });
         loop {
-            // Its own statement, so that the lock is free before anyone is woken.
+            // A statement of its own, so that the lock is released before the waiter is woken.
             let next = self.with_core(Core::grant);
             if next.is_none() {
                 return;
@@ -215,12 +216,13 @@ impl Slots {
             in_flight: core.in_flight(self.free.count()),
             queued: core.queued(),
             queue_capacity: self.queue_capacity,
-            rejected: self.rejected.count(),
+            rejected: self.rejected.total(),
         }
     }
 }
 
-/// A waker that panics harms neither the waiters behind it in the queue, nor the call that gave the slot back, which may be in its `Drop`.
+/// A waker that panics harms neither the waiters behind it in the queue, nor the call that gave the slot back, which
+/// may be in its `Drop`.
 fn wake(waiter: Option<Waker>) {
     if let Some(waker) = waiter {
         catch_panic(|| waker.wake());

@@ -1,11 +1,12 @@
 //! The core: how many slots are free, and which calls wait in the queue. `W` is what wakes a waiter.
 //!
-//! A waiter that leaves the queue leaves an empty entry behind, so that leaving moves no other entry. Empty entries go when they reach
-//! the front, or all together when they are more than half of the queue. So each waiter that left costs a constant number of steps.
+//! A waiter that leaves the queue leaves an empty entry behind, so that leaving moves no other entry. Empty entries
+//! go when they reach the front, or all together when they are more than half of the queue. So each waiter that left
+//! costs a constant number of steps.
 
 use std::{collections::VecDeque, mem};
 
-/// What became of a call that wants a slot.
+/// What a call gets that asks for a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Entry {
     Slot,
@@ -16,8 +17,9 @@ pub(super) enum Entry {
 #[derive(Debug)]
 pub(super) struct Core<W> {
     max_concurrent: usize,
-    /// Below zero while more calls run than a lowered limit allows. It holds while the core acts; in between, the word in front of
-    /// the lock counts.
+    /// Below zero while more calls run than a lowered `max_concurrent` allows.
+    ///
+    /// It is true only while the core is used. Between two uses, the word in `gate.rs` has the count.
     free: i64,
     queue_capacity: usize,
     /// In the order of their tickets. `None` is a waiter that left.
@@ -48,7 +50,7 @@ impl<W> Core<W> {
         self.free
     }
 
-    /// So many are free by now: slots are taken and given back without the core too.
+    /// Tells the core how many slots are free now: slots are also taken and given back without it.
     pub(super) fn set_free(&mut self, free: i64) {
         self.free = free;
     }
@@ -84,8 +86,8 @@ impl<W> Core<W> {
         Entry::Queued(ticket)
     }
 
-    /// Gives this ticket another waiter, and gives back the one before. `Err` gives back the new one: the ticket is no longer in the
-    /// queue, because its slot is granted. No waiter is dropped in here.
+    /// Gives this ticket another waiter, and gives back the one before. `Err` gives back the new one: the ticket is
+    /// no longer in the queue, because its slot is granted. No waiter is dropped in here.
     pub(super) fn replace(&mut self, ticket: u64, waiter: W) -> Result<W, W> {
         match self.entry(ticket) {
             Some(Some(queued)) => Ok(mem::replace(queued, waiter)),
@@ -103,12 +105,13 @@ impl<W> Core<W> {
         Some(waiter)
     }
 
-    /// A call is over.
+    /// A call gives its slot back.
     pub(super) fn release(&mut self) {
         self.free += 1;
     }
 
-    /// The first waiter of the queue, if a slot is free. The slot is the waiter's from then on, whether it has noticed or not.
+    /// The first waiter of the queue, if a slot is free. The slot is the waiter's from then on, whether it has
+    /// noticed or not.
     pub(super) fn grant(&mut self) -> Option<W> {
         if self.free <= 0 {
             return None;
@@ -129,7 +132,8 @@ impl<W> Core<W> {
     }
 }
 
-/// So many slots as a signed count, capped so that two bits of a word stay free. No machine has room for more calls than the cap.
+/// So many slots as a signed count, capped so that two bits of a word stay free. No machine has room for more calls
+/// than the cap.
 fn slots(max_concurrent: usize) -> i64 {
     const MOST: i64 = i64::MAX >> 2;
     i64::try_from(max_concurrent).map_or(MOST, |slots| slots.min(MOST))
@@ -145,7 +149,11 @@ mod tests {
     fn g5_a_waiter_is_given_back_and_never_dropped_inside() {
         let waiter = Rc::new(());
         let mut core = Core::new(1, 2);
-        assert_eq!(core.enter(waiter.clone()), Entry::Slot, "a waiter that need not wait may go at once");
+        assert_eq!(
+            core.enter(waiter.clone()),
+            Entry::Slot,
+            "a call that gets a slot needs no waiter, and it may be dropped"
+        );
         let Entry::Queued(ticket) = core.enter(waiter.clone()) else { panic!("the slot is taken") };
         let (before, after) = (core.replace(ticket, waiter.clone()), Rc::strong_count(&waiter));
         assert!(before.is_ok());
@@ -187,6 +195,7 @@ mod tests {
         let fourth = queue_up(&mut core);
         assert_eq!((core.enter(()), core.queued()), (Entry::Full, 3));
         core.set_max_concurrent(1);
+        assert!(!core.try_enter(), "the new slot is for the queue");
         assert_eq!((core.grant(), core.free(), core.queued()), (Some(()), 0, 2));
         let left = [second, third, fourth].map(|ticket| core.replace(ticket, ()).is_err());
         assert_eq!(left, [true, false, false], "the second was granted the slot, and not the first");

@@ -13,13 +13,13 @@ use crate::{
 };
 
 impl Bulkhead {
-    /// The bulkhead as a tower layer. Every service it is applied to shares these slots.
+    /// The bulkhead as a tower layer. All services that the layer makes share this bulkhead's slots and queue.
     pub fn layer(&self) -> BulkheadLayer {
         BulkheadLayer { bulkhead: self.clone() }
     }
 }
 
-/// Lets only so many calls of a service run at once; see [`Bulkhead`].
+/// Lets only so many calls of a service run at once. See [`Bulkhead`].
 ///
 /// ```
 /// use tower::{ServiceBuilder, ServiceExt, service_fn};
@@ -53,7 +53,7 @@ impl<S> Layer<S> for BulkheadLayer {
 
 /// A service of which only so many calls run at once.
 ///
-/// It is always ready: the inner service is readied by each call, once the call has its slot.
+/// It is always ready. Each call readies a clone of the inner service once the call has its slot.
 #[derive(Clone, Debug)]
 pub struct BulkheadService<S> {
     inner: S,

@@ -59,7 +59,8 @@ where
     }
 }
 
-/// A position in the queue. Dropped, it leaves the queue, or, if its slot was granted meanwhile, gives the slot to the next.
+/// A position in the queue. Dropped, it leaves the queue, or, if its slot was granted meanwhile, gives the slot to
+/// the next.
 struct QueueTicket<A>
 where
     A: Deref<Target = Slots>,

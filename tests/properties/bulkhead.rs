@@ -1,4 +1,4 @@
-//! The bulkhead's model: a list of every call in the order they came, and what has become of each.
+//! The bulkhead's model: a list of all calls in the order in which they came, and the status of each.
 
 use std::{
     pin::Pin,
@@ -27,22 +27,22 @@ enum Step {
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Status {
-    /// In line. `polled`: it has a waker there.
-    Waiting { since: Duration, polled: bool },
-    /// It has a slot, and may not have noticed. `woken`: someone must have told it.
+    /// It is in the queue. `polled`: it has a waker there.
+    Queued { since: Duration, polled: bool },
+    /// It has a slot, and may not have noticed. `woken`: its waker must have been called.
     Granted { woken: bool },
-    /// It has noticed, and runs.
+    /// It has noticed its slot, and runs.
     Running,
     /// It was rejected at once, and has not been told. `pends`: its first poll lets other tasks run.
     Rejected { pends: bool },
 }
 
 struct Model {
-    limit: usize,
-    places: usize,
+    max_concurrent: usize,
+    queue_capacity: usize,
     now: Duration,
     calls: Vec<Status>,
-    /// For each rejection the limit then, and how long the call had waited.
+    /// For each rejection `max_concurrent` at that time, and how long the call had waited.
     rejected: Vec<(usize, Option<Duration>)>,
     /// How many of them were not permits, and had not waited.
     rejected_at_once: usize,
@@ -53,20 +53,20 @@ impl Model {
         self.calls.iter().filter(|call| matches!(call, Status::Granted { .. } | Status::Running)).count()
     }
 
-    fn waiting(&self) -> usize {
-        self.calls.iter().filter(|call| matches!(call, Status::Waiting { .. })).count()
+    fn queued(&self) -> usize {
+        self.calls.iter().filter(|call| matches!(call, Status::Queued { .. })).count()
     }
 
     fn has_free_slot(&self) -> bool {
-        self.waiting() == 0 && self.in_flight() < self.limit
+        self.queued() == 0 && self.in_flight() < self.max_concurrent
     }
 
-    /// Slots that are free go to those who wait, in order.
+    /// Free slots go to the calls in the queue, in order.
     fn hand_over(&mut self) {
-        while self.in_flight() < self.limit {
-            let next = self.calls.iter_mut().find(|call| matches!(call, Status::Waiting { .. }));
+        while self.in_flight() < self.max_concurrent {
+            let next = self.calls.iter_mut().find(|call| matches!(call, Status::Queued { .. }));
             let Some(call) = next else { return };
-            let Status::Waiting { polled, .. } = *call else { return };
+            let Status::Queued { polled, .. } = *call else { return };
             *call = Status::Granted { woken: polled };
         }
     }
@@ -74,8 +74,8 @@ impl Model {
     fn acquire(&mut self) {
         let status = if self.has_free_slot() {
             Status::Granted { woken: false }
-        } else if self.waiting() < self.places {
-            Status::Waiting { since: self.now, polled: false }
+        } else if self.queued() < self.queue_capacity {
+            Status::Queued { since: self.now, polled: false }
         } else {
             self.reject(None);
             self.rejected_at_once += 1;
@@ -85,7 +85,7 @@ impl Model {
     }
 
     fn reject(&mut self, waited: Option<Duration>) {
-        self.rejected.push((self.limit, waited));
+        self.rejected.push((self.max_concurrent, waited));
     }
 
     /// What a poll of this call yields; `Err` has how long it waited in vain.
@@ -95,12 +95,12 @@ impl Model {
                 self.calls[index] = Status::Running;
                 Poll::Ready(Ok(()))
             }
-            Status::Waiting { since, .. } if self.now - *since >= MAX_WAIT => {
+            Status::Queued { since, .. } if self.now - *since >= MAX_WAIT => {
                 self.calls.remove(index);
                 self.reject(Some(MAX_WAIT));
                 Poll::Ready(Err(Some(MAX_WAIT)))
             }
-            Status::Waiting { polled, .. } => {
+            Status::Queued { polled, .. } => {
                 *polled = true;
                 Poll::Pending
             }
@@ -143,11 +143,11 @@ fn waited(rejected: &Rejected) -> Option<Duration> {
     }
 }
 
-async fn agree(limit: usize, places: usize, steps: Vec<Step>) -> Result<(), TestCaseError> {
+async fn agree(max_concurrent: usize, queue_capacity: usize, steps: Vec<Step>) -> Result<(), TestCaseError> {
     let heard = Arc::new(Mutex::new(Vec::new()));
     let hears = heard.clone();
-    let bulkhead = Bulkhead::builder("model", limit)
-        .queue(places, MAX_WAIT)
+    let bulkhead = Bulkhead::builder("model", max_concurrent)
+        .queue(queue_capacity, MAX_WAIT)
         .listener_fn(move |event| match event {
             BulkheadEvent::Rejected { max_concurrent, waited, .. } => {
                 hears.lock().expect("no panic").push((*max_concurrent, *waited));
@@ -156,8 +156,14 @@ async fn agree(limit: usize, places: usize, steps: Vec<Step>) -> Result<(), Test
         })
         .build()
         .expect("good settings");
-    let mut model =
-        Model { limit, places, now: Duration::ZERO, calls: Vec::new(), rejected: Vec::new(), rejected_at_once: 0 };
+    let mut model = Model {
+        max_concurrent,
+        queue_capacity,
+        now: Duration::ZERO,
+        calls: Vec::new(),
+        rejected: Vec::new(),
+        rejected_at_once: 0,
+    };
     let mut calls: Vec<Call> = Vec::new();
     for (number, step) in steps.into_iter().enumerate() {
         match step {
@@ -204,7 +210,7 @@ async fn agree(limit: usize, places: usize, steps: Vec<Step>) -> Result<(), Test
             Step::Poll(_) | Step::Drop(_) => {}
             Step::SetLimit(limit) => {
                 bulkhead.set_max_concurrent(limit);
-                model.limit = limit;
+                model.max_concurrent = limit;
                 model.hand_over();
             }
             Step::Pass(span) => {
@@ -215,7 +221,7 @@ async fn agree(limit: usize, places: usize, steps: Vec<Step>) -> Result<(), Test
         let seen = bulkhead.snapshot();
         prop_assert_eq!(
             (seen.max_concurrent, seen.in_flight, seen.queued, seen.rejected),
-            (model.limit, model.in_flight(), model.waiting(), model.rejected.len() as u64),
+            (model.max_concurrent, model.in_flight(), model.queued(), model.rejected.len() as u64),
             "after step {} ({:?})",
             number,
             step
@@ -245,7 +251,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 proptest! {
     #[test]
-    fn the_bulkhead_agrees_with_its_model(limit in 0_usize..4, places in 1_usize..5, steps in steps()) {
-        super::run(agree(limit, places, steps))?;
+    fn the_bulkhead_agrees_with_its_model(max_concurrent in 0_usize..4, queue_capacity in 1_usize..8, steps in steps()) {
+        super::run(agree(max_concurrent, queue_capacity, steps))?;
     }
 }
