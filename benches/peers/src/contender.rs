@@ -108,9 +108,13 @@ where
 {
     fn run(&mut self, calls: u64, mut tally: Option<&mut Tally>) {
         for _ in 0..calls {
-            let call = pin!((self.0.0)());
+            let mut call = pin!((self.0.0)());
             // Left where it is: to move the wide result of a call is not the call's work.
-            let polled = call.poll(&mut Context::from_waker(Waker::noop()));
+            let mut polled = call.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            if polled.is_pending() {
+                // One in 32 of withstand's rejections pends once.
+                polled = call.poll(&mut Context::from_waker(Waker::noop()));
+            }
             match black_box(&polled) {
                 Poll::Ready(outcome) => count(&mut tally, outcome),
                 Poll::Pending => panic!("not done at once"),
