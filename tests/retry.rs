@@ -422,9 +422,8 @@ enum Said {
 }
 
 /// An operation that answers these in order, and a classifier for them. The operation is of one call.
-fn answers(said: &[Said]) -> (Op, impl Fn(&Answer) -> Verdict + Clone + Send + Sync + 'static) {
-    let (said, number): (Arc<[Said]>, _) = (said.into(), AtomicUsize::new(0));
-    let table = said.clone();
+fn answers(said: &[Said]) -> (Op, impl Fn(&Answer) -> Verdict + Clone + Send + Sync + use<>) {
+    let (table, number) = (said.to_vec(), AtomicUsize::new(0));
     let operation = op(move || ready(Ok(number.fetch_add(1, SeqCst) as u32)));
     let judge = move |answer: &Answer| match table[answer.as_ref().map_or(0, |number| *number as usize)] {
         Said::Fine => Verdict::Healthy,

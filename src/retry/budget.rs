@@ -13,6 +13,9 @@
 //! One race is left, and does little harm. A thread that finds the bucket not full, and adds tokens only after others
 //! have filled the bucket and emptied it again, adds what it would otherwise have added before: at most one bucket.
 //!
+//! The models in `loom.rs` hold the order of step 2, but cannot show that it needs `Acquire`: in a model a
+//! compare-exchange always finds the newest `refilled_at`.
+//!
 //! Nothing else is published through the bucket: a token gives leave to send, and says nothing about other memory.
 
 use std::{fmt, time::Duration};

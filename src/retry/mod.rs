@@ -39,7 +39,7 @@
 //!
 //! # What is sent again
 //!
-//! The classifier [judges](crate::classify) each result:
+//! The [classifier](crate::Classify) judges each result:
 //!
 //! | verdict | another attempt | the wait before it |
 //! |---|---|---|
@@ -50,15 +50,19 @@
 //! | [`Failed`](crate::Verdict::Failed) | no | |
 //! | [`Ignored`](crate::Verdict::Ignored), by default an open circuit or a full bulkhead | no | |
 //!
-//! By default every error that is not our own rejection is transient, and so is a timeout.
+//! By default every error is transient, a timeout included, unless a breaker or a bulkhead of ours rejected the call.
 //!
 //! Where a `retry_after` sets the wait, a random time is added: up to a tenth of it, or up to the backoff's own delay
 //! if that is longer. So callers that were told the same time come back at different instants, and none of them comes
-//! back early. The sum never passes `max_retry_after` or the deadline. A `retry_after` above `max_retry_after` ends the
-//! retry, and so does a sleep that would pass the deadline. Each sleep may be as long as `max_retry_after`: bound the
-//! whole call by a [`deadline`](RetryBuilder::deadline), or by a [`Timeout`](crate::Timeout) outside.
+//! back early. The sum never passes `max_retry_after` or the deadline; to a `retry_after` of exactly `max_retry_after`
+//! nothing is added.
 //!
-//! **Only what is idempotent may be sent twice.** A call that failed may have had its effect.
+//! A `retry_after` above `max_retry_after` ends the retry, and so does a sleep that would pass the deadline. Each sleep
+//! may be as long as `max_retry_after`: bound the whole call by a [`deadline`](RetryBuilder::deadline), or by a
+//! [`Timeout`](crate::Timeout) outside.
+//!
+//! **Send again only what is idempotent.** A call that failed may have had its effect. Only after `Unreached` is it
+//! certain that nothing was sent.
 //!
 //! # Budget
 //!
@@ -86,7 +90,7 @@
 //!
 //! The future of a failed attempt is dropped before the sleep. So is its result, unless a `retry_after` set the wait
 //! and the budget is not paid yet: that result is dropped before the next attempt is sent, because it is the answer of
-//! the call if no token is left then.
+//! the call if no token is left by then.
 //!
 //! # Events
 //!
@@ -101,9 +105,9 @@
 //!
 //! Nothing is allocated, except by a backoff of your own ([`Backoff::from_fn`]) when the first attempt of a call has
 //! failed. An attempt that succeeds reads the budget, and adds to it only while it is not full. The clock is asked for
-//! a deadline, before a sleep, for tokens while the budget is not full, and for what
-//! [`call_with`](RetryWithBackoff::call_with) tells. With tower, each call clones the inner service once, and the
-//! request for each attempt that another may follow.
+//! a deadline, before a sleep, when a retry takes a token, and for what [`call_with`](RetryWithBackoff::call_with)
+//! tells. With tower, each call clones the inner service once, and the request for each attempt that another may
+//! follow.
 //!
 //! # Errors
 //!
