@@ -100,6 +100,22 @@ fn no_allocation_in_a_retry() {
 }
 
 #[test]
+fn no_allocation_in_a_retry_whose_second_attempt_succeeds() {
+    use std::{cell::Cell, future::ready, io};
+
+    let retry = RetryWithBackoff::builder("users").no_backoff().build().expect("good settings");
+    assert_none("retry of a failure", |_| {
+        let attempts = Cell::new(0);
+        let mut call = pin!(retry.call(|| {
+            attempts.set(attempts.get() + 1);
+            ready(if attempts.get() == 1 { Err(io::Error::from(io::ErrorKind::ConnectionReset)) } else { Ok(1) })
+        }));
+        let answer = call.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        assert!(matches!(answer, Poll::Ready(Ok(1))) && attempts.get() == 2);
+    });
+}
+
+#[test]
 fn no_allocation_in_a_bulkhead() {
     let bulkhead = Bulkhead::builder("users", 1).queue(1, Duration::from_secs(9)).build().expect("good settings");
     assert_none("bulkhead, plain", |pending| finish(bulkhead.call(|| succeed_after(pending))));

@@ -163,7 +163,9 @@ impl Case<'_> {
             let succeeded = (1..=operations.answered())
                 .any(|number| number > 1 && self.script[(number - 1) % self.script.len()].end == End::Answers(Ok(1)));
             let spent = operations.started().saturating_sub(1) - usize::from(succeeded);
-            assert_eq!(policies.budget.available(), 100.0 - spent as f64, "{self:?}");
+            // A success adds a tenth, unless the bucket is full.
+            let tenths = (1000 - 10 * spent + usize::from(succeeded)).min(1000);
+            assert_eq!(policies.budget.available(), tenths as f64 / 10.0, "{self:?}");
         }
     }
 

@@ -246,16 +246,47 @@ fn defaults_of_the_retry_are_those_of_its_table() {
                 "50 ms, doubling up to 10 s, full jitter",
                 "Exponential { first: 50ms, max: 10s, factor: 2.0, jitter: Full }",
             ),
-            (
-                "`budget`",
-                "a bucket of 10 of its own; a first try that succeeds adds 0.1",
-                "budget: Some(RetryBudget(10 of 10))",
-            ),
+            ("`budget`", "a [bucket](RetryBudget) of 10 tokens of its own", "budget: Some(RetryBudget(10 of 10))"),
             ("`deadline`", "none", "deadline: None"),
-            ("`max_retry_after`", "30 s", "max_retry_after: 30s"),
+            (
+                "`max_retry_after`",
+                "10 s: two waits of that length are what a caller still waits for",
+                "max_retry_after: 10s",
+            ),
             ("`seed`", "none: no two calls share a sequence of delays", "seed: None"),
         ],
     );
+}
+
+#[test]
+fn r5_settings_of_a_budget_that_cannot_be_are_refused_and_the_smallest_ones_work() {
+    for tokens in [-0.1, 0.000_9, 1.1, f64::NAN, f64::INFINITY] {
+        let error = RetryBudget::builder(10).per_success(tokens).build().expect_err("it would be rounded to another");
+        assert_eq!(fields(&error), ["per_success"], "{tokens}");
+    }
+    let error =
+        RetryBudget::builder(10).per_success(2.0).refill_every(Duration::ZERO).build().expect_err("bad settings");
+    assert_eq!(
+        error.to_string(),
+        "bad settings for the retry budget `10 tokens`: per_success must be 0, or from 0.001 to 1, not 2; \
+         refill_every must be at least 1 µs, not 0ns"
+    );
+    for tokens in [0.0, 0.001, 1.0] {
+        assert!(RetryBudget::builder(u32::MAX).per_success(tokens).refill_every(Duration::MAX).build().is_ok());
+    }
+    assert!(RetryBudget::builder(0).no_refill().build().is_ok());
+}
+
+#[test]
+fn defaults_of_the_budget_are_those_of_its_table() {
+    let built = format!("{:?} {:?}", RetryBudget::builder(10), RetryBudget::new(10));
+    let table = include_str!("../src/retry/budget.rs");
+    for (row, code) in [
+        ("/// | an attempt succeeds | + 0.1 |", "per_success: 0.1"),
+        ("/// | a minute passes | + 1 |", "refill_every: Some(60s)"),
+    ] {
+        assert!(table.contains(row) && built.contains(code), "{row}: {built}");
+    }
 }
 
 #[test]

@@ -158,11 +158,11 @@ async fn a_retry_tells_its_delay_and_why_it_gave_up(door: Way) {
     let _ = builder().max_attempts(2).build().expect("good settings").through(door, &fail()).await;
     let _ = builder().budget(&RetryBudget::new(0)).build().expect("good settings").through(door, &fail()).await;
     assert_eq!(
-        lines(&recorder.take("withstand::retry"), &["attempt", "delay_ms", "attempts", "reason"]),
+        lines(&recorder.take("withstand::retry"), &["attempt", "verdict", "delay_ms", "attempts", "reason"]),
         [
-            "INFO trying again attempt=1 delay_ms=100.0 attempts=- reason=-",
-            "INFO gave up attempt=- delay_ms=- attempts=2 reason=attempts spent",
-            "INFO gave up attempt=- delay_ms=- attempts=1 reason=budget spent",
+            "DEBUG retrying attempt=1 verdict=Transient { retry_after: None } delay_ms=100.0 attempts=- reason=-",
+            "DEBUG gave up attempt=- verdict=Transient { retry_after: None } delay_ms=- attempts=2 reason=attempts spent",
+            "DEBUG gave up attempt=- verdict=Transient { retry_after: None } delay_ms=- attempts=1 reason=budget spent",
         ]
     );
 }

@@ -10,13 +10,13 @@ use std::{
 use crate::{
     clock::nanos,
     error::{BadSetting, Check},
-    random::Random,
+    random::{self, Random},
 };
 
 /// How long to wait between the attempts of a call.
 ///
-/// [`Exponential`], [`Linear`] and [`Constant`] are data; each of them is a `Backoff` by `From`. Any other sequence comes from a closure
-/// ([`Backoff::from_fn`]).
+/// [`Exponential`], [`Linear`] and [`Constant`] are data; each of them is a `Backoff` by `From`. Any other sequence
+/// comes from a closure ([`Backoff::from_fn`]).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Backoff {
@@ -31,7 +31,8 @@ pub enum Backoff {
 }
 
 impl Backoff {
-    /// Delays from a closure. It is called once for each call that fails, and begins the delays of that call. When they end, the retry ends.
+    /// Delays from a closure. The closure is called once for each call that fails, and begins the delays of that call.
+    /// When they end, the retry ends.
     ///
     /// ```
     /// use std::time::Duration;
@@ -53,8 +54,8 @@ impl Backoff {
         Self::from_seed_fn(move |_| delays())
     }
 
-    /// [`from_fn`](Self::from_fn) for delays that are drawn at random: the closure is given a seed, another one for each call. With
-    /// [`seed`](super::RetryBuilder::seed) the seeds are repeatable.
+    /// [`from_fn`](Self::from_fn) for delays that are drawn at random: the closure is given a seed, another one for
+    /// each call. With [`seed`](super::RetryBuilder::seed) the seeds are repeatable.
     pub fn from_seed_fn<F, I>(delays: F) -> Self
     where
         F: Fn(u64) -> I + Send + Sync + 'static,
@@ -64,23 +65,51 @@ impl Backoff {
         Self::Custom(BackoffFn(Arc::new(move |seed| Box::new(delays(seed).into_iter()))))
     }
 
-    pub(super) fn delays(&self, seed: u64) -> Delays {
-        let sequence = match self {
-            Self::Constant(constant) => {
-                let delay = nanos(constant.delay);
-                Sequence::Computed { next: delay, max: delay, growth: Growth::Step(0), jitter: constant.jitter }
+    /// The next delay of a call. The first one begins the sequence.
+    pub(super) fn next_delay(&self, delays: &mut Delays) -> Option<Duration> {
+        if let Delays::NotBegun { seed } = *delays {
+            let seed = seed.unwrap_or_else(random::fresh_seed);
+            *delays = Delays::Begun { sequence: self.begin(seed), random: Random::seeded(seed) };
+        }
+        match delays {
+            Delays::Begun { sequence: Sequence::Computed { next }, random } => {
+                let delay = *next;
+                *next = self.after(delay);
+                Some(Duration::from_nanos(self.jitter().shorten(delay, random)))
             }
-            Self::Linear(Linear { first, max, jitter }) => {
-                let (first, max) = (nanos(*first), nanos(*max));
-                Sequence::Computed { next: first.min(max), max, growth: Growth::Step(first), jitter: *jitter }
-            }
-            Self::Exponential(Exponential { first, max, factor, jitter }) => {
-                let (first, max) = (nanos(*first), nanos(*max));
-                Sequence::Computed { next: first.min(max), max, growth: Growth::Factor(*factor), jitter: *jitter }
+            Delays::Begun { sequence: Sequence::Custom(delays), .. } => delays.next(),
+            Delays::NotBegun { .. } => None,
+        }
+    }
+
+    fn begin(&self, seed: u64) -> Sequence {
+        match self {
+            Self::Constant(Constant { delay, .. }) => Sequence::Computed { next: nanos(*delay) },
+            Self::Linear(Linear { first, max, .. }) | Self::Exponential(Exponential { first, max, .. }) => {
+                Sequence::Computed { next: nanos(*first.min(max)) }
             }
             Self::Custom(custom) => Sequence::Custom((custom.0)(seed)),
+        }
+    }
+
+    /// How long the delay after this one is, before jitter.
+    fn after(&self, delay: u64) -> u64 {
+        let (longer, max) = match self {
+            Self::Constant(_) | Self::Custom(_) => return delay,
+            Self::Linear(Linear { first, max, .. }) => (delay.saturating_add(nanos(*first)), max),
+            // The cast saturates. A product is below the delay only by rounding.
+            Self::Exponential(Exponential { max, factor, .. }) => (((delay as f64 * factor) as u64).max(delay), max),
         };
-        Delays { sequence, random: Random::seeded(seed) }
+        longer.min(nanos(*max))
+    }
+
+    fn jitter(&self) -> Jitter {
+        match self {
+            Self::Constant(Constant { jitter, .. })
+            | Self::Linear(Linear { jitter, .. })
+            | Self::Exponential(Exponential { jitter, .. }) => *jitter,
+            Self::Custom(_) => Jitter::None,
+        }
     }
 
     pub(super) fn check(&self, check: &mut Check) {
@@ -128,7 +157,7 @@ impl From<Exponential> for Backoff {
     }
 }
 
-/// What chance does to a delay. No kind of jitter makes a delay longer, so a cap holds after jitter.
+/// What chance does to a delay of the backoff. No kind of jitter makes a delay longer, so a cap holds after jitter.
 ///
 /// The formulas are those of Marc Brooker, "Exponential Backoff And Jitter" (AWS Architecture Blog, 2015).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -242,52 +271,30 @@ impl fmt::Debug for BackoffFn {
     }
 }
 
-/// The delays of one call, and the chance that it draws from.
-pub(super) struct Delays {
-    sequence: Sequence,
-    random: Random,
+/// The delays of one call. What they are computed from stays in the [`Backoff`].
+pub(super) enum Delays {
+    /// No attempt has failed yet. Without a seed, one is drawn at the first failure.
+    NotBegun {
+        seed: Option<u64>,
+    },
+    Begun {
+        sequence: Sequence,
+        random: Random,
+    },
 }
 
-enum Sequence {
-    Computed { next: u64, max: u64, growth: Growth, jitter: Jitter },
+pub(super) enum Sequence {
+    Computed { next: u64 },
     Custom(BoxDelays),
 }
 
-#[derive(Clone, Copy)]
-enum Growth {
-    Factor(f64),
-    Step(u64),
-}
-
-impl Growth {
-    fn after(self, delay: u64) -> u64 {
-        match self {
-            // The cast saturates.
-            Self::Factor(factor) => (delay as f64 * factor) as u64,
-            Self::Step(step) => delay.saturating_add(step),
-        }
-    }
-}
-
 impl Delays {
-    pub(super) fn next(&mut self) -> Option<Duration> {
-        match &mut self.sequence {
-            Sequence::Computed { next, max, growth, jitter } => {
-                let delay = *next;
-                if delay < *max {
-                    // A product is never below the delay but by rounding.
-                    *next = growth.after(delay).clamp(delay, *max);
-                }
-                Some(Duration::from_nanos(jitter.shorten(delay, &mut self.random)))
-            }
-            Sequence::Custom(delays) => delays.next(),
+    /// A random span from zero to `most`.
+    pub(super) fn random_span(&mut self, most: Duration) -> Duration {
+        match self {
+            Self::NotBegun { .. } => Duration::ZERO,
+            Self::Begun { random, .. } => Duration::from_nanos(random.up_to(nanos(most))),
         }
-    }
-
-    /// What is added to a `retry_after`, so that callers who were told the same time do not come back at one instant: up to a tenth of it,
-    /// or up to the backoff's own delay if that is longer.
-    pub(super) fn spread(&mut self, hint: Duration, backoff: Duration) -> Duration {
-        Duration::from_nanos(self.random.up_to(nanos(hint / 10).max(nanos(backoff))))
     }
 }
 
@@ -306,8 +313,8 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn take(backoff: impl Into<Backoff>, seed: u64, count: usize) -> Vec<Duration> {
-        let mut delays = backoff.into().delays(seed);
-        (0..count).map_while(|_| delays.next()).collect()
+        let (backoff, mut delays) = (backoff.into(), Delays::NotBegun { seed: Some(seed) });
+        (0..count).map_while(|_| backoff.next_delay(&mut delays)).collect()
     }
 
     #[test]

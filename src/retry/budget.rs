@@ -2,10 +2,19 @@
 //!
 //! # Memory ordering
 //!
-//! 1. The level is one word, and each change of it is one atomic read-modify-write: no token is taken twice, and none is lost.
-//! 2. Whoever takes the first token of a full bucket first stores `refilled_at`, then takes the token (`AcqRel`). Whoever sees that level
-//!    (`Acquire`) therefore sees that moment too, or a later one. An older moment would add the tokens of the time in which the bucket was full.
-//! 3. `refilled_at` is moved forward by a compare-exchange. The thread that wins it adds the tokens of the time in between, once.
+//! 1. The level is one word, and each change of it is one atomic read-modify-write. So no token is taken twice, and
+//!    none is lost.
+//! 2. Whoever takes the first token of a full bucket first moves `refilled_at` to the present, then takes the token
+//!    (`AcqRel`). Whoever sees that level (`Acquire`) therefore sees that moment too, or a later one. An older moment
+//!    would add the tokens of the time in which the bucket was full.
+//! 3. `refilled_at` is moved forward by a compare-exchange, and the thread that wins it adds the tokens of the time in
+//!    between. So no span of time is counted twice. It moves back only when the clock itself has been set back.
+//!
+//! One race is left, and does little harm. A thread that finds the bucket not full, and adds tokens only after others
+//! have filled the bucket and emptied it again, adds what it would otherwise have added before: at most one bucket.
+//!
+//! The models in `loom.rs` hold the order of step 2, but cannot show that it needs `Acquire`: in a model a
+//! compare-exchange always finds the newest `refilled_at`.
 //!
 //! Nothing else is published through the bucket: a token gives leave to send, and says nothing about other memory.
 
@@ -18,35 +27,31 @@ use crate::{
 };
 
 /// The bucket counts in thousandths of a token, so that its sums are exact.
-const TOKEN: u64 = 1000;
+pub(super) const TOKEN: u64 = 1000;
 
 /// Bounds how much retries may add to the load of a dependency that fails: a bucket of tokens that retries pay with.
 ///
 /// | event | tokens |
 /// |---|---|
-/// | a retry is planned (or, where a `Retry-After` sets the wait, sent) | - 1 |
+/// | a retry is planned; or, where a `Retry-After` sets the wait, it is about to be sent | - 1 |
 /// | an attempt succeeds | + 0.1 |
-/// | a retry succeeds, unless it repeats an answer that was throttled | + 1, its own |
+/// | a retry succeeds, unless the answer before it was throttled | + 1, its own |
 /// | a retry is rejected by our own breaker or bulkhead, or is dropped before it is sent | + 1, its own |
 /// | a minute passes | + 1 |
 ///
-/// So a healthy dependency keeps the bucket full, and one that is down gets hardly more than the calls themselves. The minute's token keeps a quiet
-/// client able to retry long after an outage.
+/// The bucket never holds more than its capacity. So a healthy dependency keeps it full, and a dependency that is down
+/// gets hardly more attempts than calls. The token a minute lets a quiet client retry long after an outage. Time is
+/// counted while the bucket is not full.
 ///
-/// Clones share the bucket. A [`RetryWithBackoff`](super::RetryWithBackoff) has one of its own with 10 tokens unless told otherwise. Several
-/// policies that call the same dependency may share one. Two retries around each other that have a budget each multiply their attempts; give
-/// only one of them more than one attempt.
+/// Clones share the bucket. A [`RetryWithBackoff`](super::RetryWithBackoff) has one of its own with 10 tokens unless
+/// told otherwise. Several policies that call the same dependency may share one
+/// ([`budget`](super::RetryBuilder::budget)). Two retries around each other do not share one by themselves, and
+/// multiply their attempts: allow more than one attempt to only one of them.
 #[derive(Clone)]
-pub struct RetryBudget(Arc<Bucket>);
+pub struct RetryBudget(Arc<ClockedBucket>);
 
-struct Bucket {
-    level: AtomicU64,
-    capacity: u64,
-    per_success: u64,
-    /// In how many nanoseconds a tenth of a token is added; 0 for never.
-    refill_interval: u64,
-    /// Up to when the tokens of time have been added. It says nothing while the bucket is full.
-    refilled_at: AtomicU64,
+struct ClockedBucket {
+    bucket: Bucket,
     clock: Clock,
 }
 
@@ -60,7 +65,7 @@ pub struct RetryBudgetBuilder {
 }
 
 impl RetryBudgetBuilder {
-    /// How many tokens, from 0 to 1, an attempt that succeeds adds. Thousandths count.
+    /// How many tokens an attempt that succeeds adds: 0, or from 0.001 to 1. It is rounded to thousandths.
     pub fn per_success(mut self, tokens: f64) -> Self {
         self.per_success = tokens;
         self
@@ -72,7 +77,8 @@ impl RetryBudgetBuilder {
         self
     }
 
-    /// Adds no tokens by time: a client that never succeeds never retries again.
+    /// Adds no tokens by time. A client that has spent its tokens then retries again only after some of its calls have
+    /// succeeded.
     pub fn no_refill(mut self) -> Self {
         self.refill_every = None;
         self
@@ -86,19 +92,21 @@ impl RetryBudgetBuilder {
     pub fn build(self) -> Result<RetryBudget, ConfigError> {
         let mut check = Check::default();
         let Self { tokens, per_success, refill_every } = self;
-        let fits = (0.0..=1.0).contains(&per_success);
-        check.refuse_if(!fits, "per_success", format!("must be from 0 to 1, not {per_success}"));
-        let too_fast = refill_every.is_some_and(|span| span < Duration::from_micros(1));
-        check.refuse_if(too_fast, "refill_every", format!("must be at least 1 µs, not {refill_every:?}"));
-        check.finish("retry budget", &Name::from("tokens"))?;
-        Ok(RetryBudget::with(tokens, (per_success * TOKEN as f64).round() as u64, refill_every))
+        let fits = per_success == 0.0 || (0.001..=1.0).contains(&per_success);
+        check.refuse_if(!fits, "per_success", format!("must be 0, or from 0.001 to 1, not {per_success}"));
+        let refill_span = refill_every.unwrap_or(Duration::MAX);
+        let is_too_fast = refill_span < Duration::from_micros(1);
+        check.refuse_if(is_too_fast, "refill_every", format!("must be at least 1 µs, not {refill_span:?}"));
+        check.finish("retry budget", &Name::from(format!("{tokens} tokens")))?;
+        let per_success = (per_success * TOKEN as f64).round() as u64;
+        Ok(RetryBudget::of(Bucket::full(tokens, per_success, refill_every)))
     }
 }
 
 impl RetryBudget {
     /// A full bucket of this many tokens. One of zero lets no retry pass.
     pub fn new(tokens: u32) -> Self {
-        Self::with(tokens, TOKEN / 10, Some(Duration::from_secs(60)))
+        Self::of(Bucket::full(tokens, TOKEN / 10, Some(Duration::from_secs(60))))
     }
 
     /// Settings for a bucket of this many tokens.
@@ -106,121 +114,150 @@ impl RetryBudget {
         RetryBudgetBuilder { tokens, per_success: 0.1, refill_every: Some(Duration::from_secs(60)) }
     }
 
-    fn with(tokens: u32, per_success: u64, refill_every: Option<Duration>) -> Self {
-        let capacity = u64::from(tokens) * TOKEN;
-        Self(Arc::new(Bucket {
-            level: AtomicU64::new(capacity),
-            capacity,
-            per_success,
-            refill_interval: refill_every.map_or(0, |span| nanos(span) / 10),
-            refilled_at: AtomicU64::new(0),
-            clock: Clock::start(),
-        }))
+    fn of(bucket: Bucket) -> Self {
+        Self(Arc::new(ClockedBucket { bucket, clock: Clock::start() }))
     }
 
     /// How many tokens there are when the bucket is full.
     pub fn capacity(&self) -> u32 {
-        u32::try_from(self.0.capacity / TOKEN).unwrap_or(u32::MAX)
+        u32::try_from(self.0.bucket.capacity / TOKEN).unwrap_or(u32::MAX)
     }
 
     /// How many tokens are left now.
     pub fn available(&self) -> f64 {
-        self.refill();
-        self.0.level.load(Ordering::Relaxed) as f64 / TOKEN as f64
+        self.0.bucket.refill(|| self.0.clock.now());
+        self.0.bucket.tokens()
     }
 
     /// Adds what an attempt that succeeds adds.
-    ///
-    /// A full bucket is left alone, so that threads do not contend for it while all is well.
     #[inline]
     pub(super) fn deposit(&self) {
-        let Bucket { level, capacity, per_success, .. } = &*self.0;
-        if level.load(Ordering::Relaxed) < *capacity {
-            self.add(*per_success);
-        }
+        self.0.bucket.deposit();
     }
 
     /// Takes a token, if there is one.
     pub(super) fn withdraw(&self) -> bool {
-        let Bucket { level, capacity, refilled_at, clock, .. } = &*self.0;
-        if level.load(Ordering::Relaxed) >= *capacity {
-            // From here on time adds tokens.
-            refilled_at.store(clock.now(), Ordering::Relaxed);
-        } else {
-            self.refill();
-        }
-        let take = |level: u64| level.checked_sub(TOKEN);
-        level.fetch_update(Ordering::AcqRel, Ordering::Relaxed, take).is_ok()
+        self.0.bucket.withdraw(|| self.0.clock.now())
     }
 
     /// Takes a token back.
     pub(super) fn refund(&self) {
-        self.add(TOKEN);
+        self.0.bucket.add(TOKEN);
+    }
+}
+
+/// The bucket itself. Time is an argument, in nanoseconds, and is asked for only where it matters.
+pub(super) struct Bucket {
+    level: AtomicU64,
+    capacity: u64,
+    per_success: u64,
+    /// In how many nanoseconds a tenth of a token is added; 0 for never.
+    refill_interval: u64,
+    /// Up to when the tokens of time have been added. It says nothing while the bucket is full.
+    refilled_at: AtomicU64,
+}
+
+impl Bucket {
+    pub(super) fn full(tokens: u32, per_success: u64, refill_every: Option<Duration>) -> Self {
+        let capacity = u64::from(tokens) * TOKEN;
+        let refill_interval = refill_every.map_or(0, |span| nanos(span) / 10);
+        Self { level: AtomicU64::new(capacity), capacity, per_success, refill_interval, refilled_at: AtomicU64::new(0) }
+    }
+
+    fn tokens(&self) -> f64 {
+        self.level.load(Ordering::Relaxed) as f64 / TOKEN as f64
+    }
+
+    /// A full bucket is left alone, so that threads do not contend for it while all is well.
+    #[inline]
+    fn deposit(&self) {
+        if self.level.load(Ordering::Relaxed) < self.capacity {
+            self.add(self.per_success);
+        }
+    }
+
+    /// Takes a token, if there is one.
+    pub(super) fn withdraw(&self, now: impl FnOnce() -> u64) -> bool {
+        if self.level.load(Ordering::Relaxed) >= self.capacity {
+            // From here on time adds tokens. A thread that comes late with an older moment does not move it back.
+            self.refilled_at.fetch_max(now(), Ordering::Relaxed);
+        } else {
+            self.refill(now);
+        }
+        let take = |level: u64| level.checked_sub(TOKEN);
+        self.level.fetch_update(Ordering::AcqRel, Ordering::Relaxed, take).is_ok()
     }
 
     /// Adds the tokens of the time that has passed. A full bucket needs none, and the clock is not read.
-    fn refill(&self) {
-        let Bucket { level, capacity, refill_interval, refilled_at, clock, .. } = &*self.0;
-        if *refill_interval == 0 || level.load(Ordering::Acquire) >= *capacity {
+    pub(super) fn refill(&self, now: impl FnOnce() -> u64) {
+        if self.refill_interval == 0 || self.level.load(Ordering::Acquire) >= self.capacity {
             return;
         }
-        let (now, since) = (clock.now(), refilled_at.load(Ordering::Relaxed));
-        let passed = now.checked_sub(since).map_or(0, |span| span / refill_interval);
-        // A clock that was set back (tests pause a new one for each runtime) would add nothing until it has caught up.
-        let next = if now < since { now } else { since + passed * refill_interval };
-        let moved = refilled_at.compare_exchange(since, next, Ordering::Relaxed, Ordering::Relaxed).is_ok();
-        if moved && passed > 0 {
+        let (since, now) = (self.refilled_at.load(Ordering::Relaxed), now());
+        let (next, passed) = match now.checked_sub(since) {
+            Some(span) => {
+                let passed = span / self.refill_interval;
+                (since + passed * self.refill_interval, passed)
+            }
+            // The clock was set back (tests pause a new one for each runtime). Otherwise no token would come until it
+            // has caught up.
+            None => (now, 0),
+        };
+        let has_moved = next != since
+            && self.refilled_at.compare_exchange(since, next, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        if has_moved {
             self.add(passed.saturating_mul(TOKEN / 10));
         }
     }
 
     #[inline(never)]
     fn add(&self, amount: u64) {
-        let Bucket { level, capacity, .. } = &*self.0;
-        let _ = level.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |level| {
-            (level < *capacity).then(|| level.saturating_add(amount).min(*capacity))
+        let _ = self.level.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |level| {
+            (level < self.capacity).then(|| level.saturating_add(amount).min(self.capacity))
         });
     }
 }
 
 impl fmt::Debug for RetryBudget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RetryBudget({} of {})", self.0.level.load(Ordering::Relaxed) as f64 / TOKEN as f64, self.capacity())
+        write!(f, "RetryBudget({} of {})", self.0.bucket.tokens(), self.capacity())
     }
 }
 
-/// The token that a call has paid for the retry that runs or is to come. Dropped before the retry is sent, it is given back.
+/// The token that a call has paid for one retry, if it has paid one. Dropped before that retry is sent, it is given
+/// back.
 #[derive(Debug, Default)]
-pub(super) struct PaidToken(Option<Paid>);
-
-/// It holds the budget for as long as the call goes on. A call that needs no token never clones it.
-#[derive(Debug)]
-struct Paid {
-    budget: RetryBudget,
-    is_sent: bool,
+pub(super) struct PaidToken {
+    /// Where it was taken from. A call that needs no token never clones this.
+    budget: Option<RetryBudget>,
+    is_retry_sent: bool,
 }
 
 impl PaidToken {
     /// Takes a token from the budget, if there is one.
     pub(super) fn take(&mut self, budget: &RetryBudget) -> bool {
-        let taken = budget.withdraw();
-        if taken {
-            self.0.get_or_insert_with(|| Paid { budget: budget.clone(), is_sent: false }).is_sent = false;
+        let is_taken = budget.withdraw();
+        if is_taken {
+            *self = Self { budget: Some(budget.clone()), is_retry_sent: false };
         }
-        taken
+        is_taken
     }
 
     /// The retry is sent: the load that its token stands for is real now.
-    pub(super) fn sent(&mut self) {
-        if let Some(paid) = &mut self.0 {
-            paid.is_sent = true;
-        }
+    #[inline]
+    pub(super) fn mark_sent(&mut self) {
+        self.is_retry_sent = true;
+    }
+
+    /// The retry was sent and has failed: its token is gone.
+    pub(super) fn forfeit(&mut self) {
+        self.budget = None;
     }
 
     /// The retry has succeeded, or never reached the dependency.
     pub(super) fn refund(&mut self) {
-        if let Some(paid) = self.0.take() {
-            paid.budget.refund();
+        if let Some(budget) = self.budget.take() {
+            budget.refund();
         }
     }
 }
@@ -228,7 +265,7 @@ impl PaidToken {
 impl Drop for PaidToken {
     #[inline]
     fn drop(&mut self) {
-        if self.0.as_ref().is_some_and(|paid| !paid.is_sent) {
+        if self.budget.is_some() && !self.is_retry_sent {
             self.refund();
         }
     }
@@ -264,7 +301,7 @@ mod tests {
                         level = (level + TOKEN).min(capacity);
                     }
                 }
-                prop_assert_eq!(budget.0.level.load(Ordering::Relaxed), level);
+                prop_assert_eq!(budget.0.bucket.level.load(Ordering::Relaxed), level);
             }
         }
     }
@@ -292,12 +329,24 @@ mod tests {
     }
 
     #[test]
-    fn r5_settings_that_cannot_be_are_refused_all_at_once() {
-        let builder = RetryBudget::builder(1).per_success(f64::NAN).refill_every(Duration::ZERO);
-        let error = builder.build().expect_err("both are bad");
-        assert_eq!(
-            error.settings().iter().map(|setting| setting.field()).collect::<Vec<_>>(),
-            ["per_success", "refill_every"]
-        );
+    fn r5_time_that_was_counted_once_is_not_counted_again_by_a_thread_that_comes_late() {
+        const MINUTE: u64 = 60_000_000_000;
+        let bucket = Bucket::full(2, 0, Some(Duration::from_secs(60)));
+        assert!(bucket.withdraw(|| {
+            // While this thread finds the bucket full and asks for the time, others take both tokens, and wait for
+            // another two.
+            assert!(bucket.withdraw(|| MINUTE) && bucket.withdraw(|| MINUTE));
+            bucket.refill(|| 3 * MINUTE);
+            MINUTE
+        }));
+        assert!(bucket.withdraw(|| 3 * MINUTE) && !bucket.withdraw(|| 3 * MINUTE));
+    }
+
+    #[test]
+    fn g3_a_clock_that_was_set_back_still_adds_tokens() {
+        const MINUTE: u64 = 60_000_000_000;
+        let bucket = Bucket::full(1, 0, Some(Duration::from_secs(60)));
+        assert!(bucket.withdraw(|| 1000 * MINUTE) && !bucket.withdraw(|| MINUTE));
+        assert!(!bucket.withdraw(|| 2 * MINUTE - 1) && bucket.withdraw(|| 2 * MINUTE));
     }
 }

@@ -63,19 +63,22 @@ impl RetryBuilder {
 impl<C> RetryBuilder<C> {
     /// How many attempts there may be in all, the first included.
     ///
-    /// More than 11 need [`budget`](Self::budget) or [`no_budget`](Self::no_budget): the default bucket could not pay for them.
+    /// More than 11 need [`budget`](Self::budget) or [`no_budget`](Self::no_budget): the default bucket could not pay
+    /// for them.
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.settings.max_attempts = attempts;
         self
     }
 
-    /// How long to wait before each further attempt: [`Exponential`], [`Linear`](super::Linear), [`Constant`], or any [`Backoff`].
+    /// How long to wait before each further attempt: [`Exponential`], [`Linear`](super::Linear), [`Constant`], or any
+    /// [`Backoff`].
     pub fn backoff(mut self, backoff: impl Into<Backoff>) -> Self {
         self.settings.backoff = backoff.into();
         self
     }
 
-    /// How long to wait before each further attempt: the closure begins the delays of each call that fails. When they end, the retry ends.
+    /// How long to wait before each further attempt. The closure is called once for each call that fails, and begins
+    /// the delays of that call. When they end, the retry ends.
     ///
     /// ```
     /// # use {std::time::Duration, withstand::RetryWithBackoff};
@@ -109,15 +112,15 @@ impl<C> RetryBuilder<C> {
         self
     }
 
-    /// Begins no sleep that would end later than this after the call began. It does not cut an attempt short: for that there is
-    /// [`Timeout`](crate::Timeout).
+    /// Begins no sleep that would end later than this after the call began. It does not cut an attempt short; a
+    /// [`Timeout`](crate::Timeout) does.
     pub fn deadline(mut self, span: Duration) -> Self {
         self.settings.deadline = Some(span);
         self
     }
 
-    /// The longest time for which the dependency may ask to be left alone. Where it asks for more, the retry ends. It is also the cap
-    /// on the jitter that is added to what the dependency asks for.
+    /// The longest time for which the dependency may ask to be left alone. Where it asks for more, the retry ends. The
+    /// random time that is added to what it asks for does not pass this either.
     pub fn max_retry_after(mut self, longest: Duration) -> Self {
         self.settings.max_retry_after = longest;
         self
@@ -129,10 +132,11 @@ impl<C> RetryBuilder<C> {
         self
     }
 
-    /// Adds a listener. It is told of every retry, and of every call that is given up although another attempt might have helped.
+    /// Adds a listener. It is told of every retry, and of every call that is given up although another attempt might
+    /// have helped.
     ///
-    /// It runs on the thread, and inside the call, that caused the event. All listeners are told, in the order in which they were added. The
-    /// panic of one is caught, and does not stop the next.
+    /// A listener runs on the thread, and inside the call, that caused the event. All listeners are told, in the order
+    /// in which they were added. The panic of one is caught, and does not stop the next.
     pub fn listener_fn(mut self, listener: impl Fn(&RetryEvent) + Send + Sync + 'static) -> Self {
         self.settings.reporter.add(listener);
         self

@@ -18,7 +18,8 @@ pub enum GaveUp {
     RetryAfterTooLong,
     /// The request declined to be copied.
     NotRepeatable,
-    /// Our own breaker or bulkhead rejected an attempt after others were sent.
+    /// After others were sent, an attempt did not reach the dependency: our own breaker or bulkhead rejected it, or the
+    /// classifier judged its result [`Ignored`](Verdict::Ignored) for another reason.
     Rejected,
     /// The service failed to become ready for another attempt.
     NotReady,
@@ -46,7 +47,7 @@ impl fmt::Display for GaveUp {
     }
 }
 
-/// What a retry reports.
+/// What a retry reports. In `tracing` all of it has the level `DEBUG`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RetryEvent {
@@ -61,14 +62,15 @@ pub enum RetryEvent {
         /// How long the call sleeps before the next attempt.
         delay: Duration,
     },
-    /// The last attempt failed, and no other follows, although another one might have helped. A retry of one attempt
-    /// (`max_attempts(1)`) gives nothing up, and does not report this.
+    /// The last attempt failed, and no other follows, although another one might have helped. A retry that allows one
+    /// attempt only (`max_attempts(1)`) gives nothing up, and does not report this.
     GaveUp {
         /// The policy's name.
         name: Name,
-        /// How many attempts were sent.
+        /// How many attempts were made. An attempt that was rejected, or whose service was not ready, and that ended
+        /// the call with [`Rejected`](GaveUp::Rejected) or [`NotReady`](GaveUp::NotReady) is not counted.
         attempts: u32,
-        /// What the result of the last attempt that was sent was judged.
+        /// What the result of the last of these attempts was judged.
         verdict: Verdict,
         /// Why no other attempt follows.
         reason: GaveUp,

@@ -10,11 +10,12 @@ use pin_project_lite::pin_project;
 use super::{
     attempt::Attempts,
     event::GaveUp,
-    shared::{CallStart, Progress, Shared, Wait},
+    shared::{CallStart, Progress, Shared},
 };
 use crate::{
     classify::{Classify, Verdict},
     clock::Alarm,
+    error::Rejected,
     operation::ResultFuture,
 };
 
@@ -24,8 +25,8 @@ const MAX_ATTEMPTS_PER_POLL: u32 = 32;
 pin_project! {
     /// A call through a [`RetryWithBackoff`](super::RetryWithBackoff).
     ///
-    /// `A` is what is attempted, `F` the future of one attempt and `R` its result; `P` and `C` are how the call holds the retry and the
-    /// classifier (borrowed or owned).
+    /// `A` is what is attempted, `F` the future of one attempt and `R` its result; `P` and `C` are how the call holds
+    /// the retry and the classifier (borrowed or owned).
     #[derive(Debug)]
     #[must_use = "the call has begun already, and dropping it cancels it"]
     pub struct RetryFuture<A, F, R, P, C> {
@@ -44,31 +45,19 @@ pin_project! {
     #[project = StageProj]
     enum Stage<F, R> {
         Running { #[pin] attempt: F },
-        // The result is kept where the next attempt is not paid for yet: without a token it is the last one.
+        // Where the next attempt is not paid for yet, the last result is kept: if there is no token then, it ends the
+        // call.
         Sleeping { #[pin] alarm: Alarm, unpaid: Option<R> },
-        // Also once it is over: then there is nothing left to start.
+        // Also once the call is over: then there is nothing left to start.
         Starting,
     }
 }
 
-impl<F, R> Stage<F, R> {
-    /// Before another attempt: zero delay means no sleep at all.
-    fn before_next(wait: Wait, unpaid: Option<R>) -> Self {
-        match wait.delay.is_zero() {
-            true => Self::Starting,
-            false => Self::Sleeping { alarm: Alarm::at(wait.until), unpaid },
-        }
-    }
-}
-
-/// What a stage came to.
+/// How a stage ended.
 enum StageEnd<T, E> {
-    /// The attempt is over.
-    Attempt(Result<T, E>, Verdict),
-    /// The next stage was entered.
-    Next,
-    /// The call is over.
-    Call(Result<T, E>),
+    AttemptEnded(Result<T, E>, Verdict),
+    NextStageEntered,
+    CallEnded(Result<T, E>),
 }
 
 impl<A, F, R, P, C> RetryFuture<A, F, R, P, C> {
@@ -91,15 +80,17 @@ where
     #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.as_mut().project();
-        let StageProj::Running { attempt } = this.stage.as_mut().project() else { return self.drive(None, cx) };
+        let StageProj::Running { attempt } = this.stage.as_mut().project() else {
+            return self.poll_stages(StageEnd::NextStageEntered, cx);
+        };
         let result = ready!(attempt.poll(cx));
         let verdict = this.classifier.classify(&result);
         if verdict != Verdict::Healthy {
-            return self.drive(Some((result, verdict)), cx);
+            return self.poll_stages(StageEnd::AttemptEnded(result, verdict), cx);
         }
         this.stage.set(Stage::Starting);
         *this.attempts = None;
-        this.shared.settle_success(this.progress);
+        this.shared.record_success(this.progress);
         Poll::Ready(result)
     }
 }
@@ -111,51 +102,41 @@ where
     P: Deref<Target = Shared>,
     C: Classify<T, E>,
 {
-    /// Goes on from an attempt that did not succeed, from a sleep, or to an attempt that has to be started.
+    /// Polls stage after stage, until one is pending or the call ends.
     #[inline(never)]
-    fn drive(
-        mut self: Pin<&mut Self>,
-        ended: Option<(Result<T, E>, Verdict)>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<T, E>> {
+    fn poll_stages(mut self: Pin<&mut Self>, mut end: StageEnd<T, E>, cx: &mut Context<'_>) -> Poll<Result<T, E>> {
         let mut attempts = 0;
-        let mut end = ended.map_or(StageEnd::Next, |(result, verdict)| StageEnd::Attempt(result, verdict));
         loop {
             match end {
-                StageEnd::Call(last) => return Poll::Ready(last),
-                StageEnd::Next => end = ready!(self.as_mut().poll_stage(cx)),
-                StageEnd::Attempt(result, verdict) => {
-                    if let Some(last) = self.as_mut().end_attempt(result, verdict) {
-                        return Poll::Ready(last);
-                    }
+                StageEnd::CallEnded(last) => return Poll::Ready(last),
+                StageEnd::NextStageEntered => end = ready!(self.as_mut().poll_stage(cx)),
+                StageEnd::AttemptEnded(result, verdict) => {
+                    end = self.as_mut().end_attempt(result, verdict);
                     attempts += 1;
                     // Counted whatever the delay: one that is over before it is slept does not pend.
-                    if attempts == MAX_ATTEMPTS_PER_POLL {
+                    if attempts == MAX_ATTEMPTS_PER_POLL && matches!(end, StageEnd::NextStageEntered) {
                         cx.waker().wake_by_ref();
                         return Poll::Pending;
                     }
-                    end = StageEnd::Next;
                 }
             }
         }
     }
 
-    /// Gives the result back if it is the last. If not, what comes next is a sleep or another attempt.
-    fn end_attempt(self: Pin<&mut Self>, mut result: Result<T, E>, verdict: Verdict) -> Option<Result<T, E>> {
+    /// Ends the call, or enters what comes before another attempt.
+    fn end_attempt(self: Pin<&mut Self>, mut result: Result<T, E>, verdict: Verdict) -> StageEnd<T, E> {
         let mut this = self.project();
         let attempts = this.attempts.as_mut().expect("an attempt has just ended");
         let wait = match verdict {
             Verdict::Transient { .. } | Verdict::Throttled { .. } | Verdict::Unreached => {
-                this.shared.settle_failure(this.progress, verdict, attempts.can_repeat())
+                this.shared.plan_retry(this.progress, verdict, attempts.can_repeat())
             }
             Verdict::Healthy => {
-                this.shared.settle_success(this.progress);
+                this.shared.record_success(this.progress);
                 None
             }
-            // Our own rejection: the attempt never reached the dependency.
             Verdict::Ignored => {
-                let sent = this.shared.settle_unsent(this.progress, GaveUp::Rejected);
-                tell_attempts_sent(this.classifier, &mut result, sent);
+                this.shared.end_without_sending(this.progress, GaveUp::Rejected);
                 None
             }
             Verdict::Failed => None,
@@ -164,38 +145,44 @@ where
         this.stage.set(Stage::Starting);
         let Some(wait) = wait else {
             *this.attempts = None;
-            return Some(result);
+            tell_attempts_sent(this.classifier, &mut result, this.progress.sent_before);
+            return StageEnd::CallEnded(result);
         };
-        let unpaid = match wait.is_by_hint {
-            true => Some(result),
-            false => {
-                attempts.take(result);
-                None
-            }
-        };
-        this.stage.set(Stage::before_next(wait, unpaid));
-        None
+        let was_sent = own_rejection(this.classifier, &mut result).is_none_or(|rejected| rejected.was_started());
+        this.progress.sent_before += u32::from(was_sent);
+        let mut unpaid = None;
+        if wait.is_paid {
+            attempts.take(result);
+        } else {
+            unpaid = Some(result);
+        }
+        // Zero delay means no sleep at all. (A hint is never zero, so what is not paid for does sleep.)
+        if !wait.delay.is_zero() {
+            this.stage.set(Stage::Sleeping { alarm: Alarm::at(wait.until), unpaid });
+        }
+        StageEnd::NextStageEntered
     }
 
-    /// Waits until the stage is over, and enters the next.
+    /// Polls the present stage. When it is over, the next one has been entered, or the attempt or the call has ended.
     fn poll_stage(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<StageEnd<T, E>> {
         let mut this = self.project();
         match this.stage.as_mut().project() {
             StageProj::Running { attempt } => {
                 let result = ready!(attempt.poll(cx));
                 let verdict = this.classifier.classify(&result);
-                return Poll::Ready(StageEnd::Attempt(result, verdict));
+                return Poll::Ready(StageEnd::AttemptEnded(result, verdict));
             }
             StageProj::Sleeping { alarm, unpaid } => {
                 ready!(alarm.poll(cx));
                 let unpaid = unpaid.take();
                 this.stage.set(Stage::Starting);
-                if let Some(result) = unpaid {
-                    if !this.shared.pay_for_next(this.progress) {
+                if let Some(mut last) = unpaid {
+                    if !this.shared.pay_after_wait(this.progress) {
                         *this.attempts = None;
-                        return Poll::Ready(StageEnd::Call(result));
+                        tell_attempts_sent(this.classifier, &mut last, this.progress.sent_before);
+                        return Poll::Ready(StageEnd::CallEnded(last));
                     }
-                    this.attempts.as_mut().expect("the call goes on").take(result);
+                    this.attempts.as_mut().expect("the call goes on").take(last);
                 }
             }
             StageProj::Starting => {
@@ -203,29 +190,32 @@ where
                 let attempts = this.attempts.as_mut().expect("polled after it was done");
                 match ready!(attempts.poll_start(cx, number, this.shared.is_last(number))) {
                     Ok(attempt) => {
-                        this.progress.token.sent();
+                        this.progress.token.mark_sent();
                         this.stage.set(Stage::Running { attempt });
                     }
                     Err(error) => {
                         *this.attempts = None;
-                        let sent = this.shared.settle_unsent(this.progress, GaveUp::NotReady);
+                        this.shared.end_without_sending(this.progress, GaveUp::NotReady);
                         let mut unready = Err(error);
-                        tell_attempts_sent(this.classifier, &mut unready, sent);
-                        return Poll::Ready(StageEnd::Call(unready));
+                        tell_attempts_sent(this.classifier, &mut unready, this.progress.sent_before);
+                        return Poll::Ready(StageEnd::CallEnded(unready));
                     }
                 }
             }
         }
-        Poll::Ready(StageEnd::Next)
+        Poll::Ready(StageEnd::NextStageEntered)
     }
 }
 
+/// The rejection that a result carries, if the classifier knows that it can carry one.
+fn own_rejection<'a, T, E>(classifier: &impl Classify<T, E>, result: &'a mut Result<T, E>) -> Option<&'a mut Rejected> {
+    result.as_mut().err().and_then(|error| classifier.rejected_mut(error))
+}
+
 /// Where a rejection ends the call, it says how many attempts were sent before.
-fn tell_attempts_sent<T, E>(classifier: &impl Classify<T, E>, result: &mut Result<T, E>, sent: u32) {
-    if let Err(error) = result {
-        if let Some(rejected) = classifier.rejected_mut(error) {
-            rejected.add_attempts_sent(sent);
-        }
+fn tell_attempts_sent<T, E>(classifier: &impl Classify<T, E>, last: &mut Result<T, E>, sent_before: u32) {
+    if let Some(rejected) = own_rejection(classifier, last) {
+        rejected.add_attempts_sent(sent_before);
     }
 }
 

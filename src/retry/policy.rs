@@ -15,8 +15,8 @@ use crate::{
 
 /// Sends an operation again that failed but may succeed next time.
 ///
-/// See the [module](super) for what is sent again and when. Clones share the budget, and so do the handles that [`classify`](Self::classify)
-/// makes and every layer.
+/// The [module](super) says what is sent again, and when. Clones share the budget. So do the handles with another
+/// classifier that [`classify`](Self::classify) makes, and every layer.
 #[derive(Debug)]
 pub struct RetryWithBackoff<C = ByError> {
     pub(super) shared: Arc<Shared>,
@@ -54,16 +54,19 @@ impl<C> RetryWithBackoff<C> {
         RetryWithBackoff { shared: self.shared.clone(), classifier }
     }
 
-    /// A handle with the same settings and budget that sends another attempt for the errors for which `predicate` is true, and for no other
-    /// error.
+    /// A handle with the same settings and budget that sends another attempt for the errors for which `predicate` is
+    /// true, and for no other error.
     ///
-    /// The error may be of any type. The predicate is asked of our own rejections too: do not say `true` of an open circuit.
+    /// The error may be of any type. So this handle does not know our own rejections: the predicate is asked of them
+    /// too, and should be false for an open circuit; and a rejection that ends the retry does not tell
+    /// [`attempts_sent`](crate::Rejected::attempts_sent).
     ///
     /// ```
     /// # use withstand::RetryWithBackoff;
     /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
     /// # async fn send() -> Result<u32, std::num::ParseIntError> { "7".parse() }
-    /// let retry = RetryWithBackoff::new("users").retry_if(|error: &std::num::ParseIntError| error.to_string().contains("empty"));
+    /// # use std::num::ParseIntError;
+    /// let retry = RetryWithBackoff::new("users").retry_if(|error: &ParseIntError| error.to_string().contains("empty"));
     /// assert_eq!(retry.call(send).await, Ok(7));
     /// # }
     /// ```
@@ -86,21 +89,23 @@ impl<C> RetryWithBackoff<C> {
 }
 
 impl<C> RetryWithBackoff<C> {
-    /// Starts the operation, and starts it again while its result is transient and the settings allow.
+    /// Starts the operation, and starts it again while its result may be cured by that and the settings allow it.
     ///
     /// The first attempt starts at once, before the future is polled. Further ones start inside the future.
     ///
     /// # Errors
     ///
-    /// The last attempt's own, unchanged.
+    /// The error of the last attempt, unchanged. Our own rejection tells in
+    /// [`attempts_sent`](crate::Rejected::attempts_sent) how many attempts were sent before it.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future drops the attempt that runs, or the sleep. A token paid for an attempt that was not sent goes back to the budget.
+    /// Dropping the future drops the attempt that runs, or the sleep. A token that was paid for an attempt that was not
+    /// sent goes back to the budget.
     ///
     /// # Panics
     ///
-    /// When polled outside a tokio runtime with time enabled, and it has to sleep.
+    /// If it has to sleep and is polled outside a tokio runtime with time enabled.
     #[inline(always)]
     pub fn call<F, Fut, T, E>(&self, mut operation: F) -> RetryFuture<Repeat<F>, Fut, Result<T, E>, &Shared, &C>
     where
@@ -113,8 +118,8 @@ impl<C> RetryWithBackoff<C> {
         RetryFuture::new(&*self.shared, &self.classifier, start, first, Repeat { operation })
     }
 
-    /// [`call`](Self::call), for an operation that needs to know which attempt it is, what the error of the one before was, and how
-    /// long the call has taken so far.
+    /// [`call`](Self::call), for an operation that needs to know which attempt it is, what the error of the one before
+    /// was, and how long the call has taken so far.
     ///
     /// ```
     /// # use withstand::{retry::Attempt, RetryWithBackoff};
@@ -132,7 +137,7 @@ impl<C> RetryWithBackoff<C> {
     ///
     /// # Errors
     ///
-    /// The last attempt's own, unchanged.
+    /// As [`call`](Self::call).
     ///
     /// # Cancel safety, and panics
     ///

@@ -31,28 +31,35 @@ pub struct Shared {
 pub(super) struct Progress {
     /// The number of the attempt that runs or is to come.
     pub(super) attempt: u32,
+    /// How many attempts were sent before this one. An attempt that our own breaker or bulkhead rejected was not.
+    pub(super) sent_before: u32,
     /// The token that this attempt has paid.
     pub(super) token: PaidToken,
-    /// What the result of the attempt before was judged.
-    before: Option<Verdict>,
+    /// What the attempt before this one was judged.
+    last_verdict: Option<Verdict>,
     deadline: Option<Instant>,
-    seed: u64,
-    /// Begun when the first attempt has failed.
-    delays: Option<Delays>,
+    delays: Delays,
 }
 
 /// What a call knows of itself when it begins.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CallStart {
     deadline: Option<Instant>,
-    seed: u64,
+    seed: Option<u64>,
 }
 
 impl Progress {
     /// Before the first attempt.
     #[inline(always)]
     pub(super) fn new(CallStart { deadline, seed }: CallStart) -> Self {
-        Self { attempt: 1, token: PaidToken::default(), before: None, deadline, seed, delays: None }
+        Self {
+            attempt: 1,
+            sent_before: 0,
+            token: PaidToken::default(),
+            last_verdict: None,
+            deadline,
+            delays: Delays::NotBegun { seed },
+        }
     }
 }
 
@@ -60,11 +67,11 @@ impl Progress {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wait {
     pub(super) delay: Duration,
-    /// Its end, if there is a sleep at all. It was decided by, and is not computed again: listeners and drops run in between.
+    /// Its end, if there is a sleep at all. The decision was made by it, and it is not computed again: listeners and
+    /// drops run in between.
     pub(super) until: Option<Instant>,
-    /// Whether a `retry_after` set it. Its token is then paid when the attempt is sent: callers that are told to come back in half a minute
-    /// do not empty the budget meanwhile.
-    pub(super) is_by_hint: bool,
+    /// Whether the next attempt needs no token any more.
+    pub(super) is_paid: bool,
 }
 
 impl Shared {
@@ -73,66 +80,66 @@ impl Shared {
         CallStart {
             deadline: self.deadline.and_then(|span| clock::after(clock::now(), span)),
             // The number is drawn in the call, so that the n-th call is the n-th whether or not it fails.
-            seed: self.seed.map_or(0, |seed| random::nth_seed(seed, self.calls.fetch_add(1, Ordering::Relaxed))),
+            seed: self.seed.map(|seed| random::nth_seed(seed, self.calls.fetch_add(1, Ordering::Relaxed))),
         }
     }
 
-    /// The attempt succeeded. Its token stands for load that a dependency which throttles did feel.
+    /// The attempt succeeded. After an answer that was throttled its token stays spent: it stands for load that the
+    /// dependency did feel.
     #[inline]
-    pub(super) fn settle_success(&self, progress: &mut Progress) {
+    pub(super) fn record_success(&self, progress: &mut Progress) {
         let Some(budget) = &self.budget else { return };
         budget.deposit();
-        if progress.attempt > 1 && !matches!(progress.before, Some(Verdict::Throttled { .. })) {
+        if progress.attempt > 1 && !matches!(progress.last_verdict, Some(Verdict::Throttled { .. })) {
             progress.token.refund();
         }
     }
 
-    /// Decides whether another attempt follows, pays for it unless a hint sets the wait, and tells how long to sleep before it.
-    pub(super) fn settle_failure(&self, progress: &mut Progress, verdict: Verdict, can_repeat: bool) -> Option<Wait> {
+    /// The attempt failed in a way that another may cure. Decides whether another follows, and how long to sleep before
+    /// it.
+    pub(super) fn plan_retry(&self, progress: &mut Progress, verdict: Verdict, can_repeat: bool) -> Option<Wait> {
         let attempt = progress.attempt;
-        match self.plan_next(progress, verdict, can_repeat) {
+        progress.token.forfeit();
+        match self.wait_before_retry(progress, verdict, can_repeat) {
             Ok(wait) => {
                 progress.attempt = attempt.saturating_add(1);
-                progress.before = Some(verdict);
+                progress.last_verdict = Some(verdict);
                 let delay = wait.delay;
                 self.reporter.emit(|name| RetryEvent::Retrying { name, attempt, verdict, delay });
                 Some(wait)
             }
             Err(reason) => {
-                self.report_end(attempt, verdict, reason);
+                self.report_give_up(attempt, verdict, reason);
                 None
             }
         }
     }
 
-    /// Pays for an attempt whose wait was set by a hint, now that it is about to be sent.
-    pub(super) fn pay_for_next(&self, progress: &mut Progress) -> bool {
+    /// Pays for a retry whose wait was set by a hint, now that it is about to be sent.
+    pub(super) fn pay_after_wait(&self, progress: &mut Progress) -> bool {
         let is_paid = self.budget.as_ref().is_none_or(|budget| progress.token.take(budget));
         if !is_paid {
-            self.settle_unsent(progress, GaveUp::BudgetSpent);
+            self.end_without_sending(progress, GaveUp::BudgetSpent);
         }
         is_paid
     }
 
-    /// The attempt was not sent after all, and no other follows.
-    ///
-    /// Gives back what was paid for it, and tells how many attempts were sent before it.
-    pub(super) fn settle_unsent(&self, progress: &mut Progress, reason: GaveUp) -> u32 {
+    /// The attempt never reached the dependency, and no other follows: what was paid for it goes back.
+    pub(super) fn end_without_sending(&self, progress: &mut Progress, reason: GaveUp) {
         progress.token.refund();
-        let sent = progress.attempt - 1;
-        if let Some(verdict) = progress.before {
-            self.report_end(sent, verdict, reason);
+        if let Some(verdict) = progress.last_verdict {
+            self.report_give_up(progress.attempt - 1, verdict, reason);
         }
-        sent
     }
 
-    fn report_end(&self, attempts: u32, verdict: Verdict, reason: GaveUp) {
+    /// Where only one attempt is allowed, nothing is given up.
+    fn report_give_up(&self, attempts: u32, verdict: Verdict, reason: GaveUp) {
         if self.max_attempts > 1 {
             self.reporter.emit(|name| RetryEvent::GaveUp { name, attempts, verdict, reason });
         }
     }
 
-    fn plan_next(&self, progress: &mut Progress, verdict: Verdict, can_repeat: bool) -> Result<Wait, GaveUp> {
+    fn wait_before_retry(&self, progress: &mut Progress, verdict: Verdict, can_repeat: bool) -> Result<Wait, GaveUp> {
         if self.is_last(progress.attempt) {
             return Err(GaveUp::AttemptsSpent);
         }
@@ -143,36 +150,37 @@ impl Shared {
         if hint > self.max_retry_after {
             return Err(GaveUp::RetryAfterTooLong);
         }
-        let wait = self.wait(progress, hint)?;
-        if progress.deadline.is_some_and(|deadline| wait.until.is_none_or(|until| until > deadline)) {
+        let backoff = self.backoff.next_delay(&mut progress.delays).ok_or(GaveUp::BackoffEnded)?;
+        let is_by_hint = hint > backoff;
+        // Without a sleep and without a deadline nobody needs to know the time.
+        let is_timed = is_by_hint || !backoff.is_zero() || progress.deadline.is_some();
+        let now = is_timed.then(clock::now);
+        let delay = if is_by_hint { hint + self.spread(progress, hint, backoff, now) } else { backoff };
+        let until = now.and_then(|now| clock::after(now, delay));
+        if is_by_hint && until.is_none() {
+            return Err(GaveUp::RetryAfterTooLong);
+        }
+        if progress.deadline.is_some_and(|deadline| until.is_none_or(|until| until > deadline)) {
             return Err(GaveUp::DeadlinePassed);
         }
-        match &self.budget {
-            Some(budget) if !wait.is_by_hint && !progress.token.take(budget) => Err(GaveUp::BudgetSpent),
-            _ => Ok(wait),
-        }
+        let is_paid = match &self.budget {
+            None => true,
+            // Callers that are told to come back in half a minute do not empty the budget meanwhile. They pay when they
+            // are back.
+            Some(budget) if is_by_hint && budget.capacity() > 0 => false,
+            Some(budget) if progress.token.take(budget) => true,
+            Some(_) => return Err(GaveUp::BudgetSpent),
+        };
+        Ok(Wait { delay, until, is_paid })
     }
 
-    /// The longer of the backoff and of the hint with its jitter, from now on.
-    fn wait(&self, progress: &mut Progress, hint: Duration) -> Result<Wait, GaveUp> {
-        let begin = || {
-            let seed = if self.seed.is_some() { progress.seed } else { random::fresh_seed() };
-            self.backoff.delays(seed)
-        };
-        let delays = progress.delays.get_or_insert_with(begin);
-        let backoff = delays.next().ok_or(GaveUp::BackoffEnded)?;
-        let is_by_hint = hint > backoff;
-        let delay = match is_by_hint {
-            true => hint.saturating_add(delays.spread(hint, backoff)).min(self.max_retry_after),
-            false => backoff,
-        };
-        // Without a sleep and without a deadline nobody needs to know when it ends.
-        let is_timed = progress.deadline.is_some() || !delay.is_zero();
-        let until = is_timed.then(clock::now).and_then(|now| clock::after(now, delay));
-        match until {
-            None if is_by_hint => Err(GaveUp::RetryAfterTooLong),
-            until => Ok(Wait { delay, until, is_by_hint }),
-        }
+    /// What is added to a `retry_after`, so that callers who were told the same time do not come back at one instant: a
+    /// random span up to a tenth of it, or up to the backoff's own delay if that is longer. It passes neither
+    /// `max_retry_after` nor the deadline.
+    fn spread(&self, progress: &mut Progress, hint: Duration, backoff: Duration, now: Option<Instant>) -> Duration {
+        let until_deadline = progress.deadline.zip(now).map(|(deadline, now)| deadline.saturating_duration_since(now));
+        let longest = until_deadline.unwrap_or(Duration::MAX).min(self.max_retry_after);
+        progress.delays.random_span((hint / 10).max(backoff).min(longest.saturating_sub(hint)))
     }
 
     pub(super) fn is_last(&self, attempt: u32) -> bool {

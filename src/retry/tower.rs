@@ -47,12 +47,14 @@ pub struct RetryLayer<C = ByError, K = ByClone> {
 }
 
 impl<C> RetryLayer<C> {
-    /// Copies requests by this function, `reqwest::Request::try_clone` say. A request for which it gives `None` is sent once.
+    /// Copies requests by this function, `reqwest::Request::try_clone` for example. A request for which it gives `None`
+    /// is sent once.
     pub fn clone_request<R>(self, clone: fn(&R) -> Option<R>) -> RetryLayer<C, fn(&R) -> Option<R>> {
         RetryLayer { retry: self.retry, cloner: clone }
     }
 
-    /// Copies requests by this closure: the place to decline what is not idempotent.
+    /// Copies requests by this closure. It is the place to decline what is not idempotent: a request for which it gives
+    /// `None` is sent once.
     pub fn clone_request_fn<R, F>(self, clone: F) -> RetryLayer<C, CloneFn<F>>
     where
         F: Fn(&R) -> Option<R>,
@@ -109,8 +111,9 @@ where
         let shared = self.shared.lend();
         let start = shared.begin();
         let (now, request) = split(request, &self.cloner, shared.is_last(1));
-        // The instance that returned ready makes the first attempt; the clone for further ones starts unready. It is made
-        // afterwards: what would have to be dropped if the call panics is kept in memory, and copied from there.
+        // The instance that returned ready makes the first attempt; the clone for further ones starts unready. The
+        // clone is made afterwards: what would have to be dropped if `call` panics would be kept in memory, and copied
+        // from there.
         let first = self.inner.call(now);
         let attempts = Resend { service: self.inner.clone(), request, cloner: self.cloner.clone() };
         RetryFuture::new(shared, self.classifier.clone(), start, first, attempts)
@@ -144,7 +147,8 @@ where
     }
 }
 
-/// A copy to send now, and the original for later; or the original, if no other attempt may follow or it declines to be copied.
+/// A copy to send now, and the original for later; or the original, if no other attempt may follow or it declines to be
+/// copied.
 #[inline]
 fn split<R, K: CloneRequest<R>>(original: R, cloner: &K, last: bool) -> (R, Option<R>) {
     match if last { None } else { cloner.clone_request(&original) } {

@@ -1,4 +1,4 @@
-//! The retry's model: a list of every call with what it has done so far, and one sum of tenths of a token.
+//! The retry's model: a list of every call with what it has done so far, and one sum of thousandths of a token.
 
 use std::{
     future::poll_fn,
@@ -19,8 +19,8 @@ use withstand::{
 
 use super::support::{Answer, Op, Policy, Way, op, poll};
 
-/// So many tries may follow each other in one poll.
-const TRIES_A_POLL: u32 = 32;
+/// So many attempts may follow each other in one poll.
+const ATTEMPTS_PER_POLL: u32 = 32;
 
 #[derive(Clone, Debug)]
 enum Backoff {
@@ -34,14 +34,22 @@ enum Backoff {
 struct Settings {
     max_attempts: u32,
     backoff: Backoff,
-    tokens: Option<u32>,
+    bucket: Option<Bucket>,
     deadline: Option<Duration>,
     max_retry_after: Duration,
 }
 
-/// How a try ends, after so many polls that were pending.
 #[derive(Clone, Copy, Debug)]
-struct Try {
+struct Bucket {
+    tokens: u32,
+    /// In thousandths.
+    per_success: u32,
+    refill_every: Option<Duration>,
+}
+
+/// How an attempt ends, after so many polls that were pending.
+#[derive(Clone, Copy, Debug)]
+struct Attempt {
     pending: u32,
     end: End,
 }
@@ -51,37 +59,64 @@ enum End {
     Healthy,
     Failed,
     Transient,
+    Unreached,
     /// An answer that asks to be left alone for so many milliseconds.
     Busy(u32),
+    /// The same, from a dependency that is well.
+    Throttled(u32),
     Rejected,
 }
+
+/// What marks the answers that were throttled.
+const THROTTLED: u32 = 1_000_000;
 
 impl End {
     fn answer(self) -> Answer {
         match self {
             Self::Healthy => Ok(0),
             Self::Busy(millis) => Ok(millis),
+            Self::Throttled(millis) => Ok(THROTTLED + millis),
             Self::Failed => Err(Error::Inner("failed")),
             Self::Transient => Err(Error::Inner("transient")),
+            Self::Unreached => Err(Error::Inner("unreached")),
             Self::Rejected => Err(Error::Inner("rejected")),
+        }
+    }
+
+    fn verdict(self) -> Verdict {
+        match self {
+            Self::Healthy => Verdict::Healthy,
+            Self::Busy(millis) => Verdict::Transient { retry_after: Some(wait(millis)) },
+            Self::Throttled(millis) => Verdict::Throttled { retry_after: Some(wait(millis)) },
+            Self::Failed => Verdict::Failed,
+            Self::Transient => Verdict::TRANSIENT,
+            Self::Unreached => Verdict::Unreached,
+            Self::Rejected => Verdict::Ignored,
         }
     }
 }
 
+fn wait(millis: u32) -> Duration {
+    Duration::from_millis(u64::from(millis))
+}
+
 fn judge(answer: &Answer) -> Verdict {
-    match answer {
-        Ok(0) => Verdict::Healthy,
-        Ok(millis) => Verdict::Transient { retry_after: Some(Duration::from_millis(u64::from(*millis))) },
-        Err(Error::Inner("failed")) => Verdict::Failed,
-        Err(Error::Inner("transient")) => Verdict::Transient { retry_after: None },
-        Err(_) => Verdict::Ignored,
-    }
+    let end = match answer {
+        Ok(0) => End::Healthy,
+        Ok(millis) if *millis >= THROTTLED => End::Throttled(millis - THROTTLED),
+        Ok(millis) => End::Busy(*millis),
+        Err(Error::Inner("failed")) => End::Failed,
+        Err(Error::Inner("transient")) => End::Transient,
+        Err(Error::Inner("unreached")) => End::Unreached,
+        Err(_) => End::Rejected,
+    };
+    end.verdict()
 }
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// These tries, over and over.
-    Begin(bool, Vec<Try>),
+    /// These attempts, over and over, by the handle with another classifier or not.
+    Begin(bool, Vec<Attempt>),
     Poll(usize),
     Drop(usize),
     Pass(Duration),
@@ -89,92 +124,140 @@ enum Step {
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Told {
-    Retrying { attempt: u32, delay: Duration },
-    GaveUp { attempts: u32, reason: GaveUp },
+    Retrying { attempt: u32, verdict: Verdict, delay: Duration },
+    GaveUp { attempts: u32, verdict: Verdict, reason: GaveUp },
 }
 
 fn told(event: &RetryEvent) -> Told {
     match event {
-        RetryEvent::Retrying { attempt, delay, .. } => Told::Retrying { attempt: *attempt, delay: *delay },
-        RetryEvent::GaveUp { attempts, reason, .. } => Told::GaveUp { attempts: *attempts, reason: *reason },
+        RetryEvent::Retrying { attempt, verdict, delay, .. } => {
+            Told::Retrying { attempt: *attempt, verdict: *verdict, delay: *delay }
+        }
+        RetryEvent::GaveUp { attempts, verdict, reason, .. } => {
+            Told::GaveUp { attempts: *attempts, verdict: *verdict, reason: *reason }
+        }
         other => panic!("{other:?}"),
     }
 }
 
 struct Call {
-    script: Vec<Try>,
+    script: Vec<Attempt>,
     since: Duration,
+    /// The attempt that runs or is to come.
     attempt: u32,
+    /// How the attempt before ended.
+    before: Option<End>,
     stage: Stage,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Stage {
-    Running {
-        pending: u32,
-    },
-    /// Its token is taken, and its try is not sent.
-    Sleeping {
-        until: Duration,
-    },
+    Running { pending: u32 },
+    Sleeping { until: Duration, is_paid: bool },
 }
 
 impl Call {
-    fn this_try(&self) -> Try {
+    fn this_attempt(&self) -> Attempt {
         self.script[(self.attempt - 1) as usize % self.script.len()]
     }
 
     fn start(&mut self) {
-        self.stage = Stage::Running { pending: self.this_try().pending };
+        self.stage = Stage::Running { pending: self.this_attempt().pending };
     }
 }
 
 struct Model {
     settings: Settings,
     now: Duration,
-    tenths: u32,
+    /// Thousandths of a token.
+    level: u64,
+    /// Up to when time has added tokens.
+    refilled_at: Duration,
     calls: Vec<Call>,
     started: usize,
     told: Vec<Told>,
+    /// What the retry has told. Chance has a part in it: the model checks that it is within its bounds, and goes by it.
+    heard: Arc<Mutex<Vec<Told>>>,
 }
 
 impl Model {
-    fn new(settings: Settings) -> Self {
-        let tenths = settings.tokens.unwrap_or(0) * 10;
-        Self { settings, now: Duration::ZERO, tenths, calls: Vec::new(), started: 0, told: Vec::new() }
+    fn new(settings: Settings, heard: Arc<Mutex<Vec<Told>>>) -> Self {
+        let mut model = Self {
+            settings,
+            now: Duration::ZERO,
+            level: 0,
+            refilled_at: Duration::ZERO,
+            calls: Vec::new(),
+            started: 0,
+            told: Vec::new(),
+            heard,
+        };
+        model.level = model.capacity();
+        model
     }
 
-    fn gain(&mut self, tenths: u32) {
-        let most = self.settings.tokens.unwrap_or(0) * 10;
-        self.tenths = (self.tenths + tenths).min(most);
+    fn capacity(&self) -> u64 {
+        self.settings.bucket.map_or(0, |bucket| u64::from(bucket.tokens) * 1000)
     }
 
-    /// How many tries are running.
-    fn trying(&self) -> usize {
+    fn gain(&mut self, thousandths: u64) {
+        self.level = (self.level + thousandths).min(self.capacity());
+    }
+
+    fn refill(&mut self) {
+        let Some(token) = self.settings.bucket.and_then(|bucket| bucket.refill_every) else { return };
+        while self.level < self.capacity() && self.refilled_at + token / 10 <= self.now {
+            self.refilled_at += token / 10;
+            self.gain(100);
+        }
+    }
+
+    fn take_token(&mut self) -> bool {
+        if self.settings.bucket.is_none() {
+            return true;
+        }
+        if self.level == self.capacity() {
+            self.refilled_at = self.now;
+        }
+        self.refill();
+        let is_there = self.level >= 1000;
+        self.level -= if is_there { 1000 } else { 0 };
+        is_there
+    }
+
+    /// How many attempts are running.
+    fn running(&self) -> usize {
         self.calls.iter().filter(|call| matches!(call.stage, Stage::Running { .. })).count()
     }
 
-    fn begin(&mut self, script: Vec<Try>) {
-        let mut call = Call { script, since: self.now, attempt: 1, stage: Stage::Sleeping { until: self.now } };
+    fn begin(&mut self, script: Vec<Attempt>) {
+        let stage = Stage::Sleeping { until: self.now, is_paid: false };
+        let mut call = Call { script, since: self.now, attempt: 1, before: None, stage };
         call.start();
         self.started += 1;
         self.calls.push(call);
     }
 
     fn drop(&mut self, index: usize) {
-        if let Stage::Sleeping { .. } = self.calls.remove(index).stage {
-            self.gain(10);
+        if let Stage::Sleeping { is_paid: true, .. } = self.calls.remove(index).stage {
+            self.gain(1000);
         }
     }
 
     fn poll(&mut self, index: usize) -> Poll<Answer> {
-        let mut tries = 0;
-        while tries < TRIES_A_POLL {
+        let mut attempts = 0;
+        while attempts < ATTEMPTS_PER_POLL {
             let call = &mut self.calls[index];
             match &mut call.stage {
-                Stage::Sleeping { until } if self.now < *until => return Poll::Pending,
-                Stage::Sleeping { .. } => {
-                    call.start();
+                Stage::Sleeping { until, .. } if self.now < *until => return Poll::Pending,
+                Stage::Sleeping { is_paid, .. } => {
+                    if !*is_paid && !self.take_token() {
+                        let call = self.calls.remove(index);
+                        let last = call.before.expect("it waits for a further attempt");
+                        self.give_up(call.attempt - 1, last, GaveUp::BudgetSpent);
+                        return Poll::Ready(last.answer());
+                    }
+                    self.calls[index].start();
                     self.started += 1;
                 }
                 Stage::Running { pending } if *pending > 0 => {
@@ -182,58 +265,83 @@ impl Model {
                     return Poll::Pending;
                 }
                 Stage::Running { .. } => {
-                    let (end, attempt) = (call.this_try().end, call.attempt);
-                    let Some(delay) = self.settle(index, end, attempt) else {
+                    let end = call.this_attempt().end;
+                    let Some(stage) = self.settle(index, end) else {
                         self.calls.remove(index);
                         return Poll::Ready(end.answer());
                     };
-                    self.calls[index].attempt += 1;
-                    self.calls[index].stage = Stage::Sleeping { until: self.now + delay };
-                    tries += 1;
+                    let call = &mut self.calls[index];
+                    (call.attempt, call.before, call.stage) = (call.attempt + 1, Some(end), stage);
+                    attempts += 1;
                 }
             }
         }
         Poll::Pending
     }
 
-    /// The delay before another try, if there is to be one.
-    fn settle(&mut self, index: usize, end: End, attempt: u32) -> Option<Duration> {
-        let hint = match end {
-            End::Healthy if attempt == 1 => {
-                self.gain(1);
-                return None;
+    /// The sleep before another attempt, if there is to be one.
+    fn settle(&mut self, index: usize, end: End) -> Option<Stage> {
+        let Call { attempt, before, since, .. } = self.calls[index];
+        match (end, before) {
+            (End::Healthy, before) => {
+                self.gain(self.settings.bucket.map_or(0, |bucket| u64::from(bucket.per_success)));
+                if !matches!(before, None | Some(End::Throttled(_))) {
+                    self.gain(1000);
+                }
+                None
             }
-            End::Healthy | End::Rejected => {
-                self.gain(if attempt == 1 { 0 } else { 10 });
-                return None;
+            (End::Rejected, Some(before)) => {
+                self.gain(1000);
+                self.give_up(attempt - 1, before, GaveUp::Rejected);
+                None
             }
-            End::Failed => return None,
-            End::Transient => Duration::ZERO,
-            End::Busy(millis) => Duration::from_millis(u64::from(millis)),
-        };
-        let answer = self.next(self.calls[index].since, attempt, hint);
-        self.told.push(match answer {
-            Ok(delay) => Told::Retrying { attempt, delay },
-            Err(reason) => Told::GaveUp { attempts: attempt, reason },
-        });
-        answer.ok()
+            (End::Rejected, None) | (End::Failed, _) => None,
+            (End::Transient | End::Unreached | End::Busy(_) | End::Throttled(_), _) => {
+                match self.plan(since, attempt, end.verdict().retry_after().unwrap_or_default()) {
+                    Ok((delay, is_paid)) => {
+                        self.told.push(Told::Retrying { attempt, verdict: end.verdict(), delay });
+                        Some(Stage::Sleeping { until: self.now + delay, is_paid })
+                    }
+                    Err(reason) => {
+                        self.give_up(attempt, end, reason);
+                        None
+                    }
+                }
+            }
+        }
     }
 
-    fn next(&mut self, since: Duration, attempt: u32, hint: Duration) -> Result<Duration, GaveUp> {
+    fn give_up(&mut self, attempts: u32, last: End, reason: GaveUp) {
+        if self.settings.max_attempts > 1 {
+            self.told.push(Told::GaveUp { attempts, verdict: last.verdict(), reason });
+        }
+    }
+
+    fn plan(&mut self, since: Duration, attempt: u32, hint: Duration) -> Result<(Duration, bool), GaveUp> {
         if attempt == self.settings.max_attempts {
             return Err(GaveUp::AttemptsSpent);
         }
         if hint > self.settings.max_retry_after {
             return Err(GaveUp::RetryAfterTooLong);
         }
-        let delay = self.backoff(attempt).ok_or(GaveUp::BackoffEnded)?.max(hint);
-        if self.settings.deadline.is_some_and(|span| self.now + delay > since + span) {
+        let backoff = self.backoff(attempt).ok_or(GaveUp::BackoffEnded)?;
+        let left = self.settings.deadline.map(|span| (since + span).checked_sub(self.now));
+        if left.is_some_and(|left| left.is_none_or(|left| backoff.max(hint) > left)) {
             return Err(GaveUp::DeadlinePassed);
         }
-        if self.settings.tokens.is_some() {
-            self.tenths = self.tenths.checked_sub(10).ok_or(GaveUp::BudgetSpent)?;
+        if hint <= backoff {
+            return if self.take_token() { Ok((backoff, true)) } else { Err(GaveUp::BudgetSpent) };
         }
-        Ok(delay)
+        if self.settings.bucket.is_some_and(|bucket| bucket.tokens == 0) {
+            return Err(GaveUp::BudgetSpent);
+        }
+        let longest = left.flatten().unwrap_or(Duration::MAX).min(self.settings.max_retry_after);
+        let bounds = hint..=(hint + backoff.max(hint / 10)).min(longest);
+        let delay = match self.heard.lock().expect("no panic").get(self.told.len()) {
+            Some(Told::Retrying { delay, .. }) if bounds.contains(delay) => *delay,
+            _ => hint,
+        };
+        Ok((delay, self.settings.bucket.is_none()))
     }
 
     fn backoff(&self, attempt: u32) -> Option<Duration> {
@@ -254,11 +362,11 @@ struct Operations {
 }
 
 impl Operations {
-    fn scripted(&self, script: Vec<Try>) -> Op {
+    fn scripted(&self, script: Vec<Attempt>) -> Op {
         let (operations, number) = (self.clone(), AtomicUsize::new(0));
         op(move || {
             operations.started.fetch_add(1, SeqCst);
-            let Try { mut pending, end } = script[number.fetch_add(1, SeqCst) % script.len()];
+            let Attempt { mut pending, end } = script[number.fetch_add(1, SeqCst) % script.len()];
             let alive = operations.alive.clone();
             poll_fn(move |_| {
                 let _held = &alive;
@@ -278,23 +386,22 @@ impl Operations {
 }
 
 async fn agree<P: Policy>(
-    (retry, sibling, door): (&P, &P, Way),
-    budget: &RetryBudget,
-    heard: &Mutex<Vec<Told>>,
+    (retry, other, way): (&P, &P, Way),
+    budget: Option<&RetryBudget>,
+    heard: &Arc<Mutex<Vec<Told>>>,
     settings: Settings,
     steps: Vec<Step>,
 ) -> Result<(), TestCaseError> {
-    let has_budget = settings.tokens.is_some();
-    let mut model = Model::new(settings);
+    let mut model = Model::new(settings, heard.clone());
     let operations = Operations::default();
     let mut calls: Vec<(BoxFuture<'_, Answer>, Op)> = Vec::new();
     for (number, step) in steps.into_iter().enumerate() {
         let what = format!("step {number} ({step:?})");
         match step {
-            Step::Begin(by_sibling, script) => {
+            Step::Begin(by_other, script) => {
                 let scripted = operations.scripted(script.clone());
-                let policy = if by_sibling { sibling } else { retry };
-                calls.push((policy.through(door, &scripted), scripted));
+                let policy = if by_other { other } else { retry };
+                calls.push((policy.through(way, &scripted), scripted));
                 model.begin(script);
             }
             Step::Poll(which) if !calls.is_empty() => {
@@ -303,7 +410,7 @@ async fn agree<P: Policy>(
                 prop_assert_eq!(&polled, &model.poll(index), "{}", what);
                 if polled.is_ready() {
                     // Kept until here: a finished call holds nothing.
-                    prop_assert_eq!(operations.alive(calls.len()), model.trying(), "{}", what);
+                    prop_assert_eq!(operations.alive(calls.len()), model.running(), "{}", what);
                     drop(calls.remove(index));
                 }
             }
@@ -318,42 +425,47 @@ async fn agree<P: Policy>(
                 model.now += span;
             }
         }
-        prop_assert_eq!(operations.alive(calls.len()), model.trying(), "{}", what);
+        prop_assert_eq!(operations.alive(calls.len()), model.running(), "{}", what);
         prop_assert_eq!(operations.started.load(SeqCst), model.started, "{}", what);
         prop_assert_eq!(&*heard.lock().expect("no panic"), &model.told, "{}", what);
-        if has_budget {
-            prop_assert_eq!(budget.available(), f64::from(model.tenths) / 10.0, "{}", what);
+        if let Some(budget) = budget {
+            model.refill();
+            prop_assert_eq!(budget.available(), model.level as f64 / 1000.0, "{}", what);
         }
     }
     Ok(())
 }
 
-async fn agree_by(door: Way, settings: Settings, steps: Vec<Step>) -> Result<(), TestCaseError> {
+async fn agree_by(way: Way, settings: Settings, steps: Vec<Step>) -> Result<(), TestCaseError> {
     let heard = Arc::new(Mutex::new(Vec::new()));
     let hear = heard.clone();
-    let budget = RetryBudget::new(settings.tokens.unwrap_or(0));
+    let budget = settings.bucket.map(|Bucket { tokens, per_success, refill_every }| {
+        let builder = RetryBudget::builder(tokens).per_success(f64::from(per_success) / 1000.0);
+        let builder = match refill_every {
+            Some(span) => builder.refill_every(span),
+            None => builder.no_refill(),
+        };
+        builder.build().expect("good settings")
+    });
     let mut builder = RetryWithBackoff::builder("model")
         .max_attempts(settings.max_attempts)
         .max_retry_after(settings.max_retry_after)
+        .backoff(match settings.backoff.clone() {
+            Backoff::Doubling(first, most) => Exponential::new(first, most).jitter(Jitter::None).into(),
+            Backoff::Listed(delays) => withstand::retry::Backoff::from_fn(move || delays.clone()),
+        })
         .classify(classify_fn(judge))
         .listener_fn(move |event| hear.lock().expect("no panic").push(told(event)));
-    builder = if settings.tokens.is_some() { builder.budget(&budget) } else { builder.no_budget() };
+    builder = match &budget {
+        Some(budget) => builder.budget(budget),
+        None => builder.no_budget(),
+    };
     if let Some(span) = settings.deadline {
         builder = builder.deadline(span);
     }
-    match settings.backoff.clone() {
-        Backoff::Doubling(first, most) => {
-            let retry = builder.backoff(Exponential::new(first, most).jitter(Jitter::None)).build();
-            let retry = retry.expect("good settings");
-            let sibling = retry.classify(classify_fn(judge));
-            agree((&retry, &sibling, door), &budget, &heard, settings, steps).await
-        }
-        Backoff::Listed(delays) => {
-            let retry = builder.backoff_fn(move || delays.clone()).build().expect("good settings");
-            let sibling = retry.classify(classify_fn(judge));
-            agree((&retry, &sibling, door), &budget, &heard, settings, steps).await
-        }
-    }
+    let retry = builder.build().expect("good settings");
+    let other = retry.classify(classify_fn(judge));
+    agree((&retry, &other, way), budget.as_ref(), &heard, settings, steps).await
 }
 
 fn settings() -> impl Strategy<Value = Settings> {
@@ -366,12 +478,15 @@ fn settings() -> impl Strategy<Value = Settings> {
         1 => Just(Backoff::Listed(vec![Duration::ZERO; 100])),
     ];
     let max_attempts = select(vec![1, 2, 3, 5, 40, 70]);
-    let deadline = option::of(millis(&[1, 50, 100, 1000]));
-    (max_attempts, backoff, option::of(0_u32..40), deadline, millis(&[0, 99, 100, 5000])).prop_map(
-        |(max_attempts, backoff, tokens, deadline, max_retry_after)| Settings {
+    let deadline = option::of(millis(&[1, 50, 100, 105, 1000]));
+    let refill_every = option::of(millis(&[10, 1000, 60_000]));
+    let bucket = (0_u32..40, select(vec![0, 1, 100, 1000]), refill_every)
+        .prop_map(|(tokens, per_success, refill_every)| Bucket { tokens, per_success, refill_every });
+    (max_attempts, backoff, option::of(bucket), deadline, millis(&[0, 99, 100, 103, 5000])).prop_map(
+        |(max_attempts, backoff, bucket, deadline, max_retry_after)| Settings {
             max_attempts,
             backoff,
-            tokens,
+            bucket,
             deadline,
             max_retry_after,
         },
@@ -379,17 +494,21 @@ fn settings() -> impl Strategy<Value = Settings> {
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let hint = || select(vec![1_u32, 99, 100, 101, 2000]);
     let end = prop_oneof![
-        3 => Just(End::Healthy),
-        6 => Just(End::Transient),
-        2 => select(vec![1_u32, 99, 100, 101]).prop_map(End::Busy),
+        4 => Just(End::Healthy),
+        5 => Just(End::Transient),
+        1 => Just(End::Unreached),
+        2 => hint().prop_map(End::Busy),
+        2 => hint().prop_map(End::Throttled),
+        1 => Just(End::Throttled(0)),
         1 => Just(End::Failed),
         1 => Just(End::Rejected),
     ];
-    let one = (select(vec![0, 0, 0, 1, 2]), end).prop_map(|(pending, end)| Try { pending, end });
+    let one = (select(vec![0, 0, 0, 1, 2]), end).prop_map(|(pending, end)| Attempt { pending, end });
     let span = select(vec![0, 1, 49, 50, 100, 1000, 1_000_000]).prop_map(Duration::from_millis);
     let step = prop_oneof![
-        20 => (any::<bool>(), vec(one, 1..5)).prop_map(|(sibling, script)| Step::Begin(sibling, script)),
+        20 => (any::<bool>(), vec(one, 1..5)).prop_map(|(by_other, script)| Step::Begin(by_other, script)),
         50 => any::<usize>().prop_map(Step::Poll),
         8 => any::<usize>().prop_map(Step::Drop),
         22 => span.prop_map(Step::Pass),
@@ -400,7 +519,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 proptest! {
     #[test]
     fn the_retry_agrees_with_its_model(settings in settings(), steps in steps(), plain: bool) {
-        let door = if plain { Way::Plain } else { Way::Tower };
-        super::run(agree_by(door, settings, steps))?;
+        let way = if plain { Way::Plain } else { Way::Tower };
+        super::run(agree_by(way, settings, steps))?;
     }
 }
