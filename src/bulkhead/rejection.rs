@@ -10,37 +10,26 @@ const REJECTIONS_PER_YIELD: u64 = 32;
 
 /// What a call that was rejected at once has inside.
 pub(super) struct Rejection {
-    full: BulkheadFull,
-    next: Next,
-}
-
-/// What the next poll does.
-enum Next {
-    Yield,
-    Reject,
-    Panic,
+    // `None` once it is done.
+    full: Option<BulkheadFull>,
+    /// Whether the next poll lets other tasks run.
+    pends: bool,
 }
 
 impl Rejection {
     /// `number` counts the calls that were rejected at once.
-    #[inline]
+    #[inline(always)]
     pub(super) fn new(full: BulkheadFull, number: u64) -> Self {
-        let next = if number % REJECTIONS_PER_YIELD == 0 { Next::Yield } else { Next::Reject };
-        Self { full, next }
+        Self { full: Some(full), pends: number % REJECTIONS_PER_YIELD == 0 }
     }
 
+    #[inline(always)]
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<BulkheadFull> {
-        match self.next {
-            Next::Yield => {
-                self.next = Next::Reject;
-                cx.waker().wake_by_ref();
-                Poll::Pending
-            }
-            Next::Reject => {
-                self.next = Next::Panic;
-                Poll::Ready(self.full.clone())
-            }
-            Next::Panic => panic!("polled after it was done"),
+        if self.pends {
+            self.pends = false;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
         }
+        Poll::Ready(self.full.take().expect("polled after it was done"))
     }
 }

@@ -184,7 +184,7 @@ impl Slots {
     }
 
     /// Rejects a call that has not waited.
-    #[inline]
+    #[inline(always)]
     pub(super) fn reject_call(&self) -> Rejection {
         let before = self.rejected.at_once.fetch_add(1, Ordering::Relaxed);
         Rejection::new(self.report_rejected(None), before + 1)
@@ -202,7 +202,7 @@ impl Slots {
         self.report_rejected(None)
     }
 
-    #[inline]
+    #[inline(always)]
     fn report_rejected(&self, waited: Option<Duration>) -> BulkheadFull {
         let max_concurrent = self.max_concurrent();
         self.reporter.emit(|name| BulkheadEvent::Rejected { name, max_concurrent, waited });

@@ -1,8 +1,8 @@
 //! The core: how many slots are free, and which calls wait in the queue. `W` is what wakes a waiter.
 //!
 //! A waiter that leaves the queue leaves an empty entry behind, so that leaving moves no other entry. Empty entries
-//! go when they reach the front, or all together when they are more than half of the queue. So each waiter that left
-//! costs a constant number of steps.
+//! go when they reach the front, or all together when they are more than half of the queue. So to leave costs a binary
+//! search and, on average, a constant number of moves.
 
 use std::{collections::VecDeque, mem};
 
