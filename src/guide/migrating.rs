@@ -19,8 +19,9 @@
 //! | the number of retries in all | not limited | each retry pays from a [budget](crate::RetryBudget) |
 //! | who owns the state | a function, a registry, or a service | a handle: clones and layers share it |
 //!
-//! - "By default" belongs to each line. Most of these libraries have a setting that changes it.
-//! - [`CircuitBreaker::by_rate`] has the rule of the others: a rate, and openings of one length without jitter.
+//! - Each line speaks of defaults. Most of these libraries have settings that change them.
+//! - [`CircuitBreaker::by_rate`] has the rule of the others: a rate, and openings of one length without jitter. The
+//!   default of failsafe-go is another one: it opens after one failure.
 //! - A throttled answer does not count against the circuit. The retry waits for as long as `Retry-After` says.
 //! - Without a classifier a 429 or a 503 is healthy, because the result is `Ok`. Give HTTP clients [`by_status`], or
 //!   [`by_error_status`]. A [`Verdict`] has six values, not two.
@@ -114,14 +115,14 @@
 //! | `ManualControl`: `IsolateAsync`, `CloseAsync` | `force_open`, `reset` |
 //! | `StateProvider` | [`state`](crate::CircuitBreaker::state), [`snapshot`] |
 //! | `ShouldHandle` | `classify` |
-//! | `MaxRetryAttempts` (3, **without** the first call) | `max_attempts` (the first included): theirs and 1 |
+//! | `MaxRetryAttempts` (3, **without** the first call) | `max_attempts` (the first included): theirs plus one |
 //! | `Delay` (2 s), `BackoffType` (constant), `UseJitter` (off) | `backoff`; full jitter by default |
 //! | `DelayGenerator` | `backoff_fn`; for `Retry-After`: `retry_after` of the classifier |
 //! | `Timeout` (30 s), `TimeoutGenerator` | [`Timeout`], [`with_limit`]; in tower `limit_fn` |
 //! | `AddConcurrencyLimiter(permits, queue)` | [`Bulkhead::builder`], `queue(capacity, max_wait)` |
 //! | `AddFallback` | [`Fallback`] |
 //! | `ResiliencePipelineBuilder` | calls inside each other; the first strategy is the outermost call |
-//! | hedging, rate limiter, chaos, registry, telemetry | none |
+//! | hedging, rate limiter, chaos, registry, metrics | none |
 //!
 //! - Their jitter may make a delay longer. Here jitter only shortens it.
 //! - Their timeout cancels a token, and waits until the operation obeys. Here the operation is dropped.
@@ -192,7 +193,7 @@
 //! | `fetch.retry(ExponentialBuilder::default()).await` | `retry.call(fetch).await` |
 //! | `with_min_delay` (1 s), `with_max_delay` (60 s) | [`Exponential`]`::new(first, max)` |
 //! | `with_factor` (2) | `factor`, the same default |
-//! | `with_max_times` (3, **without** the first call) | `max_attempts` (the first included): theirs and 1 |
+//! | `with_max_times` (3, **without** the first call) | `max_attempts` (the first included): theirs plus one |
 //! | `with_jitter` (off; makes a delay longer) | [`Jitter`] (full; makes a delay shorter) |
 //! | `with_jitter_seed` | `seed` |
 //! | `with_total_delay` (the sum of the sleeps) | `deadline` (the time since the call began) |
