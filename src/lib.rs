@@ -1,4 +1,4 @@
-//! Keeps a service answering while the services it depends on fail.
+//! Keeps a service answering while the services that it depends on fail.
 //!
 //! ```
 //! use std::time::Duration;
@@ -15,37 +15,69 @@
 //! # Ok(()) }
 //! ```
 //!
+//! The same as tower layers:
+//!
+//! ```
+//! # #[cfg(not(feature = "tower"))]
+//! # fn main() {}
+//! # #[cfg(feature = "tower")]
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() -> Result<(), tower::BoxError> {
+//! use std::time::Duration;
+//! use tower::{BoxError, ServiceBuilder, ServiceExt, service_fn};
+//! use withstand::{CircuitBreaker, RetryWithBackoff, Timeout};
+//!
+//! let users = ServiceBuilder::new()
+//!     .layer(RetryWithBackoff::new("users").layer())
+//!     .layer(CircuitBreaker::new("users").layer())
+//!     .layer(Timeout::new(Duration::from_secs(2)).layer())
+//!     .service(service_fn(|id: u64| async move { Ok::<_, BoxError>(format!("user {id}")) }));
+//!
+//! assert_eq!(users.oneshot(7).await?, "user 7");
+//! # Ok(()) }
+//! ```
+//!
+//! **The [guide]** explains more: [choosing and nesting policies](guide::choosing), [errors](guide::errors),
+//! [gRPC](guide::grpc), [testing](guide::testing), and [migrating from another library](guide::migrating).
+//!
 //! # The policies
 //!
 //! | policy | answers | when not |
 //! |---|---|---|
-//! | [`CircuitBreaker`] | is it worth asking at all? | no other call profits from what this one learned |
-//! | [`RetryWithBackoff`] | may it work next time? | the call is not idempotent |
-//! | [`Timeout`] | how long is it worth waiting? | never leave it out |
-//! | [`Bulkhead`] | how much of me may it take? | the dependency bounds itself |
-//! | [`Fallback`] | what do I say instead? | a wrong answer is worse than none |
+//! | [`CircuitBreaker`] | Is it worth calling at all? | no other call learns from this one |
+//! | [`RetryWithBackoff`] | May it work next time? | the call is not idempotent |
+//! | [`Timeout`] | How long is it worth waiting? | never leave it out |
+//! | [`Bulkhead`] | How many calls may run at once? | the dependency, or the client's pool, has such a limit |
+//! | [`Fallback`] | What do I answer instead? | a wrong answer is worse than none |
 //!
-//! Each opens through two doors: `policy.call(|| operation)`, and `policy.layer()` for tower. A policy is a handle:
-//! clones share its state, and so do layers, and the siblings for other types of answer that `policy.classify(..)`
-//! makes. Make one for each dependency, once.
+//! Each has a plain call, `policy.call(|| operation)`, and a tower layer, `policy.layer()`. A policy is a handle: its
+//! clones and its layers share its state. So do the handles for other types of answer that `policy.classify(..)` makes.
+//! Make one for each dependency, once.
 //!
 //! # Order
 //!
-//! Outermost first: [`Fallback`], [`Bulkhead`], [`Timeout`] (total), [`RetryWithBackoff`], [`CircuitBreaker`],
-//! [`Timeout`] (per attempt). So the breaker sees each attempt, the retry sees an open circuit and stops, the total
-//! bounds all tries and the sleeps between them (a wait in the bulkhead's line, of at most its `max_wait`, comes
-//! before), and the fallback answers for whatever is left.
+//! Outermost first: [`Fallback`], [`Timeout`] (total), [`Bulkhead`], [`RetryWithBackoff`], [`CircuitBreaker`],
+//! [`Timeout`] (attempt).
+//!
+//! - The breaker counts each attempt. The retry sees an open circuit, and stops.
+//! - A call holds its slot of the bulkhead over all of its attempts, and over the sleeps between them.
+//! - The total timeout limits all of that, and the wait in the bulkhead's queue too. If it ends while the call is
+//!   queued, the call ends with [`Rejected::TimedOut`].
+//! - The fallback answers for whatever is left.
+//!
+//! [The guide](guide::choosing#the-order-and-why) has the reasons.
 //!
 //! # Errors
 //!
 //! A policy never changes your error type. It asks that the error can carry a [`Rejected`], by [`CarriesRejected`]:
 //!
-//! - your own enum: one variant and one line, [`carries_rejected!`];
-//! - a foreign error, plain: wrap the operation, once, at the bottom: [`lift`];
-//! - a foreign error, tower: `LiftLayer` last, next to the service;
-//! - `Box<dyn Error + Send + Sync>`, [`std::io::Error`] and `anyhow::Error` carry it as they are.
+//! - An enum of your own: one variant and one line, [`carries_rejected!`].
+//! - A foreign error, plain call: wrap the operation once, innermost, by [`lift`].
+//! - A foreign error, tower: add `LiftLayer` as the last layer, next to the service.
+//! - `Box<dyn Error + Send + Sync>`, [`std::io::Error`] and, with the feature `anyhow`, `anyhow::Error`: nothing to do.
 //!
-//! Lift once: a second `lift` above a policy hides its rejection from a retry further up.
+//! Lift once: a second `lift` around a policy hides its rejection from a retry further out.
+//! [The guide](guide::errors) shows each of them, and how to answer an HTTP caller.
 //!
 //! # Verdicts
 //!
@@ -53,26 +85,34 @@
 //!
 //! | verdict | means | breaker | retry | fallback |
 //! |---|---|---|---|---|
-//! | [`Healthy`](Verdict::Healthy) | it answered; a 404 is an answer too | a success | done | left alone |
-//! | [`Transient`](Verdict::Transient) | it failed, another attempt may cure it | a failure | another attempt | handled |
-//! | [`Failed`](Verdict::Failed) | it failed, another attempt would not help | a failure | done | handled |
-//! | [`Unreached`](Verdict::Unreached) | nothing was sent | a failure | another attempt | handled |
-//! | [`Throttled`](Verdict::Throttled) | it is well, and asks you to slow down | ignored | another attempt, not before its time | handled |
-//! | [`Ignored`](Verdict::Ignored) | it says nothing about the dependency | ignored | done | handled |
+//! | [`Healthy`](Verdict::Healthy) | It answered. A 404 is an answer too. | a success | done | left alone |
+//! | [`Transient`](Verdict::Transient) | It failed. Another attempt may help. | a failure | another attempt | handled |
+//! | [`Failed`](Verdict::Failed) | It failed. Another attempt would not help. | a failure | done | handled |
+//! | [`Unreached`](Verdict::Unreached) | Nothing was sent. | a failure | another attempt | handled |
+//! | [`Throttled`](Verdict::Throttled) | It asks you to slow down. | ignored | another attempt, later | handled |
+//! | [`Ignored`](Verdict::Ignored) | It says nothing about the dependency. | ignored | done | handled |
 //!
-//! By default ([`ByError`]) `Ok` is healthy, an open circuit and a full bulkhead are ignored, and every other error, a
-//! timeout included, is transient. [`by_error`] adds rules to that. [`by_status`] judges HTTP answers,
-//! [`by_error_status`] errors that have a status, [`by_grpc_code`] errors of a gRPC client. [`classify_fn`] wraps a
-//! closure.
+//! By default ([`ByError`]) an `Ok` is healthy. An open circuit and a full bulkhead are ignored. Every other error, a
+//! timeout included, is transient.
+//!
+//! - [`by_error`] adds rules for errors to that.
+//! - [`by_status`] judges HTTP answers, and [`by_error_status`] judges errors that have a status.
+//! - [`by_grpc_code`] judges the errors of a gRPC client.
+//! - [`classify_fn`] wraps a closure.
+//!
+//! A fallback handles every error until it is given a classifier.
 //!
 //! # In a struct
 //!
-//! What a policy is classified by is part of its type, and so is what a fallback yields. Functions in place of
-//! closures, or `Arc<dyn Classify>`, give them names:
+//! The classifier of a policy is part of its type. A fallback's type says what it answers with. Functions in place of
+//! closures, or `Arc<dyn Classify>`, make types that you can write:
 //!
 //! ```
 //! use std::{io, sync::Arc};
-//! use withstand::{by_status, fallback, ByStatus, CircuitBreaker, Classify, Fallback, RetryWithBackoff};
+//! use withstand::{
+//!     ByErrorStatus, ByStatus, CircuitBreaker, Classify, Fallback, RetryWithBackoff, by_error_status, by_status,
+//!     fallback,
+//! };
 //!
 //! struct Answer {
 //!     status: u16,
@@ -80,49 +120,93 @@
 //! }
 //!
 //! struct Users {
-//!     retry: RetryWithBackoff,
+//!     retry: RetryWithBackoff<ByErrorStatus<io::Error>>,
 //!     breaker: CircuitBreaker<ByStatus<fn(&Answer) -> u16>>,
-//!     other: CircuitBreaker<Arc<dyn Classify<Answer, io::Error> + Send + Sync>>,
+//!     any: CircuitBreaker<Arc<dyn Classify<Answer, io::Error> + Send + Sync>>,
 //!     nobody: Fallback<fallback::Value<String>>,
 //!     cached: Fallback<fallback::ErrorFn<fn(io::Error) -> io::Result<String>>>,
 //! }
-//! # fn status(answer: &Answer) -> u16 { answer.status }
-//! # fn cached(_: io::Error) -> io::Result<String> { Ok(String::new()) }
-//! # let breaker = CircuitBreaker::new("users");
-//! # let by_status = by_status(status as fn(&Answer) -> u16);
-//! # let users = Users {
-//! #     retry: RetryWithBackoff::new("users"),
-//! #     breaker: breaker.classify(by_status.clone()),
-//! #     other: breaker.classify(Arc::new(by_status)),
-//! #     nobody: Fallback::value(String::new()),
-//! #     cached: Fallback::from_fn(cached),
-//! # };
-//! # let _ = (users.retry, users.breaker, users.other, users.nobody, users.cached, Answer { status: 200, body: String::new() }.body);
+//!
+//! fn status(answer: &Answer) -> u16 {
+//!     answer.status
+//! }
+//!
+//! fn status_of_error(error: &io::Error) -> Option<u16> {
+//!     (error.kind() == io::ErrorKind::NotFound).then_some(404)
+//! }
+//!
+//! fn cached(_: io::Error) -> io::Result<String> {
+//!     Ok("a user from the cache".to_owned())
+//! }
+//!
+//! let breaker = CircuitBreaker::new("users");
+//! let users = Users {
+//!     retry: RetryWithBackoff::new("users").classify(by_error_status(status_of_error)),
+//!     breaker: breaker.classify(by_status(status)),
+//!     any: breaker.classify(Arc::new(by_status(status))),
+//!     nobody: Fallback::value("nobody".to_owned()),
+//!     cached: Fallback::from_fn(cached),
+//! };
+//! # let _ = (users.retry, users.breaker, users.any, users.nobody, users.cached);
+//! # let _ = Answer { status: 200, body: String::new() }.body;
 //! ```
+//!
+//! [The guide](guide::choosing#one-struct-for-each-dependency) has a whole client.
 //!
 //! # Tests
 //!
-//! All time is tokio's: under `#[tokio::test(start_paused = true)]`, `tokio::time::advance` moves every policy.
+//! All time is tokio's. Under `#[tokio::test(start_paused = true)]`, `tokio::time::advance` moves every policy. The
+//! default breaker never opens if all its calls are made at one instant, because its rules ask for failures that span a
+//! time. Build the breaker of a test with `.consecutive_failures(3, Duration::ZERO)`. See the [guide](guide::testing).
 //!
 //! # Traps
 //!
-//! - An `Err` is a failure of the dependency, "no such user" among them: it is tried again, pays from the budget and
-//!   counts against the circuit. Make what the dependency says of a request a part of the answer, or
-//!   [`classify`](CircuitBreaker::classify), by [`by_error_status`] say.
-//! - A call is made when `call` is, not when it is awaited: slots and probes are taken, clocks run. Collecting many
-//!   calls before awaiting any has them all begun.
+//! Errors and verdicts:
+//!
+//! - By default every `Err` is a failure of the dependency, "no such user" too. It is sent again, pays from the budget,
+//!   and counts against the circuit. Make such an answer an `Ok`, or give the policy a classifier, [`by_error_status`]
+//!   for example.
+//! - tower's own rejections, load shed for example, count as failures of the dependency if they come from inside the
+//!   breaker. Put that layer outside of the breaker, or name its errors by a rule: [`by_error`].
+//! - In gRPC the plain form sees a status in the trailers. The tower form sees only the status in the head of the
+//!   answer. See [the guide](guide::grpc#tower-form-and-the-trap-of-the-trailers).
+//! - `Ok(x?)` inside a closure does not tell its error type: call a named `async fn`, or write `Ok::<_, ApiError>`.
+//!
+//! Nesting:
+//!
+//! - Never nest a circuit in itself. When it is half-open, the outer call takes the slot of the probe. The inner call
+//!   is rejected, and the circuit never closes again.
+//! - Two retries around each other multiply their attempts.
+//! - A total timeout that is not longer than the attempt timeout always ends the call first.
+//! - A timeout outside of a breaker, without one inside, hides from it a dependency that never answers: see
+//!   [cancel safety](circuit_breaker#cancel-safety).
+//! - `failure_rate(..)` does not replace the default rule of consecutive failures: see [`CircuitBreaker::by_rate`].
+//!
+//! Futures and tasks:
+//!
+//! - A call begins when `call` is called, not when its future is awaited: slots and probes are taken, and clocks run.
+//!   If you collect many calls before you await any, all of them have begun.
 //! - In a spawned task put `move` on the outermost `async` block, not on the closure of a retry.
-//! - `Ok(x?)` inside a closure does not tell its error type: name an `async fn`, or write `Ok::<_, ApiError>`.
-//! - A timeout outside of a breaker hides a black hole from it: see [cancel safety](circuit_breaker#cancel-safety).
-//! - An open breaker is ready, and fast: a load balancer that routes by either will like it.
+//! - `service.oneshot(request)` inside a spawned block, where the error is a `BoxError` or an `anyhow::Error`, may not
+//!   compile: "implementation of `CarriesRejected` is not general enough". Call
+//!   `service.ready().await?.call(request).await` instead. Or spawn `service.oneshot(request)` itself. Or box the
+//!   service (`BoxCloneService`).
+//!
+//! tower:
+//!
+//! - An open breaker is ready, and answers fast. A load balancer that chooses by readiness or by speed prefers it.
+//!   `pending_while_open()` of its layer makes it pending instead.
+//! - A service clones its classifier for each call. A classifier with rules shares them, so its clone costs one atomic
+//!   operation.
 //!
 //! # Features
 //!
 //! - `tower` (default): the layers and services.
-//! - `tracing` (default): the policies' events as `tracing` events, the target being the policy's module
-//!   (`withstand::circuit_breaker`). A circuit that opens is a WARN, one that closes or is half-open an INFO, a retry
-//!   an INFO, a rejection a DEBUG event. They do not say why a try failed, for an error need not be printable: say that
-//!   in the operation.
+//! - `tracing` (default): the policies' events as `tracing` events. The target is the policy's module, for example
+//!   `withstand::circuit_breaker`. A circuit that opens, or is forced open, is a WARN. Every other change of its state
+//!   is an INFO. All that may happen at each call (a rejection, another attempt, a timeout, a fallback) is a DEBUG
+//!   event. The events do not say why an attempt failed, because an error need not be printable: log that in the
+//!   operation.
 //! - `anyhow`: `anyhow::Error` carries rejections.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -136,6 +220,7 @@ mod clone_request;
 mod error;
 mod event;
 pub mod fallback;
+pub mod guide;
 mod operation;
 mod panics;
 mod random;

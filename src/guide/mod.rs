@@ -1,0 +1,18 @@
+//! A guide in pages. It has no code of its own: each page explains one task, and its examples compile and run.
+//!
+//! | page | answers |
+//! |---|---|
+//! | [`choosing`] | Which policy helps against which failure? In which order do I nest them? Where do I keep them? |
+//! | [`errors`] | How does my error type carry a rejection? What does a rejection tell, and how do I answer a caller? |
+//! | [`grpc`] | How do I protect calls of a tonic client, and what does each gRPC code count as? |
+//! | [`testing`] | How do I test code that uses policies, without waiting for real time? |
+//! | [`migrating`] | What is the setting that I know from another library called here, and what differs? |
+//!
+//! The defaults of each policy are in a table on the page of its module: [`circuit_breaker`](crate::circuit_breaker),
+//! [`retry`](crate::retry), [`timeout`](crate::timeout), [`bulkhead`](crate::bulkhead), [`fallback`](crate::fallback).
+
+pub mod choosing;
+pub mod errors;
+pub mod grpc;
+pub mod migrating;
+pub mod testing;
