@@ -231,7 +231,9 @@ impl<T, S, X> ByStatus<fn(&T) -> S, X> {
     /// ```
     /// # use std::sync::Arc;
     /// # use tower::{Service, ServiceBuilder};
-    /// # use withstand::{by_status, CircuitBreaker, Error, LiftLayer};
+    /// # #[cfg(feature = "tower")]
+    /// # use withstand::LiftLayer;
+    /// # use withstand::{CircuitBreaker, Error};
     /// use tonic::{transport, Status};
     ///
     /// fn status(error: Error<transport::Error>) -> Status {
@@ -245,6 +247,7 @@ impl<T, S, X> ByStatus<fn(&T) -> S, X> {
     ///         }
     ///     }
     /// }
+    /// # #[cfg(feature = "tower")]
     /// # fn guard(breaker: CircuitBreaker, channel: transport::Channel)
     /// # -> impl Service<http::Request<tonic::body::Body>, Error = Status> {
     /// ServiceBuilder::new().map_err(status).layer(breaker.layer()).layer(LiftLayer).service(channel)
