@@ -90,10 +90,10 @@ fn glances(world: &World) -> Check {
     }
 }
 
-/// First tries that succeed add a tenth of a token. A further one costs a token, unless it succeeds or is rejected by the breaker.
+/// Every attempt that succeeds adds a tenth of a token. A further one costs a token, unless it succeeds or is rejected by the breaker.
 fn shared_budget(world: &World) -> Check {
     let sharing = || world.stacks.iter().filter(|stack| stack.settings.tokens == u32::MAX).map(|stack| &*stack.seams);
-    let earned: u64 = sharing().map(|seams| seams.first.ended(End::Full)).sum();
+    let earned: u64 = sharing().map(|seams| seams.first.ended(End::Full) + seams.further.ended(End::Full)).sum();
     let spent: u64 = sharing().map(tokens_spent).sum();
     let (now, due) = (tenths(&world.shared), world.shared_at_start + earned - 10 * spent);
     let says = format!(

@@ -59,19 +59,20 @@ pub fn sums(stack: &Stack) -> [Sum; 10] {
     // What timed out below passes through.
     let each = tries(|seam| seam.ended(End::TimedOut)) - backend.ended(End::TimedOut);
     let all = total.ended(End::TimedOut) - retry.ended(End::TimedOut);
-    // Of a call that ends, the last try is not followed by another; of one that is dropped, every try that ended is.
+    // Of a call that ends, the last attempt is not followed by another; of one that is dropped, every attempt that ended is.
     let retried = tries(Seam::completed) - retry.completed();
-    let gave_up = retry.ended(End::Failed) + retry.ended(End::TimedOut);
+    // A first attempt that the breaker rejects gives nothing up; a further one does.
+    let gave_up = retry.ended(End::Failed) + retry.ended(End::TimedOut) + further.ended(End::CircuitOpen);
     [
         Sum::of("rejected by a bulkhead", full, Some(slots.rejected), heard.bulkhead_rejected.get()),
         Sum::of("rejected by a breaker", open, Some(circuit.rejected), heard.breaker_rejected.get()),
-        Sum::of("timed out, one try", each, None, heard.each_timed_out.get()),
-        Sum::of("timed out, all tries", all, None, heard.total_timed_out.get()),
-        Sum::of("tried again", retried, None, heard.retrying.get()),
-        Sum::of("not tried again", gave_up, None, heard.gave_up.get()),
+        Sum::of("timed out, one attempt", each, None, heard.each_timed_out.get()),
+        Sum::of("timed out, all attempts", all, None, heard.total_timed_out.get()),
+        Sum::of("retried", retried, None, heard.retrying.get()),
+        Sum::of("gave up", gave_up, None, heard.gave_up.get()),
         Sum::of("fallback applied", bulkhead.errors(), None, heard.applied.get()),
         Sum::of("fallback failed", call.errors(), None, heard.recovery_failed.get()),
-        Sum::of("forced by hand", stack.forced.get(), None, chain.forced),
+        Sum::of("forced manually", stack.forced.get(), None, chain.forced),
         Sum { what: "transitions", calls: None, snapshots: Some(circuit.generation), listeners: Some(chain.heard) },
     ]
 }

@@ -37,7 +37,7 @@ pub struct World {
 
 impl World {
     pub async fn new(seconds: u64) -> Result<Self, Box<dyn Error>> {
-        let shared = RetryBudget::new(u32::MAX);
+        let shared = RetryBudget::builder(u32::MAX).no_refill().build()?;
         let tokens = u32::try_from(seconds.max(1)).ok().and_then(|seconds| seconds.checked_mul(DRAINED_A_SECOND));
         drain(&shared, tokens.ok_or("that is too long")?).await?;
         let [users, stock, prices, mail] = settings(&shared);
