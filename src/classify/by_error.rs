@@ -1,4 +1,4 @@
-use super::{Classify, Verdict};
+use super::verdict::{Classify, Verdict};
 use crate::{carry::CarriesRejected, error::Rejected};
 
 /// The default: an error is a failure that another attempt may cure, unless it is our own rejection.

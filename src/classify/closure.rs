@@ -1,6 +1,6 @@
 use std::fmt;
 
-use super::{Classify, Verdict};
+use super::verdict::{Classify, Verdict};
 use crate::{carry::CarriesRejected, error::Rejected};
 
 /// A closure that judges results.

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::{Verdict, by_error::judge_error};
+use super::{by_error::judge_error, verdict::Verdict};
 use crate::carry::{CarriesRejected, Error};
 
 pub(super) fn judge<E: CarriesRejected>(
@@ -77,15 +77,23 @@ impl<E> fmt::Debug for ErrorRules<E> {
 }
 
 /// Where an error's verdict comes from.
+///
+/// Sealed: its methods may change.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not judge a `{E}`",
     label = "the operation fails with `{E}`",
     note = "the rules take a function of the operation's own error, `fn(&{E}) -> ..`",
     note = "or of the foreign error that `lift` has put into a `withstand::Error`"
 )]
-pub trait JudgeError<E> {
+pub trait JudgeError<E>: sealed::JudgeError {
     /// `None`: no rule knows the error.
     fn judge_error(&self, error: &E, of_status: &dyn Fn(u16) -> Verdict) -> Option<Verdict>;
+}
+
+mod sealed {
+    pub trait JudgeError {}
+    impl JudgeError for () {}
+    impl<E> JudgeError for super::ErrorRules<E> {}
 }
 
 impl<E> JudgeError<E> for () {

@@ -3,10 +3,10 @@
 use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 
 use super::{
-    Classify, Verdict,
     by_error::{judge_error, judge_rejected},
     error_rules::{ErrorRules, Rule},
-    status::Hint,
+    hint::{Hint, sealed},
+    verdict::{Classify, Verdict},
 };
 use crate::{
     carry::{CarriesRejected, Error},
@@ -191,6 +191,8 @@ impl<O, E> fmt::Debug for ByGrpcCodeInside<O, E> {
 
 /// The headers of an answer through a channel; see [`ByStatus::grpc_headers`](super::ByStatus::grpc_headers).
 pub struct GrpcHeaders<T>(pub(super) HeaderFn<T>);
+
+impl<T> sealed::Hint for GrpcHeaders<T> {}
 
 impl<T> Hint<T> for GrpcHeaders<T> {
     /// Of an answer that `verdict` does not judge.

@@ -3,9 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    Classify, Verdict,
     error_rules::{ErrorRules, JudgeError, Rule, judge},
     grpc::{GrpcHeaders, HeaderFn},
+    hint::Hint,
+    verdict::{Classify, Verdict},
 };
 use crate::{carry::CarriesRejected, error::Rejected};
 
@@ -303,30 +304,6 @@ where
 
     fn rejected_mut<'a>(&self, error: &'a mut E) -> Option<&'a mut Rejected> {
         error.as_rejected_mut()
-    }
-}
-
-/// What an answer's headers say.
-pub trait Hint<T> {
-    /// How long the dependency asks to be left alone.
-    fn hint(&self, answer: &T) -> Option<Duration>;
-
-    /// The verdict, where the headers decide it and not the status.
-    fn verdict(&self, answer: &T) -> Option<Verdict> {
-        let _ = answer;
-        None
-    }
-}
-
-impl<T> Hint<T> for () {
-    fn hint(&self, _: &T) -> Option<Duration> {
-        None
-    }
-}
-
-impl<T> Hint<T> for fn(&T) -> Option<Duration> {
-    fn hint(&self, answer: &T) -> Option<Duration> {
-        self(answer)
     }
 }
 
