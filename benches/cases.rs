@@ -256,7 +256,7 @@ fn open() -> CircuitBreaker {
     breaker
 }
 
-fn at_once() -> RetryWithBackoff<withstand::ByError, withstand::retry::Constant> {
+fn at_once() -> RetryWithBackoff {
     RetryWithBackoff::builder("users").no_backoff().build().expect("good settings")
 }
 
