@@ -54,6 +54,10 @@
 //! clones and its layers share its state. So do the handles for other types of answer that `policy.classify(..)` makes.
 //! Make one for each dependency, once.
 //!
+//! Handles, builders, layers, permits, events, errors and classifiers are at the root of the crate. What belongs to one
+//! policy alone is in its module: [`circuit_breaker::Window`], [`circuit_breaker::State`], [`retry::Backoff`],
+//! [`retry::Jitter`].
+//!
 //! # Order
 //!
 //! Outermost first: [`Fallback`], [`Timeout`] (total), [`Bulkhead`], [`RetryWithBackoff`], [`CircuitBreaker`],
