@@ -119,7 +119,7 @@ pub(super) struct Opening {
 }
 
 impl Opening {
-    pub(super) fn most(&self) -> Duration {
+    pub(super) fn longest(&self) -> Duration {
         self.most.unwrap_or(self.first.max(Duration::from_secs(1)))
     }
 
@@ -129,7 +129,7 @@ impl Opening {
         check.refuse_if(
             most.is_some_and(|most| most < first),
             "max_open_for",
-            format!("must be at least open_for, {first:?}, not {:?}", self.most()),
+            format!("must be at least open_for, {first:?}, not {:?}", self.longest()),
         );
         let grows = growth.is_finite() && growth >= 1.0;
         check.refuse_if(!grows, "open_growth", format!("must be at least 1, not {growth}"));

@@ -9,7 +9,7 @@ use pin_project_lite::pin_project;
 
 use super::{
     permit::Permit,
-    shared::{Admitted, Circuit},
+    shared::{AdmittedCall, Circuit},
     state::Rejection,
 };
 use crate::{
@@ -57,7 +57,7 @@ where
     pub(super) fn start(
         circuit: A,
         classifier: C,
-        admitted: Result<Admitted, Rejection>,
+        admitted: Result<AdmittedCall, Rejection>,
         operation: impl FnOnce() -> F,
     ) -> Self {
         let (call, admitted) = match admitted {
@@ -66,8 +66,8 @@ where
                 (Call::Running { operation }, admitted)
             }
             Err(rejection) => {
-                let yields = circuit.count(rejection);
-                (Call::Rejected { rejection, yields }, Admitted::NONE)
+                let yields = circuit.count_rejected_call(rejection);
+                (Call::Rejected { rejection, yields }, AdmittedCall::NONE)
             }
         };
         Self { call, permit: Permit::new(circuit, admitted), classifier }

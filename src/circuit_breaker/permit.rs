@@ -1,6 +1,6 @@
 use std::{mem, ops::Deref};
 
-use super::shared::{Admitted, Circuit};
+use super::shared::{AdmittedCall, Circuit};
 use crate::{classify::Verdict, sync::Arc};
 
 /// Permission to make one call through a circuit.
@@ -14,7 +14,7 @@ pub struct CircuitBreakerPermit {
 }
 
 impl CircuitBreakerPermit {
-    pub(super) fn new(circuit: Arc<Circuit>, admitted: Admitted) -> Self {
+    pub(super) fn new(circuit: Arc<Circuit>, admitted: AdmittedCall) -> Self {
         Self { permit: Permit::new(circuit, admitted) }
     }
 
@@ -42,14 +42,14 @@ where
 {
     circuit: A,
     // `NONE` once it is settled.
-    admitted: Admitted,
+    admitted: AdmittedCall,
 }
 
 impl<A> Permit<A>
 where
     A: Deref<Target = Circuit>,
 {
-    pub(super) fn new(circuit: A, admitted: Admitted) -> Self {
+    pub(super) fn new(circuit: A, admitted: AdmittedCall) -> Self {
         Self { circuit, admitted }
     }
 
@@ -57,19 +57,19 @@ where
         &self.circuit
     }
 
-    /// Settles a success, if that takes neither the lock nor the time.
+    /// Settles a success, if that needs neither the lock nor the clock.
     #[inline]
     pub(super) fn settle_success(&mut self, verdict: Verdict) -> bool {
         let settled = verdict == Verdict::Healthy && self.circuit.settle_success(self.admitted);
         if settled {
-            self.admitted = Admitted::NONE;
+            self.admitted = AdmittedCall::NONE;
         }
         settled
     }
 
     #[inline]
     pub(super) fn settle(&mut self, verdict: Verdict) {
-        let admitted = mem::replace(&mut self.admitted, Admitted::NONE);
+        let admitted = mem::replace(&mut self.admitted, AdmittedCall::NONE);
         self.circuit.settle(admitted, verdict);
     }
 }

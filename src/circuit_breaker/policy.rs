@@ -105,7 +105,7 @@ impl<C> CircuitBreaker<C> {
         match self.circuit.admit() {
             Ok(admitted) => Ok(CircuitBreakerPermit::new(self.circuit.clone(), admitted)),
             Err(rejection) => {
-                self.circuit.count(rejection);
+                self.circuit.count_rejected_permit(rejection);
                 Err(self.circuit.rejected(rejection))
             }
         }

@@ -145,7 +145,14 @@ impl<S, C> CircuitBreakerService<S, C> {
             return Poll::Ready(());
         }
         let wait = rejection.retry_after().map_or(LOOK_AGAIN, |left| left.min(LOOK_AGAIN));
-        let alarm = self.alarm.insert(Box::pin(Alarm::at(clock::after(clock::now(), wait))));
+        let next = Alarm::at(clock::after(clock::now(), wait));
+        let alarm = match &mut self.alarm {
+            Some(alarm) => {
+                alarm.set(next);
+                alarm
+            }
+            none => none.insert(Box::pin(next)),
+        };
         if alarm.as_mut().poll(cx).is_ready() {
             cx.waker().wake_by_ref();
         }
@@ -156,11 +163,16 @@ impl<S, C> CircuitBreakerService<S, C> {
     /// rejected too, and told that it may come back at once.
     #[cold]
     fn reject(&mut self, rejection: Option<Rejection>) -> Rejection {
+        self.release();
+        self.is_inner_unready = false;
+        rejection.unwrap_or(Rejection::of(0))
+    }
+
+    /// Lets go of what the inner service has reserved, if the layer was told to.
+    fn release(&mut self) {
         if let (Some(renew), false) = (self.renew, self.is_inner_unready) {
             self.inner = renew(&self.inner);
         }
-        self.is_inner_unready = false;
-        rejection.unwrap_or(Rejection::of(0))
     }
 }
 
@@ -176,6 +188,8 @@ where
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         if let Some(rejection) = self.circuit.rejection() {
+            // It may have been ready before, and the circuit has opened since.
+            self.release();
             self.is_inner_unready = true;
             return self.poll_open(rejection, cx).map(Ok);
         }

@@ -6,6 +6,7 @@ use crate::classify::Verdict;
 
 /// The state of a circuit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum State {
     /// Calls pass, and are counted.
     Closed,
@@ -42,7 +43,7 @@ impl fmt::Display for State {
 }
 
 /// Why a circuit changed its state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reason {
     /// Too large a share of calls failed.
@@ -111,8 +112,8 @@ pub struct Counts {
     pub probe_successes: u32,
 }
 
-/// What an outage came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What an outage came to. Make one with `Outage::default()` and set its fields, in tests of your own listeners.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Outage {
     /// From the first opening until its end.
