@@ -24,7 +24,8 @@ pub(crate) const FOREVER: u64 = (1 << 62) - 1;
 #[inline]
 pub(crate) fn nanos(span: Duration) -> u64 {
     const SECOND: u64 = 1_000_000_000;
-    // So many seconds fit in any case, whatever is added below a second: no wide arithmetic, no branch that is ever taken.
+    // So many seconds fit in any case, whatever is added below a second: no wide arithmetic, no branch that is ever
+    // taken.
     if span.as_secs() < FOREVER / SECOND { span.as_secs() * SECOND + u64::from(span.subsec_nanos()) } else { FOREVER }
 }
 
@@ -48,8 +49,8 @@ pub(crate) fn after(start: Instant, span: Duration) -> Option<Instant> {
 
 /// Counts nanoseconds from a moment of its own.
 ///
-/// It starts at 9 years and not at zero, so that it can also tell moments before it was made. A test makes a policy under
-/// one runtime's paused clock and uses it under the next one's, which may be behind.
+/// It starts at 9 years and not at zero, so that it can also tell moments before it was made. A test makes a policy
+/// under one runtime's paused clock and uses it under the next one's, which may be behind.
 #[derive(Debug)]
 pub(crate) struct Clock {
     origin: Instant,
@@ -79,11 +80,12 @@ impl Clock {
         }
     }
 
-    /// Reads the clock again for someone who was told `latest` before, and never tells an earlier moment. One thread at a
-    /// time may do this.
+    /// Reads the clock again for someone who was told `latest` before, and never tells an earlier moment. One thread at
+    /// a time may do this.
     ///
-    /// A moment that was read before `latest` is merely old. But a clock that reads less *after* that was set back. Then it
-    /// goes on from `latest`. Real clocks never go back, but a policy may outlive the paused clock of a test's runtime.
+    /// A moment that was read before `latest` is merely old. But a clock that reads less *after* that was set back.
+    /// Then it goes on from `latest`. Real clocks never go back, but a policy may outlive the paused clock of a test's
+    /// runtime.
     #[cold]
     pub(crate) fn catch_up(&self, latest: u64) -> u64 {
         let moment = now();

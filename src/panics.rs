@@ -5,8 +5,8 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-/// Catches the panic of code that is not the call's own. Listeners and wakers may run inside `Drop`, where a second panic
-/// ends the process. `None` if it panicked.
+/// Catches the panic of code that is not the call's own. Listeners and wakers may run inside `Drop`, where a second
+/// panic ends the process. `None` if it panicked.
 pub(crate) fn catch_panic<R>(act: impl FnOnce() -> R) -> Option<R> {
     // The panic hook has reported it already. The payload's own `Drop` may panic in turn.
     let payload = match catch_unwind(AssertUnwindSafe(act)) {

@@ -460,7 +460,12 @@ async fn b4_jitter_only_shortens(way: Way) {
 }
 
 /// How long each of these circuits stays open that are told to come back after `asked`.
-async fn openings_when_told(way: Way, circuits: u64, builder: fn() -> CircuitBreakerBuilder, asked: Duration) -> Vec<Duration> {
+async fn openings_when_told(
+    way: Way,
+    circuits: u64,
+    builder: fn() -> CircuitBreakerBuilder,
+    asked: Duration,
+) -> Vec<Duration> {
     let asks = move |answer: &Answer| match answer {
         Ok(_) => Verdict::Healthy,
         Err(_) => Verdict::Transient { retry_after: Some(asked) },
@@ -1351,7 +1356,8 @@ where
         Service<(), Response = usize, Error = BoxError, Future: Send> + Clone + Send + Sync + 'static,
 {
     let breakers: Vec<_> = (0..3).map(|_| build(three_in_a_row())).collect();
-    let replicas = breakers.iter().enumerate().map(|(number, breaker)| Constant::new(replica(number, &layer(breaker)), 1));
+    let replicas =
+        breakers.iter().enumerate().map(|(number, breaker)| Constant::new(replica(number, &layer(breaker)), 1));
     let balance = Balance::new(ServiceList::new(replicas.collect()));
     (breakers, balance)
 }

@@ -51,8 +51,8 @@ impl<F, A, C> CircuitBreakerFuture<F, A, C>
 where
     A: Deref<Target = Circuit>,
 {
-    /// Every call is built in here, in one place: handed through other functions, or built in two, it would be copied from
-    /// where it is built to where it is polled.
+    /// Every call is built in here, in one place: handed through other functions, or built in two, it would be copied
+    /// from where it is built to where it is polled.
     #[inline(always)]
     pub(super) fn start(
         circuit: A,
@@ -115,8 +115,8 @@ where
     Poll::Ready(Err(E::from_rejected(rejected)))
 }
 
-/// The result goes through here by value, though no one looks at it: so a call that need not come here keeps its result in
-/// registers.
+/// The result goes through here by value, though no one looks at it: so a call that need not come here keeps its result
+/// in registers.
 #[inline(never)]
 fn settled<A, T, E>(permit: &mut Permit<A>, verdict: Verdict, result: Result<T, E>) -> Result<T, E>
 where

@@ -1,5 +1,5 @@
-//! The gate: one atomic word in front of the core's lock. One load of it tells a call what it needs to know of the core.
-//! It also counts successes that the core has yet to be told of: the tally.
+//! The gate: one atomic word in front of the core's lock. One load of it tells a call what it needs to know of the
+//! core. It also counts successes that the core has yet to be told of: the tally.
 //!
 //! ```text
 //! bits 63..11   10..3    2           1   0
@@ -8,42 +8,43 @@
 //! 0                                  1   1           half-open: ask the core
 //! ```
 //!
-//! A success opens nothing. So it is enough that the core is told of it before it judges the next failure, or tells what
-//! it holds; until then it is counted here. A thread that has the core's lock begins an update first: where successes are
-//! tallied, it takes the tally and leaves a word that is neither calm nor tallied. So a thread that succeeds meanwhile
-//! waits for the lock too. Until the word is published again, no other thread writes it.
+//! A success opens nothing. So it is enough that the core is told of it before it judges the next failure, or tells
+//! what it holds; until then it is counted here. A thread that has the core's lock begins an update first: where
+//! successes are tallied, it takes the tally and leaves a word that is neither calm nor tallied. So a thread that
+//! succeeds meanwhile waits for the lock too. Until the word is published again, no other thread writes it.
 //!
 //! # Memory ordering
 //!
-//! Three places write. The lock holder writes `tallied_until` and the word. A successful call, without the lock, adds one
-//! to a word that says "is tallied". The core itself is read and written under its lock only.
+//! The lock holder writes `tallied_until` and the word. A successful call, without the lock, adds
+//! one to a word that says "is tallied". The core itself is read and written under its lock only.
 //!
-//! 1. **Each success is counted once.** [`Gate::tally`] adds by a compare-exchange, and [`Gate::begin_update`] takes by a
-//!    swap. Both are read-modify-writes of one word, so no order between them loses or doubles a success. This needs no
-//!    ordering, only atomicity. The exchange compares the generation and the "is tallied" bit too, so a success of an
-//!    earlier generation is never added, and none is added during an update.
+//! 1. **Each success is counted once.** [`Gate::tally`] adds by a compare-exchange, and [`Gate::begin_update`] takes by
+//!    a swap. Both are read-modify-writes of one word, so no order between them loses or doubles a success. This needs
+//!    no ordering, only atomicity. The exchange compares the generation and the "is tallied" bit too, so a success of
+//!    an earlier generation is never added, and none is added during an update.
 //! 2. **The look before the swap may be Relaxed.** In `begin_update` the lock holder looks whether the word is tallied.
 //!    The lock orders this load after the last publication. Calls change the tally, but never the "is tallied" bit, so
 //!    the answer is right. The look in [`Gate::publish`] is ordered in the same way.
 //! 3. **A published moment is seen with its word.** `publish` stores `tallied_until` (Relaxed) and then the word
-//!    (Release). `tally` loads the word (Acquire, also where the exchange fails) and then `tallied_until` (Relaxed). So it
-//!    reads the moment that was published with that word, or a later one. Without this pair it could read an earlier
+//!    (Release). `tally` loads the word (Acquire, also where the exchange fails) and then `tallied_until` (Relaxed). So
+//!    it reads the moment that was published with that word, or a later one. Without this pair it could read an earlier
 //!    moment. That would be safe, because moments only grow, but the success would take the lock for nothing.
-//! 4. **No success is tallied by a moment of the future.** Suppose a slice has ended at 10, and a call succeeds at 12. It
-//!    must not be added to the tally of the ended slice. It would be, if it read the *next* moment (20) and its exchange
-//!    still came *before* the swap that takes the old tally. The Release half of the exchange and the Acquire half of the
-//!    swap forbid this: the swap reads what the exchange wrote, or what was written after it, so the exchange happens
-//!    before the swap, and so does the load of `tallied_until`, which precedes the exchange in its thread. The store of
-//!    the next moment follows the swap in the lock holder's thread. So the load happens before that store, and a load
-//!    cannot read a store that happens after it. If either half were Relaxed, the processor could let the load read
-//!    the later store ("load buffering"), and the success would leave its window up to a slice too early.
-//! 5. **A word that comes back is as good as one that stayed.** Between the load and the exchange of `tally`, an update may
-//!    begin, end, and publish the same word again. The exchange then succeeds on the new word, with a moment that was
-//!    read earlier. By 3 and 4 that moment is the new one or an earlier one of the same generation, and an earlier one
-//!    is safe.
-//! 6. **The other loads need no more than the word.** [`Gate::admit`], [`Gate::load`] and [`Gate::is_calm_for`] decide by
-//!    the word alone, or then take the lock. Their Acquire makes what the publishing thread did before visible to the
-//!    call that is admitted.
+//! 4. **No success is tallied by a moment of the future.** Suppose a slice has ended at 10, and a call succeeds at 12.
+//!    It must not be added to the tally of the ended slice. It would be, if it read the *next* moment (20) and its
+//!    exchange still came *before* the swap that takes the old tally. The Release half of the exchange and the Acquire
+//!    half of the swap forbid this: the swap reads what the exchange wrote, or what was written after it, so the
+//!    exchange happens before the swap, and so does the load of `tallied_until`, which precedes the exchange in its
+//!    thread. The store of the next moment follows the swap in the lock holder's thread. So the load happens before
+//!    that store, and a load cannot read a store that happens after it. If either half were Relaxed, the processor
+//!    could let the load read the later store ("load buffering"), and the success would leave its window up to a slice
+//!    too early.
+//! 5. **A word that comes back is as good as one that stayed.** Between the load and the exchange of `tally`, an update
+//!    may begin, end, and publish the same word again. The exchange then succeeds on the new word, with a moment that
+//!    was read earlier. By 3 and 4 that moment is the new one or an earlier one of the same generation, and an earlier
+//!    one is safe.
+//! 6. **The other loads need no more than the word.** [`Gate::admit`], [`Gate::load`] and [`Gate::is_calm_for`] decide
+//!    by the word alone, or then take the lock. Their Acquire makes what the publishing thread did before visible to
+//!    the call that is admitted.
 //!
 //! The models in `loom.rs` check 1, 2 and 5. They cannot check 4: loom does not make loads read later stores, so all
 //! models pass even where every ordering is Relaxed. The argument above is the only proof of it.
@@ -193,8 +194,8 @@ impl Gate {
         (taken & TALLY_MASK) / TALLY_UNIT
     }
 
-    /// For the thread that has the core's lock. A word that stays the same is not written, so that other threads keep it
-    /// in their caches.
+    /// For the thread that has the core's lock. A word that stays the same is not written, so that other threads keep
+    /// it in their caches.
     pub(super) fn publish(&self, state: GateState) {
         let word = match state {
             GateState::Passing { generation, successes: Successes::Ignored } => generation << GENERATION_SHIFT | CALM,
@@ -261,7 +262,8 @@ mod tests {
 
     #[test]
     fn a_probe_is_counted_by_the_core_alone() {
-        // Whose passes come near the words of a circuit that is open until about then, or passes in about that generation.
+        // Whose passes come near the words of a circuit that is open until about then, or passes in about that
+        // generation.
         let numbers = [0, 1, 2, 6, 7, 8, 511, 512, 2048, 2049, LAST_GENERATION, FOREVER - 2];
         let probes = numbers.map(|number| EncodedAdmission::encode(Admission::Probe { number }));
         assert_eq!(probes.map(EncodedAdmission::decode), numbers.map(|number| Admission::Probe { number }));

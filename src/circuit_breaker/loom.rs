@@ -1,5 +1,5 @@
-//! Every interleaving of what threads do to one circuit: the gate word beside the locked core, generations against late outcomes,
-//! probe slots.
+//! Every interleaving of what threads do to one circuit: the gate word beside the locked core, generations against late
+//! outcomes, probe slots.
 //!
 //! A circuit that opens for a nanosecond is half-open by the time anyone looks, whatever the interleaving.
 
@@ -9,7 +9,7 @@ use ::loom::{model, model::Builder, thread};
 
 use super::{
     CircuitBreaker, CircuitBreakerBuilder, State,
-    gate::{Gate, Successes, GateState},
+    gate::{Gate, GateState, Successes},
 };
 use crate::sync::Arc;
 

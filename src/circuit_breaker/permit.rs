@@ -5,8 +5,9 @@ use crate::{classify::Verdict, sync::Arc};
 
 /// Permission to make one call through a circuit.
 ///
-/// It comes from [`try_acquire`](super::CircuitBreaker::try_acquire), for streams, synchronous code and code with a control flow of its own. Say how
-/// the call ended. A permit that is dropped without that counts as a dropped call, and gives a probe's slot back.
+/// It comes from [`try_acquire`](super::CircuitBreaker::try_acquire), for streams, synchronous code and code with a
+/// control flow of its own. Say how the call ended. A permit that is dropped without that counts as a dropped call, and
+/// gives a probe's slot back.
 #[derive(Debug)]
 #[must_use = "a permit that is dropped at once counts as a dropped call"]
 pub struct CircuitBreakerPermit {
@@ -28,7 +29,7 @@ impl CircuitBreakerPermit {
         self.record(Verdict::Failed);
     }
 
-    /// The call ended with a result that was judged so.
+    /// The call ended with a result of this verdict.
     pub fn record(mut self, verdict: Verdict) {
         self.permit.settle(verdict);
     }

@@ -3,7 +3,7 @@ use std::time::Duration;
 use super::{
     config::{Options, Rules},
     event::CircuitBreakerEvent,
-    gate::{Admission, Gate, EncodedAdmission, GateState},
+    gate::{Admission, EncodedAdmission, Gate, GateState},
     state::{CallOutcome, Core, ProbeOutcome, Rejection},
     transition::{Counts, Reason, State, Transition},
 };
@@ -36,8 +36,8 @@ pub struct Circuit {
 struct Rejections {
     /// Of calls. One in [`REJECTIONS_PER_YIELD`] of them pends.
     calls: AtomicU64,
-    /// Of permits, which cannot pend. They have a count of their own: otherwise a caller that alternates between the two
-    /// could be the one whose calls never pend.
+    /// Of permits, which cannot pend. They have a count of their own: otherwise a caller that alternates between the
+    /// two could be the one whose calls never pend.
     permits: AtomicU64,
 }
 
@@ -51,7 +51,8 @@ impl Rejections {
     }
 }
 
-/// When the clock is read. Only rules that need the moment ask for it, because reading it is the dearest part of a call.
+/// When the clock is read. Only rules that need the moment ask for it, because reading it is the dearest part of a
+/// call.
 #[derive(Clone, Copy, Debug)]
 struct ClockReads {
     at_start: bool,
@@ -114,7 +115,7 @@ pub struct Snapshot {
     pub probes_in_flight: usize,
     /// How many calls were rejected so far.
     pub rejected: u64,
-    /// How many outcomes came too late to count: their calls were let in before the last transition.
+    /// How many outcomes came too late to count: their calls were admitted before the last transition.
     pub stale: u64,
 }
 
@@ -151,7 +152,9 @@ impl Circuit {
     #[inline]
     pub(super) fn admit(&self) -> Result<AdmittedCall, Rejection> {
         let decision = match self.gate.admit() {
-            Some(admission) if !self.clock_reads.at_start => PackedDecision(AdmittedCall { admission, since: NOT_READ }),
+            Some(admission) if !self.clock_reads.at_start => {
+                PackedDecision(AdmittedCall { admission, since: NOT_READ })
+            }
             _ => self.admit_by_clock(),
         };
         decision.read()
@@ -178,13 +181,14 @@ impl Circuit {
         }
     }
 
-    /// Whether an opening goes on. If its end is further ahead than an opening can be, the clock has been set back since,
-    /// and the core has to catch up.
+    /// Whether an opening goes on. If its end is further ahead than an opening can be, the clock has been set back
+    /// since, and the core has to catch up.
     fn is_ahead(&self, until: u64, now: u64) -> bool {
         now < until && (until == FOREVER || until - now <= self.longest_opening)
     }
 
-    /// How a call would be rejected now, if it would be. It makes no transition, except for a probe that ran for too long.
+    /// How a call would be rejected now, if it would be. It makes no transition, except for a probe that ran for too
+    /// long.
     #[cfg(feature = "tower")]
     #[inline]
     pub(super) fn rejection(&self) -> Option<Rejection> {
@@ -245,9 +249,9 @@ impl Circuit {
 
     /// A call that was dropped before its end.
     ///
-    /// This runs in `Drop`, perhaps while its thread ends. Tokio's paused clock panics there, because its thread-local is
-    /// gone, and a panic in a thread-local's destructor ends the process. Then the moment is unknown, and the probe's slot
-    /// is given back all the same.
+    /// This runs in `Drop`, perhaps while its thread ends. Tokio's paused clock panics there, because its thread-local
+    /// is gone, and a panic in a thread-local's destructor ends the process. Then the moment is unknown, and the
+    /// probe's slot is given back all the same.
     #[cold]
     pub(super) fn settle_dropped(&self, admitted: AdmittedCall) {
         let is_probe = matches!(admitted.admission.decode(), Admission::Probe { .. });
@@ -322,7 +326,8 @@ impl Circuit {
         }
     }
 
-    /// The moment that broke the rule is also when the circuit opens: the counts in the event are those that were judged.
+    /// The moment that broke the rule is also when the circuit opens: the counts in the event are those that were
+    /// judged.
     #[cold]
     fn trip(&self, mut core: LockGuard<'_, Core>, reason: Reason, verdict: Verdict, now: u64) {
         let now = if now == NOT_READ { self.now(&mut core) } else { now };

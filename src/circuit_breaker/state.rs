@@ -4,7 +4,7 @@ use std::{mem, time::Duration};
 
 use super::{
     config::Rules,
-    gate::{Admission, Successes, GateState},
+    gate::{Admission, GateState, Successes},
     probes::Probes,
     record::Record,
     transition::{self, Counts, Reason, State, Transition},
@@ -239,8 +239,8 @@ impl Core {
         Admission::Probe { number }
     }
 
-    /// Counts what became of a call. If that breaks a rule, the circuit has to [`trip`](Self::trip). The time may be anything if no
-    /// rule asks for it.
+    /// Counts what became of a call. If that breaks a rule, the circuit has to [`trip`](Self::trip). The time may be
+    /// anything if no rule asks for it.
     #[inline]
     pub(super) fn record_call(&mut self, outcome: CallOutcome, now: u64) -> Option<Reason> {
         let CallOutcome { generation, failed, slow } = outcome;
@@ -299,8 +299,8 @@ impl Core {
         Some(self.close(closed, Reason::ProbesSucceeded, now, rejected))
     }
 
-    /// A caller that gives up sooner than `probe_timeout` is no proof against the dependency. Callers that go on giving up until the
-    /// first of their probes would have timed out are.
+    /// A caller that gives up sooner than `probe_timeout` is no proof against the dependency. Callers that go on giving
+    /// up until the first of their probes would have timed out are.
     fn probe_without_answer(&mut self, deadline: u64, now: u64) -> Option<Transition> {
         let Phase::HalfOpen { probes, outage } = &mut self.phase else { return None };
         if !probes.end_without_answer(deadline, now) {
@@ -339,9 +339,9 @@ impl Core {
 
     /// The circuit's own time grows with each reopening, up to the cap, and chance shortens it.
     ///
-    /// Where the dependency asks for longer, the circuit stays open for as long as asked. Chance adds up to a tenth, up to
-    /// the cap, so that callers who were told the same time do not come back at one instant. Where the dependency asks for
-    /// more than the cap, the cap is the circuit's own time, and chance shortens it.
+    /// Where the dependency asks for longer, the circuit stays open for as long as asked. Chance adds up to a tenth, up
+    /// to the cap, so that callers who were told the same time do not come back at one instant. Where the dependency
+    /// asks for more than the cap, the cap is the circuit's own time, and chance shortens it.
     fn open_for(&mut self, reopenings: u32, hint: Option<Duration>) -> u64 {
         let rule = &self.rules.open;
         let (cap, jitter, hint) = (nanos(rule.longest()), rule.jitter, hint.map_or(0, nanos));
