@@ -24,7 +24,8 @@ pub(crate) const FOREVER: u64 = (1 << 62) - 1;
 #[inline]
 pub(crate) fn nanos(span: Duration) -> u64 {
     const SECOND: u64 = 1_000_000_000;
-    // So many seconds fit in any case, whatever is added below a second: no wide arithmetic, no branch that is ever taken.
+    // So many seconds fit in any case, whatever is added below a second: no wide arithmetic, no branch that is ever
+    // taken.
     if span.as_secs() < FOREVER / SECOND { span.as_secs() * SECOND + u64::from(span.subsec_nanos()) } else { FOREVER }
 }
 
@@ -46,13 +47,15 @@ pub(crate) fn after(start: Instant, span: Duration) -> Option<Instant> {
     start.checked_add(span)
 }
 
-/// Counts nanoseconds from a moment of its own. It starts at 9 years and not at zero, so that it can also tell moments before it was made:
-/// tests make a policy under one runtime's paused clock, and use it under the next one's, which may be behind.
+/// Counts nanoseconds from a moment of its own.
+///
+/// It starts at 9 years and not at zero, so that it can also tell moments before it was made. A test makes a policy
+/// under one runtime's paused clock and uses it under the next one's, which may be behind.
 #[derive(Debug)]
 pub(crate) struct Clock {
     origin: Instant,
-    /// What was added because time went back; see [`catch_up`](Self::catch_up).
-    shift: AtomicU64,
+    /// What the clock reads at `origin`. It grows where time went back; see [`catch_up`](Self::catch_up).
+    start: AtomicU64,
 }
 
 /// What a clock reads when it is made: 2^58 ns, 9 years.
@@ -60,29 +63,43 @@ const START: u64 = 1 << 58;
 
 impl Clock {
     pub(crate) fn start() -> Self {
-        Self { origin: now(), shift: AtomicU64::new(START) }
+        Self { origin: now(), start: AtomicU64::new(START) }
     }
 
     #[inline]
     pub(crate) fn now(&self) -> u64 {
-        let (now, shift) = (now(), self.shift.load(Ordering::Relaxed));
-        match now.checked_duration_since(self.origin) {
-            Some(passed) => nanos(passed).saturating_add(shift).min(FOREVER),
-            None => shift.saturating_sub(nanos(self.origin.duration_since(now))),
+        self.at(now())
+    }
+
+    #[inline]
+    fn at(&self, moment: Instant) -> u64 {
+        let start = self.start.load(Ordering::Relaxed);
+        match moment.checked_duration_since(self.origin) {
+            Some(passed) => nanos(passed).saturating_add(start).min(FOREVER),
+            None => start.saturating_sub(nanos(self.origin.duration_since(moment))),
         }
     }
 
-    /// Reads the clock again for someone who was told `latest` before, and never tells an earlier moment. One thread at a time may do this.
+    /// Reads the clock again for someone who was told `latest` before, and never tells an earlier moment. One thread at
+    /// a time may do this.
     ///
-    /// A moment that was read before `latest` is merely old. But a clock that reads less *after* that was set back: then it goes on from
-    /// `latest`. Real clocks never are; but a policy may outlive the paused clock of a test's runtime.
+    /// A moment that was read before `latest` is merely old. But a clock that reads less *after* that was set back.
+    /// Then it goes on from `latest`. Real clocks never go back, but a policy may outlive the paused clock of a test's
+    /// runtime.
     #[cold]
     pub(crate) fn catch_up(&self, latest: u64) -> u64 {
-        let now = self.now();
-        if now < latest {
-            self.shift.fetch_add(latest - now, Ordering::Relaxed);
+        let moment = now();
+        let reading = self.at(moment);
+        if reading >= latest {
+            return reading;
         }
-        now.max(latest)
+        // From here on, `moment` reads as `latest`.
+        let start = match moment.checked_duration_since(self.origin) {
+            Some(passed) => latest.saturating_sub(nanos(passed)),
+            None => latest.saturating_add(nanos(self.origin.duration_since(moment))),
+        };
+        self.start.store(start, Ordering::Relaxed);
+        latest
     }
 }
 
@@ -147,6 +164,33 @@ mod tests {
         let (start, second) = (now(), Duration::from_secs(1));
         assert_eq!(after(start, second), Some(start + second));
         assert_eq!(after(start, Duration::MAX), None);
+    }
+
+    fn paused() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime")
+    }
+
+    #[test]
+    fn g3_a_clock_that_was_set_back_goes_on_from_the_latest_moment_however_far_back() {
+        const SECOND: u64 = 1_000_000_000;
+        for years in [0, 1, 8, 9, 10, 30, 100] {
+            let ahead = Duration::from_secs(years * 366 * 24 * 3600 + 3600);
+            let (clock, latest) = paused().block_on(async {
+                tokio::time::advance(ahead).await;
+                let clock = Clock::start();
+                tokio::time::advance(Duration::from_secs(5)).await;
+                let latest = clock.now();
+                assert_eq!(latest, START + 5 * SECOND);
+                (clock, latest)
+            });
+            paused().block_on(async {
+                assert!(clock.now() < latest, "it was set back");
+                assert_eq!(clock.catch_up(latest), latest, "{years} years");
+                tokio::time::advance(Duration::from_secs(1)).await;
+                assert_eq!(clock.now(), latest + SECOND, "{years} years: and moves");
+                assert_eq!(clock.catch_up(latest), latest + SECOND, "what is not back is left alone");
+            });
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,20 +5,24 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-/// Keeps to itself the panic of code that is not the call's own: listeners and wakers may run inside `Drop`, where a second panic
-/// ends the process.
-pub(crate) fn catch_panic(hear: impl FnOnce()) {
-    // The panic hook has reported it already. What it was thrown with may panic in turn when it is dropped.
-    let Err(thrown) = catch_unwind(AssertUnwindSafe(hear)) else { return };
-    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(thrown))) {
+/// Catches the panic of code that is not the call's own. Listeners and wakers may run inside `Drop`, where a second
+/// panic ends the process. `None` if it panicked.
+pub(crate) fn catch_panic<R>(act: impl FnOnce() -> R) -> Option<R> {
+    // The panic hook has reported it already. The payload's own `Drop` may panic in turn.
+    let payload = match catch_unwind(AssertUnwindSafe(act)) {
+        Ok(done) => return Some(done),
+        Err(payload) => payload,
+    };
+    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
         mem::forget(again);
     }
+    None
 }
 
-/// Does this, and undoes on the way out what was done before it, should it panic.
+/// Runs `act`. If it panics, `undo` takes back what was done before it.
 ///
-/// A permit that is alive meanwhile would do as well. But it would have to be in memory for that, and not in registers until it
-/// is where it belongs.
+/// A permit that is alive meanwhile would do as well. But it would have to be in memory for that, and not in registers
+/// until it is where it belongs.
 #[inline(always)]
 pub(crate) fn with_rollback<R>(act: impl FnOnce() -> R, undo: impl Fn()) -> R {
     let undo = Undo(undo);
@@ -41,6 +45,18 @@ mod tests {
     use std::cell::Cell;
 
     use super::*;
+
+    #[test]
+    fn a_panic_is_caught_and_so_is_the_one_of_its_payload() {
+        struct Bomb;
+        impl Drop for Bomb {
+            fn drop(&mut self) {
+                panic!("as asked, while it is dropped");
+            }
+        }
+        assert_eq!(catch_panic(|| 7), Some(7));
+        assert_eq!(catch_panic(|| std::panic::panic_any(Bomb)).map(|()| 7), None);
+    }
 
     #[test]
     fn it_is_undone_only_if_it_panics() {

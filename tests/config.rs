@@ -215,14 +215,14 @@ fn defaults_of_the_circuit_breaker_are_those_of_its_table() {
         &[
             (
                 "`consecutive_failure_rules`",
-                "20 or more failures with no success between, that span 200 ms or longer; or 8 or more that span 1.5 s or longer",
+                "20 or more failures with no success between them that span 200 ms or longer; or 8 or more that span 1.5 s or longer",
                 "[RunRule { failures: 20, spanning: 200ms }, RunRule { failures: 8, spanning: 1.5s }]",
             ),
             ("`failure_rate`", "off", "failure_rate: None"),
             ("`slow_call_rate`", "off", "slow_calls: None"),
-            ("`open_for`", "1 s", "first: 1s"),
+            ("`open_for`", "200 ms", "first: 200ms"),
             ("`open_growth`", "2", "growth: 2.0"),
-            ("`max_open_for`", "10 s, or `open_for` if that is longer", "most: None"),
+            ("`max_open_for`", "1 s, or `open_for` if that is longer", "max: None"),
             ("`open_jitter`", "0.2", "jitter: 0.2"),
             ("`probes`", "1 at once", "probes: 1,"),
             ("`required_successes`", "2", "required_successes: 2"),
@@ -232,6 +232,26 @@ fn defaults_of_the_circuit_breaker_are_those_of_its_table() {
             ("`Window::time(span)`", "no rate before it holds 20 calls", "Time(7s), min_calls: 20"),
         ],
     );
+}
+
+/// What `max_open_for` is when it is not set cannot be seen in a builder.
+#[tokio::test(start_paused = true)]
+async fn defaults_of_the_circuit_breaker_cap_openings_at_a_second_or_at_a_longer_first_one() {
+    #![allow(clippy::disallowed_methods, reason = "tokio's clock, paused")]
+    let longest_opening = async |builder: CircuitBreakerBuilder| {
+        let breaker = builder.consecutive_failures(1, Duration::ZERO).no_open_jitter().build().expect("good settings");
+        let mut openings = Vec::new();
+        for _ in 0..9 {
+            breaker.try_acquire().expect("closed, or a probe").failure();
+            openings.push(breaker.snapshot().time_left.expect("it is open"));
+            tokio::time::advance(*openings.last().expect("just pushed")).await;
+        }
+        assert!(openings.is_sorted());
+        openings[8]
+    };
+    let builder = || CircuitBreaker::builder("users");
+    assert_eq!(longest_opening(builder()).await, Duration::from_secs(1));
+    assert_eq!(longest_opening(builder().open_for(Duration::from_secs(7))).await, Duration::from_secs(7));
 }
 
 #[test]

@@ -113,7 +113,8 @@ fn lines(told: &[Told], fields: &[&str]) -> Vec<String> {
 async fn a_circuit_that_opens_warns_and_one_that_closes_sums_the_outage_up(door: Way) {
     let (recorder, _guard) = Recorder::start();
     let builder = CircuitBreaker::builder("users").no_consecutive_failures().failure_rate(0.5, Window::calls(4));
-    let breaker = builder.no_open_jitter().build().expect("good settings");
+    let builder = builder.open_for(secs(1)).no_open_jitter();
+    let breaker = builder.build().expect("good settings");
     let _ = breaker.through(door, &succeed()).await;
     for _ in 0..3 {
         let _ = breaker.through(door, &fail()).await;
@@ -128,23 +129,25 @@ async fn a_circuit_that_opens_warns_and_one_that_closes_sums_the_outage_up(door:
     breaker.metrics_only();
     let told = recorder.take("withstand::circuit_breaker");
     let transitions: Vec<_> = told.into_iter().filter(|event| event.level != Level::DEBUG).collect();
+    let fields =
+        ["from", "to", "reason", "failure_rate", "open_for_ms", "outage_ms", "rejected", "verdict", "reopenings"];
     assert_eq!(
-        lines(&transitions, &["from", "to", "reason", "failure_rate", "open_for_ms", "outage_ms", "rejected"]),
+        lines(&transitions, &fields),
         [
-            "WARN circuit opened from=closed to=open reason=failure rate failure_rate=0.75 open_for_ms=1000.0 outage_ms=- rejected=-",
-            "INFO circuit half-open from=open to=half-open reason=open time passed failure_rate=- open_for_ms=- outage_ms=- rejected=-",
-            "INFO circuit closed from=half-open to=closed reason=probes succeeded failure_rate=- open_for_ms=- outage_ms=1000.0 rejected=1",
-            "WARN circuit forced open from=closed to=forced open reason=by hand failure_rate=- open_for_ms=- outage_ms=- rejected=-",
-            "INFO circuit forced closed from=forced open to=forced closed reason=by hand failure_rate=- open_for_ms=- outage_ms=- rejected=-",
-            "INFO circuit only counts from=forced closed to=metrics only reason=by hand failure_rate=- open_for_ms=- outage_ms=- rejected=-",
+            "WARN circuit opened from=closed to=open reason=failure rate failure_rate=0.75 open_for_ms=1000.0 outage_ms=- rejected=- verdict=Transient { retry_after: None } reopenings=-",
+            "INFO circuit half-open from=open to=half-open reason=open time passed failure_rate=- open_for_ms=- outage_ms=- rejected=- verdict=- reopenings=-",
+            "INFO circuit closed from=half-open to=closed reason=probes succeeded failure_rate=- open_for_ms=- outage_ms=1000.0 rejected=1 verdict=- reopenings=0",
+            "WARN circuit forced open from=closed to=forced open reason=manual failure_rate=- open_for_ms=- outage_ms=- rejected=- verdict=- reopenings=-",
+            "INFO circuit forced closed from=forced open to=forced closed reason=manual failure_rate=- open_for_ms=- outage_ms=- rejected=- verdict=- reopenings=-",
+            "INFO circuit only counts from=forced closed to=metrics only reason=manual failure_rate=- open_for_ms=- outage_ms=- rejected=- verdict=- reopenings=-",
         ]
     );
 }
 
 async fn a_rejection_of_an_open_circuit_is_a_debug_event(door: Way) {
     let (recorder, _guard) = Recorder::start();
-    let breaker = CircuitBreaker::builder("users").consecutive_failures(1, Duration::ZERO).no_open_jitter().build();
-    let breaker = breaker.expect("good settings");
+    let builder = CircuitBreaker::builder("users").consecutive_failures(1, Duration::ZERO).open_for(secs(1));
+    let breaker = builder.no_open_jitter().build().expect("good settings");
     let _ = breaker.through(door, &fail()).await;
     recorder.take("withstand::circuit_breaker");
     let _ = breaker.through(door, &succeed()).await;

@@ -150,6 +150,6 @@ pub fn in_the_lessons_words(state: State) -> &'static str {
         State::Open => "Circuit OPEN - User service appears to be down",
         State::HalfOpen => "Circuit HALF-OPEN - Testing if user service is back",
         State::Closed => "Circuit CLOSED - User service is back to normal",
-        State::ForcedOpen | State::ForcedClosed | State::MetricsOnly => "Circuit set by hand",
+        _ => "Circuit changed manually",
     }
 }

@@ -9,8 +9,8 @@ use crate::{
     window::{CountWindow, SLICES, SlidingWindow, TimeWindow},
 };
 
-/// The most calls a window can hold: a bit each, 2 MiB.
-const MOST_CALLS: u32 = 1 << 24;
+/// The most calls that a window can hold. Each of them takes a bit: 2 MiB.
+const MAX_CALLS: u32 = 1 << 24;
 
 /// The calls that a rate is taken over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,8 +55,8 @@ impl Window {
         check.refuse_if(self.min_calls == 0, field, "must have min_calls of at least 1");
         match self.span {
             Span::Calls(calls) => {
-                let fits = (1..=MOST_CALLS).contains(&calls);
-                check.refuse_if(!fits, field, format!("must be over 1 to {MOST_CALLS} calls, not {calls}"));
+                let fits = (1..=MAX_CALLS).contains(&calls);
+                check.refuse_if(!fits, field, format!("must be over 1 to {MAX_CALLS} calls, not {calls}"));
                 let never = fits && self.min_calls > calls;
                 let why = format!("can never hold min_calls of {}: the window is {calls} calls", self.min_calls);
                 check.refuse_if(never, field, why);
@@ -69,7 +69,7 @@ impl Window {
     }
 }
 
-/// A share of calls that opens the circuit.
+/// The ratio of calls that opens the circuit.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RateRule {
     pub(super) rate: f64,
@@ -95,14 +95,14 @@ impl RateRule {
     }
 }
 
-/// How slow a call must be, and what share of slow calls opens the circuit.
+/// How slow a call must be, and the ratio of slow calls that opens the circuit.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SlowRule {
     pub(super) after: Duration,
     pub(super) calls: RateRule,
 }
 
-/// An unbroken run of failures that opens the circuit.
+/// How many consecutive failures open the circuit.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RunRule {
     pub(super) failures: u32,
@@ -114,31 +114,31 @@ pub(super) struct RunRule {
 pub(super) struct Opening {
     pub(super) first: Duration,
     pub(super) growth: f64,
-    most: Option<Duration>,
+    max: Option<Duration>,
     pub(super) jitter: f64,
 }
 
 impl Opening {
-    pub(super) fn most(&self) -> Duration {
-        self.most.unwrap_or(self.first.max(Duration::from_secs(1)))
+    pub(super) fn longest(&self) -> Duration {
+        self.max.unwrap_or(self.first.max(Duration::from_secs(1)))
     }
 
     fn check(&self, check: &mut Check) {
-        let Self { first, growth, most, jitter } = *self;
+        let Self { first, growth, max, jitter } = *self;
         check.refuse_if(first.is_zero(), "open_for", "must be above zero");
         check.refuse_if(
-            most.is_some_and(|most| most < first),
+            max.is_some_and(|max| max < first),
             "max_open_for",
-            format!("must be at least open_for, {first:?}, not {:?}", self.most()),
+            format!("must be at least open_for, {first:?}, not {:?}", self.longest()),
         );
         let grows = growth.is_finite() && growth >= 1.0;
         check.refuse_if(!grows, "open_growth", format!("must be at least 1, not {growth}"));
-        let share = (0.0..=1.0).contains(&jitter);
-        check.refuse_if(!share, "open_jitter", format!("must be from 0 to 1, not {jitter}"));
+        let is_ratio = (0.0..=1.0).contains(&jitter);
+        check.refuse_if(!is_ratio, "open_jitter", format!("must be from 0 to 1, not {jitter}"));
     }
 }
 
-/// What the core goes by.
+/// The settings of the core.
 #[derive(Clone, Debug)]
 pub(super) struct Rules {
     pub(super) failure_rate: Option<RateRule>,
@@ -157,7 +157,7 @@ impl Rules {
         self.failure_rate.iter().chain(slow_calls).any(|rule| matches!(rule.window.span, Span::Time(_)))
     }
 
-    /// Whether a run of failures asks for the time of each of them.
+    /// Whether consecutive failures must span a time.
     pub(super) fn have_spans(&self) -> bool {
         self.consecutive_failure_rules.iter().any(|run| !run.spanning.is_zero())
     }
@@ -186,7 +186,7 @@ impl Rules {
     }
 }
 
-/// What the handle goes by.
+/// The settings of the handle.
 #[derive(Debug)]
 pub(super) struct Options {
     pub(super) count_dropped_after: Option<Duration>,
@@ -215,7 +215,7 @@ impl CircuitBreakerBuilder {
                     RunRule { failures: 20, spanning: Duration::from_millis(200) },
                     RunRule { failures: 8, spanning: Duration::from_millis(1500) },
                 ],
-                open: Opening { first: Duration::from_millis(200), growth: 2.0, most: None, jitter: 0.2 },
+                open: Opening { first: Duration::from_millis(200), growth: 2.0, max: None, jitter: 0.2 },
                 probes: 1,
                 required_successes: 2,
                 probe_timeout: Duration::from_secs(10),
@@ -227,77 +227,87 @@ impl CircuitBreakerBuilder {
 }
 
 impl<C> CircuitBreakerBuilder<C> {
-    /// Opens when at least this share of the window's calls failed: above 0, at most 1.
+    /// Opens when at least this ratio of the window's calls failed: above 0, at most 1.
     ///
-    /// A window that a success fills is not judged until the next failure: with a rate of 0.9 over ten calls, nine
-    /// failures and then a success leave the circuit closed until another call fails.
+    /// The default rules about consecutive failures stay active beside it. Turn them off with
+    /// [`no_consecutive_failures`](Self::no_consecutive_failures).
+    /// [`CircuitBreaker::by_rate`](super::CircuitBreaker::by_rate) is a breaker that opens by a rate alone.
+    ///
+    /// A success never opens the circuit, so a window that a success fills is judged at the next failure. With a rate
+    /// of 0.9 over ten calls, nine failures and then a success leave the circuit closed until another call fails.
     pub fn failure_rate(mut self, rate: f64, over: Window) -> Self {
         self.rules.failure_rate = Some(RateRule { rate, window: over });
         self
     }
 
-    /// Opens when at least this share of the window's calls, failed or not, took `slow` or longer.
+    /// Opens when at least this ratio of the window's calls, failed or not, took `slow` or longer.
     ///
-    /// It is the slow call itself that opens the circuit, even if it succeeded.
+    /// The slow call itself opens the circuit, even if it succeeded. In a half-open circuit a slow probe reopens it.
+    /// The default rules about consecutive failures stay active beside it.
     pub fn slow_call_rate(mut self, rate: f64, slow: Duration, over: Window) -> Self {
         self.rules.slow_calls = Some(SlowRule { after: slow, calls: RateRule { rate, window: over } });
         self
     }
 
-    /// Opens on an unbroken run of at least `failures`, the first of them at least `spanning` before the latest.
+    /// Opens on at least this many consecutive failures, the first of them at least `spanning` before the latest.
     ///
-    /// In place of the default runs. `spanning` may be zero.
+    /// It replaces the default rules. `spanning` may be zero, as it should be in tests with a paused clock. Only a
+    /// success ends consecutive failures; ignored and dropped calls between them change nothing.
     pub fn consecutive_failures(self, failures: u32, spanning: Duration) -> Self {
         self.consecutive_failure_rules([(failures, spanning)])
     }
 
-    /// Opens on any of these runs; see [`consecutive_failures`](Self::consecutive_failures).
-    pub fn consecutive_failure_rules(mut self, runs: impl IntoIterator<Item = (u32, Duration)>) -> Self {
+    /// Opens when any of these rules is broken; see [`consecutive_failures`](Self::consecutive_failures).
+    pub fn consecutive_failure_rules(mut self, rules: impl IntoIterator<Item = (u32, Duration)>) -> Self {
         let rule = |(failures, spanning)| RunRule { failures, spanning };
-        self.rules.consecutive_failure_rules = runs.into_iter().map(rule).collect();
+        self.rules.consecutive_failure_rules = rules.into_iter().map(rule).collect();
         self
     }
 
-    /// Does not open on a run of failures; then a rate must be set.
+    /// Does not open on consecutive failures. Then a rate must be set.
     pub fn no_consecutive_failures(self) -> Self {
         self.consecutive_failure_rules([])
     }
 
-    /// How long the circuit stays open the first time.
+    /// How long the circuit stays open, before growth and jitter.
+    ///
+    /// While it is open it also rejects the calls that a recovered dependency would answer: keep it short.
     pub fn open_for(mut self, first: Duration) -> Self {
         self.rules.open.first = first;
         self
     }
 
-    /// By what factor each opening that follows a failed probe is longer than the one before: at least 1.
+    /// By what factor each reopening is longer than the opening before it: at least 1.
     pub fn open_growth(mut self, factor: f64) -> Self {
         self.rules.open.growth = factor;
         self
     }
 
-    /// Stays open for the same time, however often probes fail.
+    /// Stays open for the same time, however often it reopens.
     pub fn no_open_growth(self) -> Self {
         self.open_growth(1.0)
     }
 
     /// The longest time the circuit stays open, whatever the growth, and whatever the dependency asks for.
-    pub fn max_open_for(mut self, most: Duration) -> Self {
-        self.rules.open.most = Some(most);
+    ///
+    /// Raise it to honour a `Retry-After` of more than a second.
+    pub fn max_open_for(mut self, longest: Duration) -> Self {
+        self.rules.open.max = Some(longest);
         self
     }
 
-    /// By what share, from 0 to 1, chance may shorten each opening, so that callers do not come back all at once.
-    pub fn open_jitter(mut self, share: f64) -> Self {
-        self.rules.open.jitter = share;
+    /// By what ratio, from 0 to 1, chance may shorten each opening, so that callers do not come back all at once.
+    pub fn open_jitter(mut self, ratio: f64) -> Self {
+        self.rules.open.jitter = ratio;
         self
     }
 
-    /// Never shortens an opening by chance.
+    /// Never shortens an opening by chance. A time that the dependency asks for is still made up to a tenth longer.
     pub fn no_open_jitter(self) -> Self {
         self.open_jitter(0.0)
     }
 
-    /// How many probes a half-open circuit lets run at once.
+    /// How many probes of a half-open circuit may run at once.
     pub fn probes(mut self, at_once: usize) -> Self {
         self.rules.probes = at_once;
         self
@@ -309,7 +319,10 @@ impl<C> CircuitBreakerBuilder<C> {
         self
     }
 
-    /// When a probe that is still running counts as failed. Set it longer than your slowest healthy call.
+    /// After which time a probe that is still running counts as failed. Set it longer than your slowest healthy call.
+    ///
+    /// The circuit also reopens when probes have gone without an answer for as long as this; see
+    /// [cancel safety](super#cancel-safety).
     pub fn probe_timeout(mut self, timeout: Duration) -> Self {
         self.rules.probe_timeout = timeout;
         self
@@ -329,11 +342,12 @@ impl<C> CircuitBreakerBuilder<C> {
         self
     }
 
-    /// Tells `hear` of every transition and rejection.
+    /// Adds a listener, which is told of every transition and rejection.
     ///
-    /// It runs on the thread, and inside the call, that caused the event. Its panic is caught. There is one: a second takes its place.
-    pub fn listener_fn(mut self, hear: impl Fn(&CircuitBreakerEvent) + Send + Sync + 'static) -> Self {
-        self.options.reporter.add(hear);
+    /// All listeners are told, in the order in which they were added. A listener runs on the thread that caused the
+    /// event, and inside the call. Its panic is caught, and does not stop the next listener.
+    pub fn listener_fn(mut self, listener: impl Fn(&CircuitBreakerEvent) + Send + Sync + 'static) -> Self {
+        self.options.reporter.add(listener);
         self
     }
 

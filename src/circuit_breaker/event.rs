@@ -5,7 +5,7 @@ use super::transition::State;
 use super::transition::Transition;
 use crate::{error::Name, event::Event};
 
-/// What a circuit breaker reports.
+/// What a circuit breaker reports. The [module](super#events) says at which level each event is logged.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum CircuitBreakerEvent {
@@ -76,6 +76,7 @@ fn trace_transition(name: &str, transition: &Transition) {
                 open_for_ms = open_for.map(millis),
                 outage_ms = outage.map(|outage| millis(outage.lasted)),
                 rejected = outage.map(|outage| outage.rejected),
+                reopenings = outage.map(|outage| outage.reopenings),
                 $message
             )
         };

@@ -9,7 +9,7 @@ use pin_project_lite::pin_project;
 
 use super::{
     permit::Permit,
-    shared::{Admitted, Circuit},
+    shared::{AdmittedCall, Circuit},
     state::Rejection,
 };
 use crate::{
@@ -51,13 +51,13 @@ impl<F, A, C> CircuitBreakerFuture<F, A, C>
 where
     A: Deref<Target = Circuit>,
 {
-    /// Every call is built in here, in one place: handed through other functions, or built in two, it would be copied from
-    /// where it is built to where it is polled.
+    /// Every call is built in here, in one place: handed through other functions, or built in two, it would be copied
+    /// from where it is built to where it is polled.
     #[inline(always)]
     pub(super) fn start(
         circuit: A,
         classifier: C,
-        admitted: Result<Admitted, Rejection>,
+        admitted: Result<AdmittedCall, Rejection>,
         operation: impl FnOnce() -> F,
     ) -> Self {
         let (call, admitted) = match admitted {
@@ -66,8 +66,8 @@ where
                 (Call::Running { operation }, admitted)
             }
             Err(rejection) => {
-                let yields = circuit.count(rejection);
-                (Call::Rejected { rejection, yields }, Admitted::NONE)
+                let yields = circuit.count_rejected_call(rejection);
+                (Call::Rejected { rejection, yields }, AdmittedCall::NONE)
             }
         };
         Self { call, permit: Permit::new(circuit, admitted), classifier }
@@ -115,8 +115,8 @@ where
     Poll::Ready(Err(E::from_rejected(rejected)))
 }
 
-/// The result goes through here by value, though no one looks at it: so a call that need not come here keeps its result in
-/// registers.
+/// The result goes through here by value, though no one looks at it: so a call that need not come here keeps its result
+/// in registers.
 #[inline(never)]
 fn settled<A, T, E>(permit: &mut Permit<A>, verdict: Verdict, result: Result<T, E>) -> Result<T, E>
 where

@@ -1,28 +1,64 @@
-//! The word in front of the lock: what a call needs to know of the core, in one load, and the successes that the core has
-//! yet to be told of.
+//! The gate: one atomic word in front of the core's lock. One load of it tells a call what it needs to know of the
+//! core. It also counts successes that the core has yet to be told of: the tally.
 //!
 //! ```text
 //! bits 63..11   10..3    2           1   0
-//! generation           tally    is tallied  0   is calm     passing
+//! generation    tally    is tallied  0   is calm     calls pass
 //! until (63..2, ns)                  1   0           open
 //! 0                                  1   1           half-open: ask the core
 //! ```
 //!
-//! A success opens nothing. So it is enough that the core is told of it before it judges the next failure, or tells what it
-//! holds; until then it is counted here. Whoever has the core's lock *holds* the word first: where successes are tallied, that
-//! takes the tally, and leaves a word that is neither calm nor tallied, so that whoever succeeds now queues for the lock too. From
-//! there until the word is shown again no one else writes it.
+//! A success opens nothing. So it is enough that the core is told of it before it judges the next failure, or tells
+//! what it holds; until then it is counted here. A thread that has the core's lock begins an update first: where
+//! successes are tallied, it takes the tally and leaves a word that is neither calm nor tallied. So a thread that
+//! succeeds meanwhile waits for the lock too. Until the word is published again, no other thread writes it.
+//!
+//! # Memory ordering
+//!
+//! The lock holder writes `tallied_until` and the word. A successful call, without the lock, adds
+//! one to a word that says "is tallied". The core itself is read and written under its lock only.
+//!
+//! 1. **Each success is counted once.** [`Gate::tally`] adds by a compare-exchange, and [`Gate::begin_update`] takes by
+//!    a swap. Both are read-modify-writes of one word, so no order between them loses or doubles a success. This needs
+//!    no ordering, only atomicity. The exchange compares the generation and the "is tallied" bit too, so a success of
+//!    an earlier generation is never added, and none is added during an update.
+//! 2. **The look before the swap may be Relaxed.** In `begin_update` the lock holder looks whether the word is tallied.
+//!    The lock orders this load after the last publication. Calls change the tally, but never the "is tallied" bit, so
+//!    the answer is right. The look in [`Gate::publish`] is ordered in the same way.
+//! 3. **A published moment is seen with its word.** `publish` stores `tallied_until` (Relaxed) and then the word
+//!    (Release). `tally` loads the word (Acquire, also where the exchange fails) and then `tallied_until` (Relaxed). So
+//!    it reads the moment that was published with that word, or a later one. Without this pair it could read an earlier
+//!    moment. That would be safe, because moments only grow, but the success would take the lock for nothing.
+//! 4. **No success is tallied by a moment of the future.** Suppose a slice has ended at 10, and a call succeeds at 12.
+//!    It must not be added to the tally of the ended slice. It would be, if it read the *next* moment (20) and its
+//!    exchange still came *before* the swap that takes the old tally. The Release half of the exchange and the Acquire
+//!    half of the swap forbid this: the swap reads what the exchange wrote, or what was written after it, so the
+//!    exchange happens before the swap, and so does the load of `tallied_until`, which precedes the exchange in its
+//!    thread. The store of the next moment follows the swap in the lock holder's thread. So the load happens before
+//!    that store, and a load cannot read a store that happens after it. If either half were Relaxed, the processor
+//!    could let the load read the later store ("load buffering"), and the success would leave its window up to a slice
+//!    too early.
+//! 5. **A word that comes back is as good as one that stayed.** Between the load and the exchange of `tally`, an update
+//!    may begin, end, and publish the same word again. The exchange then succeeds on the new word, with a moment that
+//!    was read earlier. By 3 and 4 that moment is the new one or an earlier one of the same generation, and an earlier
+//!    one is safe.
+//! 6. **The other loads need no more than the word.** [`Gate::admit`], [`Gate::load`] and [`Gate::is_calm_for`] decide
+//!    by the word alone, or then take the lock. Their Acquire makes what the publishing thread did before visible to
+//!    the call that is admitted.
+//!
+//! The models in `loom.rs` check 1, 2 and 5. They cannot check 4: loom does not make loads read later stores, so all
+//! models pass even where every ordering is Relaxed. The argument above is the only proof of it.
 
 use crate::sync::{AtomicU64, Ordering};
 
-/// What the word says.
+/// What the word says of the circuit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum View {
+pub(super) enum GateState {
     /// Calls pass.
     Passing { generation: u64, successes: Successes },
     /// Calls are rejected until then.
     Open { until: u64 },
-    /// Who may pass is for the core to say.
+    /// The core decides which call passes.
     HalfOpen,
 }
 
@@ -33,8 +69,8 @@ pub(super) enum Successes {
     Ignored,
     /// It is counted in the word, until this moment.
     Tallied { until: u64 },
-    /// The core is told of it at once.
-    Heard,
+    /// The core records it at once.
+    Recorded,
 }
 
 const CALM: u64 = 0b01;
@@ -43,39 +79,40 @@ const OPEN: u64 = NOT_PASSING;
 const HALF_OPEN: u64 = NOT_PASSING | 0b01;
 
 const TALLIED: u64 = 1 << 2;
-/// One success.
-const ONE: u64 = 1 << 3;
-/// So many successes find room in the word. The one after them takes the lock.
-const MOST: u64 = 255;
-const TALLY: u64 = MOST * ONE;
+/// One success in the tally.
+const TALLY_UNIT: u64 = 1 << 3;
+/// The most successes that the tally holds. The next one takes the lock.
+const MAX_TALLY: u64 = 255;
+const TALLY_MASK: u64 = MAX_TALLY * TALLY_UNIT;
 /// The generation begins right above the tally.
-const GENERATION_SHIFT: u32 = (TALLY + ONE).trailing_zeros();
+const GENERATION_SHIFT: u32 = (TALLY_MASK + TALLY_UNIT).trailing_zeros();
 
-/// In what role a call was let in.
+/// As what a call was admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Admission {
     Call { generation: u64 },
     Probe { number: u64 },
 }
 
-/// How a call was let in: in the word's own form, so that one comparison tells whether the circuit is calm for it.
+/// An [`Admission`] in the form of the gate's word: one comparison tells whether the circuit is calm for this call.
 ///
-/// A probe's has the low bits of a half-open circuit, and more above them than the word of one ever has.
+/// That of a probe has the low bits of a half-open circuit, and above them a number that the word of such a circuit
+/// never has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Pass(u64);
+pub(super) struct EncodedAdmission(u64);
 
-impl Pass {
-    /// No call has it.
+impl EncodedAdmission {
+    /// The admission of no call.
     pub(super) const NONE: Self = Self(u64::MAX);
 
-    pub(super) fn of(admission: Admission) -> Self {
+    pub(super) fn encode(admission: Admission) -> Self {
         Self(match admission {
             Admission::Call { generation } => generation << GENERATION_SHIFT,
             Admission::Probe { number } => (number + 1) << 2 | HALF_OPEN,
         })
     }
 
-    pub(super) fn admission(self) -> Admission {
+    pub(super) fn decode(self) -> Admission {
         match self.0 & NOT_PASSING {
             0 => Admission::Call { generation: self.0 >> GENERATION_SHIFT },
             _ => Admission::Probe { number: (self.0 >> 2) - 1 },
@@ -86,28 +123,24 @@ impl Pass {
 #[derive(Debug)]
 pub(super) struct Gate {
     word: AtomicU64,
-    /// Until when a success may be tallied.
-    ///
-    /// Whoever tallies reads it between a look at the word and the exchange that succeeds only if the word is the same again. So
-    /// it belongs to that word, or, if the word was held and shown as it was, to the same generation a while ago: in which it only
-    /// grows, and too early a moment costs no more than a look under the lock. It cannot be a later one: that is stored after
-    /// the word is held, and who holds it has seen every exchange before.
+    /// Until when a success may be tallied: then an outcome leaves a window, and the core has to know the time. In one
+    /// circuit these moments only grow. See "Memory ordering", 3 and 4.
     tallied_until: AtomicU64,
 }
 
 impl Gate {
-    pub(super) fn new(view: View) -> Self {
+    pub(super) fn new(state: GateState) -> Self {
         let gate = Self { word: AtomicU64::new(0), tallied_until: AtomicU64::new(0) };
-        gate.publish(view);
+        gate.publish(state);
         gate
     }
 
-    pub(super) fn view(&self) -> View {
+    pub(super) fn load(&self) -> GateState {
         let word = self.word.load(Ordering::Acquire);
         match word & 0b11 {
-            OPEN => View::Open { until: word >> 2 },
-            HALF_OPEN => View::HalfOpen,
-            _ => View::Passing { generation: word >> GENERATION_SHIFT, successes: self.successes(word) },
+            OPEN => GateState::Open { until: word >> 2 },
+            HALF_OPEN => GateState::HalfOpen,
+            _ => GateState::Passing { generation: word >> GENERATION_SHIFT, successes: self.successes(word) },
         }
     }
 
@@ -115,33 +148,33 @@ impl Gate {
         match word & (CALM | TALLIED) {
             CALM => Successes::Ignored,
             TALLIED => Successes::Tallied { until: self.tallied_until.load(Ordering::Relaxed) },
-            _ => Successes::Heard,
+            _ => Successes::Recorded,
         }
     }
 
-    /// Lets a call pass, if all may.
+    /// Admits a call, if calls pass.
     #[inline]
-    pub(super) fn pass(&self) -> Option<Pass> {
+    pub(super) fn admit(&self) -> Option<EncodedAdmission> {
         let word = self.word.load(Ordering::Acquire);
-        (word & NOT_PASSING == 0).then_some(Pass(word >> GENERATION_SHIFT << GENERATION_SHIFT))
+        (word & NOT_PASSING == 0).then_some(EncodedAdmission(word >> GENERATION_SHIFT << GENERATION_SHIFT))
     }
 
     /// Whether a success of this call, if it is not slow, would change nothing now.
     #[inline]
-    pub(super) fn is_calm_for(&self, pass: Pass) -> bool {
-        self.word.load(Ordering::Acquire) == pass.0 | CALM
+    pub(super) fn is_calm_for(&self, admission: EncodedAdmission) -> bool {
+        self.word.load(Ordering::Acquire) == admission.0 | CALM
     }
 
-    /// Counts a success of this call at this moment, if it may be counted here.
+    /// Counts a success of this call at this moment, if it may be counted here. "Memory ordering", 1, 3, 4 and 5.
     #[inline]
-    pub(super) fn tally(&self, pass: Pass, now: u64) -> bool {
+    pub(super) fn tally(&self, admission: EncodedAdmission, now: u64) -> bool {
         let mut seen = self.word.load(Ordering::Acquire);
         // All but the tally must agree: calls pass, in the same generation, and are tallied.
-        while seen & !TALLY == pass.0 | TALLIED && seen & TALLY != TALLY {
+        while seen & !TALLY_MASK == admission.0 | TALLIED && seen & TALLY_MASK != TALLY_MASK {
             if now >= self.tallied_until.load(Ordering::Relaxed) {
                 return false;
             }
-            match self.word.compare_exchange_weak(seen, seen + ONE, Ordering::AcqRel, Ordering::Acquire) {
+            match self.word.compare_exchange_weak(seen, seen + TALLY_UNIT, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return true,
                 Err(other) => seen = other,
             }
@@ -149,28 +182,30 @@ impl Gate {
         false
     }
 
-    /// For whoever has the core's lock: takes the tally. No one else writes the word, until it is shown again.
+    /// For the thread that has the core's lock: takes the tally. No other thread writes the word until it is published.
+    /// "Memory ordering", 2 and 4.
     pub(super) fn begin_update(&self) -> u64 {
-        // Where none is tallied no one else writes it anyway, and it is cheaper to look.
+        // A word that is not tallied is written by the lock holder only. A look is cheaper than a swap.
         let seen = self.word.load(Ordering::Relaxed);
         if seen & (NOT_PASSING | TALLIED) != TALLIED {
             return 0;
         }
-        let held = self.word.swap(seen & !(TALLIED | TALLY), Ordering::AcqRel);
-        (held & TALLY) / ONE
+        let taken = self.word.swap(seen & !(TALLIED | TALLY_MASK), Ordering::AcqRel);
+        (taken & TALLY_MASK) / TALLY_UNIT
     }
 
-    /// For whoever holds it. A word that stays the same is not written: other threads keep it in their caches.
-    pub(super) fn publish(&self, view: View) {
-        let word = match view {
-            View::Passing { generation, successes: Successes::Ignored } => generation << GENERATION_SHIFT | CALM,
-            View::Passing { generation, successes: Successes::Heard } => generation << GENERATION_SHIFT,
-            View::Passing { generation, successes: Successes::Tallied { until } } => {
+    /// For the thread that has the core's lock. A word that stays the same is not written, so that other threads keep
+    /// it in their caches.
+    pub(super) fn publish(&self, state: GateState) {
+        let word = match state {
+            GateState::Passing { generation, successes: Successes::Ignored } => generation << GENERATION_SHIFT | CALM,
+            GateState::Passing { generation, successes: Successes::Recorded } => generation << GENERATION_SHIFT,
+            GateState::Passing { generation, successes: Successes::Tallied { until } } => {
                 self.tallied_until.store(until, Ordering::Relaxed);
                 generation << GENERATION_SHIFT | TALLIED
             }
-            View::Open { until } => until << 2 | OPEN,
-            View::HalfOpen => HALF_OPEN,
+            GateState::Open { until } => until << 2 | OPEN,
+            GateState::HalfOpen => HALF_OPEN,
         };
         if self.word.load(Ordering::Relaxed) != word {
             self.word.store(word, Ordering::Release);
@@ -185,87 +220,88 @@ mod tests {
 
     const LAST_GENERATION: u64 = u64::MAX >> GENERATION_SHIFT;
     const FOR_LONG: Successes = Successes::Tallied { until: FOREVER };
-    const OF_EVERY_KIND: [Successes; 3] = [Successes::Ignored, FOR_LONG, Successes::Heard];
+    const OF_EVERY_KIND: [Successes; 3] = [Successes::Ignored, FOR_LONG, Successes::Recorded];
 
-    fn passing(generation: u64, successes: Successes) -> View {
-        View::Passing { generation, successes }
+    fn passing(generation: u64, successes: Successes) -> GateState {
+        GateState::Passing { generation, successes }
     }
 
     #[test]
-    fn every_view_survives_the_word() {
+    fn every_state_survives_the_word() {
         let passing = [0, 1, LAST_GENERATION]
             .into_iter()
             .flat_map(|generation| OF_EVERY_KIND.map(|kind| passing(generation, kind)));
-        let open = [0, 12_345, FOREVER].map(|until| View::Open { until });
-        for view in passing.chain(open).chain([View::HalfOpen]) {
-            let gate = Gate::new(View::HalfOpen);
-            gate.publish(view);
-            assert_eq!(gate.view(), view);
+        let open = [0, 12_345, FOREVER].map(|until| GateState::Open { until });
+        for state in passing.chain(open).chain([GateState::HalfOpen]) {
+            let gate = Gate::new(GateState::HalfOpen);
+            gate.publish(state);
+            assert_eq!(gate.load(), state);
         }
     }
 
     #[test]
-    fn a_pass_is_good_in_its_own_generation_alone() {
+    fn an_admission_is_good_in_its_own_generation_alone() {
         let gate = Gate::new(passing(7, Successes::Ignored));
-        let pass = gate.pass().expect("all may pass");
+        let admission = gate.admit().expect("all may pass");
         assert_eq!(
-            (pass, pass.admission()),
-            (Pass::of(Admission::Call { generation: 7 }), Admission::Call { generation: 7 })
+            (admission, admission.decode()),
+            (EncodedAdmission::encode(Admission::Call { generation: 7 }), Admission::Call { generation: 7 })
         );
-        assert!(gate.is_calm_for(pass) && !gate.tally(pass, 0));
+        assert!(gate.is_calm_for(admission) && !gate.tally(admission, 0));
         gate.publish(passing(7, FOR_LONG));
-        assert!(gate.tally(pass, 0) && !gate.is_calm_for(pass));
-        assert_eq!(gate.pass(), Some(pass), "whatever the tally");
-        let open = [7, FOREVER].map(|until| View::Open { until });
-        let others = [passing(7, Successes::Heard), passing(9, Successes::Ignored), passing(9, FOR_LONG)];
-        for view in others.into_iter().chain(open).chain([View::HalfOpen]) {
-            gate.publish(view);
-            assert!(!gate.is_calm_for(pass) && !gate.tally(pass, 0), "{view:?}");
-            assert_eq!(gate.pass().is_some(), matches!(view, View::Passing { .. }));
+        assert!(gate.tally(admission, 0) && !gate.is_calm_for(admission));
+        assert_eq!(gate.admit(), Some(admission), "whatever the tally");
+        let open = [7, FOREVER].map(|until| GateState::Open { until });
+        let others = [passing(7, Successes::Recorded), passing(9, Successes::Ignored), passing(9, FOR_LONG)];
+        for state in others.into_iter().chain(open).chain([GateState::HalfOpen]) {
+            gate.publish(state);
+            assert!(!gate.is_calm_for(admission) && !gate.tally(admission, 0), "{state:?}");
+            assert_eq!(gate.admit().is_some(), matches!(state, GateState::Passing { .. }));
         }
     }
 
     #[test]
     fn a_probe_is_counted_by_the_core_alone() {
-        // Whose passes come near the words of a circuit that is open until about then, or passes in about that generation.
+        // Whose passes come near the words of a circuit that is open until about then, or passes in about that
+        // generation.
         let numbers = [0, 1, 2, 6, 7, 8, 511, 512, 2048, 2049, LAST_GENERATION, FOREVER - 2];
-        let probes = numbers.map(|number| Pass::of(Admission::Probe { number }));
-        assert_eq!(probes.map(Pass::admission), numbers.map(|number| Admission::Probe { number }));
+        let probes = numbers.map(|number| EncodedAdmission::encode(Admission::Probe { number }));
+        assert_eq!(probes.map(EncodedAdmission::decode), numbers.map(|number| Admission::Probe { number }));
         let near = numbers.into_iter().flat_map(|number| [number, number + 1]);
-        let open = near.clone().map(|until| View::Open { until });
+        let open = near.clone().map(|until| GateState::Open { until });
         let generations = near.filter(|generation| *generation <= LAST_GENERATION);
         let passing = generations.flat_map(|generation| OF_EVERY_KIND.map(|successes| passing(generation, successes)));
-        for view in open.chain(passing).chain([View::HalfOpen]) {
+        for state in open.chain(passing).chain([GateState::HalfOpen]) {
             // Successes were tallied before, so that the time they were tallied until rejects no one.
-            let gate = Gate::new(View::Passing { generation: 0, successes: FOR_LONG });
-            gate.publish(view);
-            for pass in probes.iter().chain([&Pass::NONE]) {
-                assert!(!gate.is_calm_for(*pass) && !gate.tally(*pass, 0), "{pass:?} at {view:?}");
+            let gate = Gate::new(GateState::Passing { generation: 0, successes: FOR_LONG });
+            gate.publish(state);
+            for admission in probes.iter().chain([&EncodedAdmission::NONE]) {
+                assert!(!gate.is_calm_for(*admission) && !gate.tally(*admission, 0), "{admission:?} at {state:?}");
             }
-            assert_eq!((gate.view(), gate.begin_update()), (view, 0));
+            assert_eq!((gate.load(), gate.begin_update()), (state, 0));
         }
     }
 
     #[test]
-    fn who_holds_it_gets_what_was_tallied_and_no_more_is_until_it_is_shown() {
+    fn begin_update_takes_the_tally_and_no_more_is_tallied_until_it_is_published() {
         let gate = Gate::new(passing(7, Successes::Tallied { until: 100 }));
-        let pass = gate.pass().expect("all may pass");
-        assert!(gate.tally(pass, 0) && gate.tally(pass, 99));
-        assert!(!gate.tally(pass, 100), "by then the core has to let go of something");
+        let admission = gate.admit().expect("all may pass");
+        assert!(gate.tally(admission, 0) && gate.tally(admission, 99));
+        assert!(!gate.tally(admission, 100), "by then the core has to let go of something");
         assert_eq!(gate.begin_update(), 2);
-        assert!(!gate.tally(pass, 0));
-        assert_eq!((gate.begin_update(), gate.pass()), (0, Some(pass)), "taken once, and calls pass on");
+        assert!(!gate.tally(admission, 0));
+        assert_eq!((gate.begin_update(), gate.admit()), (0, Some(admission)), "taken once, and calls pass on");
         gate.publish(passing(7, FOR_LONG));
-        assert!(gate.tally(pass, 100));
+        assert!(gate.tally(admission, 100));
         assert_eq!(gate.begin_update(), 1);
     }
 
     #[test]
     fn a_full_tally_is_for_the_core_to_take() {
         let gate = Gate::new(passing(LAST_GENERATION, FOR_LONG));
-        let pass = gate.pass().expect("all may pass");
-        assert!((0..MOST).all(|_| gate.tally(pass, 0)));
-        assert!(!gate.tally(pass, 0), "it does not run over into the generation");
-        assert_eq!((gate.pass(), gate.begin_update()), (Some(pass), MOST));
+        let admission = gate.admit().expect("all may pass");
+        assert!((0..MAX_TALLY).all(|_| gate.tally(admission, 0)));
+        assert!(!gate.tally(admission, 0), "it does not run over into the generation");
+        assert_eq!((gate.admit(), gate.begin_update()), (Some(admission), MAX_TALLY));
     }
 }

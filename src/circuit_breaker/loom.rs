@@ -1,5 +1,5 @@
-//! Every interleaving of what threads do to one circuit: the gate word beside the locked core, generations against late outcomes,
-//! probe slots.
+//! Every interleaving of what threads do to one circuit: the gate word beside the locked core, generations against late
+//! outcomes, probe slots.
 //!
 //! A circuit that opens for a nanosecond is half-open by the time anyone looks, whatever the interleaving.
 
@@ -9,7 +9,7 @@ use ::loom::{model, model::Builder, thread};
 
 use super::{
     CircuitBreaker, CircuitBreakerBuilder, State,
-    gate::{Gate, Successes, View},
+    gate::{Gate, GateState, Successes},
 };
 use crate::sync::Arc;
 
@@ -263,26 +263,26 @@ fn a_success_is_tallied_in_its_own_generation_alone() {
     });
 }
 
-/// Someone tallies at 12 while another holds the gate, whose tally ended at 10, and shows these views.
-fn tallied_at_12(shown: Vec<View>, check: impl Fn(u64, bool, u64) + Send + Sync + 'static) {
-    let passing = |until| View::Passing { generation: 7, successes: Successes::Tallied { until } };
+/// Someone tallies at 12 while another thread updates the gate, whose tally ended at 10, and publishes these states.
+fn tallied_at_12(published: Vec<GateState>, check: impl Fn(u64, bool, u64) + Send + Sync + 'static) {
+    let passing = |until| GateState::Passing { generation: 7, successes: Successes::Tallied { until } };
     model(move || {
         let gate = Arc::new(Gate::new(passing(10)));
-        let (other, pass) = (gate.clone(), gate.pass().expect("all may pass"));
-        let there = thread::spawn(move || other.tally(pass, 12));
-        let before = gate.hold();
-        for view in &shown {
-            gate.hold();
-            gate.show(*view);
+        let (other, admission) = (gate.clone(), gate.admit().expect("all may admission"));
+        let there = thread::spawn(move || other.tally(admission, 12));
+        let before = gate.begin_update();
+        for state in &published {
+            gate.begin_update();
+            gate.publish(*state);
         }
         let counted = there.join().expect("no panic");
-        check(before, counted, gate.hold());
+        check(before, counted, gate.begin_update());
     });
 }
 
 #[test]
 fn none_is_tallied_in_a_slice_that_has_ended() {
-    let next = View::Passing { generation: 7, successes: Successes::Tallied { until: 20 } };
+    let next = GateState::Passing { generation: 7, successes: Successes::Tallied { until: 20 } };
     tallied_at_12(vec![next], |before, counted, after| {
         assert_eq!((before, after), (0, u64::from(counted)));
     });
@@ -290,8 +290,8 @@ fn none_is_tallied_in_a_slice_that_has_ended() {
 
 #[test]
 fn none_is_tallied_by_the_word_of_one_generation_and_the_time_of_another() {
-    let next = View::Passing { generation: 9, successes: Successes::Tallied { until: 20 } };
-    tallied_at_12(vec![View::Open { until: 99 }, next], |before, counted, after| {
+    let next = GateState::Passing { generation: 9, successes: Successes::Tallied { until: 20 } };
+    tallied_at_12(vec![GateState::Open { until: 99 }, next], |before, counted, after| {
         assert_eq!((before, counted, after), (0, false, 0));
     });
 }

@@ -1,8 +1,9 @@
 //! A [`CircuitBreaker`] stops calling a dependency that fails, and finds out when it is back.
 //!
-//! A dependency that is down makes each caller wait for an error, and each call makes it harder for it to come back.
-//! The breaker counts how calls end. Once they fail too often the circuit **opens**, and calls are rejected at once; after a
-//! while it is **half-open**, and lets a few probes through; if they succeed it **closes** again.
+//! When a dependency is down, each caller waits for an error, and each call makes it harder for the dependency to come
+//! back. The breaker counts how calls end. When they fail too often, the circuit **opens**, and calls are rejected at
+//! once. After a while the circuit is **half-open**, and admits a few calls, the *probes*. If the probes succeed, it
+//! **closes** again.
 //!
 //! ```text
 //!                  a rule is broken
@@ -10,23 +11,23 @@
 //!     │ closed │                          │ open │ ◀─────────────┐
 //!     └────────┘                          └──────┘               │
 //!          ▲                                  │ open_for passed, │ a probe failed,
-//!          │ required_successes               ▼ and a call came  │ or ran too long
+//!          │ required_successes               ▼ and a call came  │ or gave no answer in time
 //!          │ probes succeeded          ┌───────────┐             │
 //!          └────────────────────────── │ half-open │ ────────────┘
 //!                                      └───────────┘
-//!     by hand, from any state: force_open, force_closed, metrics_only, reset
+//!     manual, from any state: force_open, force_closed, metrics_only, reset
 //! ```
 //!
 //! # Defaults
 //!
 //! | setting | default |
 //! |---|---|
-//! | `consecutive_failure_rules` | 20 or more failures with no success between, that span 200 ms or longer; or 8 or more that span 1.5 s or longer |
+//! | `consecutive_failure_rules` | 20 or more failures with no success between them that span 200 ms or longer; or 8 or more that span 1.5 s or longer |
 //! | `failure_rate` | off |
 //! | `slow_call_rate` | off |
-//! | `open_for` | 1 s |
+//! | `open_for` | 200 ms |
 //! | `open_growth` | 2 |
-//! | `max_open_for` | 10 s, or `open_for` if that is longer |
+//! | `max_open_for` | 1 s, or `open_for` if that is longer |
 //! | `open_jitter` | 0.2 |
 //! | `probes` | 1 at once |
 //! | `required_successes` | 2 |
@@ -35,8 +36,12 @@
 //! | `Window::calls(n)` | no rate before it holds n calls |
 //! | `Window::time(span)` | no rate before it holds 20 calls |
 //!
-//! No rate is on by default: a breaker that opens on a rate turns a dependency that fails half of its calls into one that fails
-//! all of them. Turn one on where half an answer is worse than none.
+//! Openings are short, 0.2 s to 1 s, because an open circuit also rejects the calls that a recovered dependency would
+//! answer. In simulated outages, openings of 1 s to 10 s cost callers more calls than the outage alone. The two numbers
+//! are provisional: they may change when more kinds of outage have been measured.
+//!
+//! No rate is on by default. A dependency that fails half of its calls still answers the other half, and a breaker that
+//! opens on a rate turns that into no answers at all. Turn a rate on where half an answer is worse than none.
 //!
 //! # Example
 //!
@@ -51,60 +56,121 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Half of the last ten calls, as in many a lesson on breakers:
+//! The breaker that other libraries have opens when a ratio of the last calls failed, and only then. It has a
+//! constructor of its own, [`CircuitBreaker::by_rate`]:
 //!
 //! ```
 //! use std::time::Duration;
 //! use withstand::{circuit_breaker::Window, CircuitBreaker};
 //!
 //! # fn main() -> Result<(), withstand::ConfigError> {
-//! let breaker = CircuitBreaker::builder("users")
-//!     .no_consecutive_failures()
-//!     .failure_rate(0.5, Window::calls(10))
-//!     .open_for(Duration::from_secs(10))
-//!     .build()?;
+//! let breaker = CircuitBreaker::by_rate("users", 0.5, Window::calls(10), Duration::from_secs(10)).build()?;
 //! # Ok(()) }
 //! ```
 //!
 //! # With tower
 //!
-//! `breaker.layer()`. With the circuit open the service is ready without asking the inner one, and rejects in `call`, so a load balancer
-//! that routes by readiness will like it. A readiness error of the inner service counts as one call.
+//! `breaker.layer()` makes the layer. While the circuit is open, the service is ready without asking the inner service,
+//! and rejects in `call`. A readiness error of the inner service counts as one call.
+//!
+//! - **Load balancers.** A service that is always ready, and rejects at once, looks like the best replica of all. A
+//!   balancer over three replicas sends the one with the open circuit as many requests as the others, or more. Say
+//!   `breaker.layer().pending_while_open()` there: an open breaker is then pending, and the balancer leaves it alone.
+//! - **Reservations.** A service that was ready and then rejected keeps what its readiness has reserved, a permit of
+//!   tower's `ConcurrencyLimit` for example, until its next call. While it sits idle, no clone can use that permit, not
+//!   even for a probe. Say `breaker.layer().release_readiness()` where the inner service is `Clone`. Where it is not,
+//!   do not keep a service that was rejected: call it again, or drop it.
 //!
 //! # Sharing
 //!
-//! Clones, the siblings that [`classify`](CircuitBreaker::classify) makes, and every service that a layer is applied to share one circuit.
-//! One circuit for each dependency is the rule: make it once, and clone it.
+//! Clones share one circuit. So do the handles with another classifier that [`classify`](CircuitBreaker::classify)
+//! makes, and all services that a layer is applied to. Make one circuit for each dependency, once, and clone it.
+//!
+//! Never nest a circuit in itself, as a call within a call. While it is half-open, the outer call takes the slot of the
+//! probe, and the inner call is rejected, so no probe can succeed. The circuit then alternates between open and
+//! half-open for as long as nested calls come.
 //!
 //! # Cancel safety
 //!
-//! **The trap:** a call that its caller gives up says nothing about the dependency, so by default a dropped call is not counted. A timeout *outside* of
-//! the breaker drops the calls that a black hole swallows: none of them is ever counted, and the circuit never opens. Put a
-//! [`Timeout`](crate::Timeout) inside of the breaker; or let dropped calls count with
-//! [`count_dropped_after`](CircuitBreakerBuilder::count_dropped_after).
+//! **The trap:** when a caller gives up a call, that says nothing about the dependency. So by default a dropped call is
+//! not counted. A timeout *outside* of the breaker drops the calls that a dependency never answers: none of them is
+//! counted, and the circuit never opens. Put a [`Timeout`](crate::Timeout) inside of the breaker, or let dropped calls
+//! count, with [`count_dropped_after`](CircuitBreakerBuilder::count_dropped_after).
 //!
-//! A dropped call's operation is gone before the drop returns, then a probe's slot is given back. A probe that runs longer than
-//! `probe_timeout` counts as failed, dropped or not. So do probes that are dropped sooner, one after the other without an answer between,
-//! for as long as that: a black hole cannot keep the circuit half-open. Set `probe_timeout` longer than your slowest healthy call. A panic in
-//! the operation or the classifier counts as a dropped call.
+//! The operation of a dropped call is dropped first. Then the slot of a probe is given back, and then the drop of the
+//! call returns. A panic in the operation or in the classifier counts as a dropped call.
+//!
+//! A probe that runs longer than `probe_timeout` counts as failed, dropped or not. Set `probe_timeout` longer than your
+//! slowest healthy call. A probe that is dropped sooner, or that one of our own policies rejects, gives no answer. When
+//! probes have gone without an answer until the first of them would have timed out, the circuit reopens. This silence
+//! lapses where no probe ran for `probe_timeout`: two callers that give up, an hour apart, say nothing.
 //!
 //! # What counts
 //!
-//! The classifier's [`Verdict`](crate::Verdict) decides: healthy is a success, transient and failed are failures, unknown (our own rejection) is ignored.
-//! An outcome counts in the generation its call was let in; after a transition it is only counted as stale. If a failure that opens the circuit
-//! comes with a `retry_after` longer than the opening would be, the circuit stays open that long, up to `max_open_for`.
+//! The classifier judges each result by a [`Verdict`](crate::Verdict):
+//!
+//! | verdict | while closed | as a probe |
+//! |---|---|---|
+//! | `Healthy` | a success | a success |
+//! | `Transient` | a failure | reopens |
+//! | `Failed` | a failure | reopens |
+//! | `Unreached` | a failure | reopens |
+//! | `Throttled` | ignored | a success: the dependency answered |
+//! | `Ignored` | ignored | no answer, as if it was dropped |
+//!
+//! Where `slow_call_rate` is set, a slow probe reopens the circuit even if it was healthy. An outcome counts in the
+//! generation in which its call was admitted; after a transition it is only counted as stale.
+//!
+//! If the failure that opens the circuit has a `retry_after` that is longer than the circuit's own time, the circuit
+//! stays open for that long and up to a tenth longer, but never longer than `max_open_for`. Chance picks the addition,
+//! so that callers who were told the same time do not come back at one instant.
+//!
+//! # Events
+//!
+//! [`listener_fn`](CircuitBreakerBuilder::listener_fn) adds a listener for [`CircuitBreakerEvent`]s. With the feature
+//! `tracing` they are also `tracing` events, with the target `withstand::circuit_breaker`:
+//!
+//! | event | level |
+//! |---|---|
+//! | the circuit opened, or was forced open | WARN |
+//! | any other transition | INFO |
+//! | a call was rejected | DEBUG |
+//!
+//! # Tests
+//!
+//! All time is tokio's. Under `#[tokio::test(start_paused = true)]` the clock stands still until the test moves it, and
+//! there the default rules never open the circuit: consecutive failures must also span a time. Use a rule without a
+//! span in such a test:
+//!
+//! ```
+//! use std::time::Duration;
+//! use withstand::{circuit_breaker::State, CircuitBreaker};
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), withstand::ConfigError> {
+//! let breaker = CircuitBreaker::builder("users").consecutive_failures(3, Duration::ZERO).build()?;
+//! for _ in 0..3 {
+//!     let _ = breaker.call(|| async { Err::<(), _>(std::io::Error::other("down")) }).await;
+//! }
+//! assert_eq!(breaker.state(), State::Open);
+//! # Ok(()) }
+//! ```
+//!
+//! To test a listener of your own, make events with [`Transition::new`], and set the fields that matter.
 //!
 //! # Cost
 //!
-//! Closed and open, a circuit allocates nothing. A success is two loads while no failure is remembered. While a window remembers any, or
-//! is not full, it is one exchange of a word more, and once in 256 times, or when a slice of a time window has ended, the lock. A failure
-//! always takes the lock, for some ten nanoseconds; a rejection takes none. The clock is asked by time windows, by the rules about
-//! slow and dropped calls, by failures where a run must span a time, as by default, and by rejections.
+//! While closed or open, a circuit allocates nothing. A success is two loads while no failure is remembered. While a
+//! window remembers a failure, or is not full, a success is one exchange of a word more. It takes the lock once in 256
+//! times, and when a slice of a time window has ended. A failure always takes the lock, for some ten nanoseconds. A
+//! rejection by an open circuit takes no lock; in a half-open circuit both an admission and a rejection take it. The
+//! clock is read by time windows, by the rules about slow and dropped calls, by failures where consecutive failures
+//! must span a time (the default), and by rejections. In every 32 rejected calls, one is pending once, so that a caller
+//! that loops on rejections lets other tasks run.
 //!
 //! # Errors
 //!
-//! [`Rejected::CircuitOpen`](crate::Rejected::CircuitOpen), carried by the operation's own error type, which must have room for it
-//! ([`CarriesRejected`](crate::CarriesRejected)). It tells the time left.
+//! [`Rejected::CircuitOpen`](crate::Rejected::CircuitOpen). The operation's own error type carries it, and must have
+//! room for it ([`CarriesRejected`](crate::CarriesRejected)). It tells the time left.
 
 mod config;
 mod event;

@@ -1,12 +1,13 @@
 use std::{mem, ops::Deref};
 
-use super::shared::{Admitted, Circuit};
+use super::shared::{AdmittedCall, Circuit};
 use crate::{classify::Verdict, sync::Arc};
 
 /// Permission to make one call through a circuit.
 ///
-/// It comes from [`try_acquire`](super::CircuitBreaker::try_acquire), for streams, synchronous code and code with a control flow of its own. Say how
-/// the call ended. A permit that is dropped without that counts as a dropped call, and gives a probe's slot back.
+/// It comes from [`try_acquire`](super::CircuitBreaker::try_acquire), for streams, synchronous code and code with a
+/// control flow of its own. Say how the call ended. A permit that is dropped without that counts as a dropped call, and
+/// gives a probe's slot back.
 #[derive(Debug)]
 #[must_use = "a permit that is dropped at once counts as a dropped call"]
 pub struct CircuitBreakerPermit {
@@ -14,7 +15,7 @@ pub struct CircuitBreakerPermit {
 }
 
 impl CircuitBreakerPermit {
-    pub(super) fn new(circuit: Arc<Circuit>, admitted: Admitted) -> Self {
+    pub(super) fn new(circuit: Arc<Circuit>, admitted: AdmittedCall) -> Self {
         Self { permit: Permit::new(circuit, admitted) }
     }
 
@@ -28,7 +29,7 @@ impl CircuitBreakerPermit {
         self.record(Verdict::Failed);
     }
 
-    /// The call ended with a result that was judged so.
+    /// The call ended with a result of this verdict.
     pub fn record(mut self, verdict: Verdict) {
         self.permit.settle(verdict);
     }
@@ -42,14 +43,14 @@ where
 {
     circuit: A,
     // `NONE` once it is settled.
-    admitted: Admitted,
+    admitted: AdmittedCall,
 }
 
 impl<A> Permit<A>
 where
     A: Deref<Target = Circuit>,
 {
-    pub(super) fn new(circuit: A, admitted: Admitted) -> Self {
+    pub(super) fn new(circuit: A, admitted: AdmittedCall) -> Self {
         Self { circuit, admitted }
     }
 
@@ -57,19 +58,19 @@ where
         &self.circuit
     }
 
-    /// Settles a success, if that takes neither the lock nor the time.
+    /// Settles a success, if that needs neither the lock nor the clock.
     #[inline]
     pub(super) fn settle_success(&mut self, verdict: Verdict) -> bool {
         let settled = verdict == Verdict::Healthy && self.circuit.settle_success(self.admitted);
         if settled {
-            self.admitted = Admitted::NONE;
+            self.admitted = AdmittedCall::NONE;
         }
         settled
     }
 
     #[inline]
     pub(super) fn settle(&mut self, verdict: Verdict) {
-        let admitted = mem::replace(&mut self.admitted, Admitted::NONE);
+        let admitted = mem::replace(&mut self.admitted, AdmittedCall::NONE);
         self.circuit.settle(admitted, verdict);
     }
 }

@@ -16,8 +16,8 @@ use crate::{
 
 /// Stops calling a dependency that fails, and finds out when it is back.
 ///
-/// See the [module](super) for the states and the defaults. Clones share the circuit, and so do the siblings
-/// that [`classify`](Self::classify) makes and every layer.
+/// See the [module](super) for the states and the defaults. Clones share the circuit. So do the handles with another
+/// classifier that [`classify`](Self::classify) makes, and every layer.
 #[derive(Debug)]
 pub struct CircuitBreaker<C = ByError> {
     pub(super) circuit: Arc<Circuit>,
@@ -25,16 +25,19 @@ pub struct CircuitBreaker<C = ByError> {
 }
 
 impl CircuitBreaker {
-    /// A closed circuit with the default settings. A literal name costs nothing; for borrowed text there is [`Name::copied`].
+    /// A closed circuit with the default settings.
+    ///
+    /// A literal name costs nothing. For borrowed text there is [`Name::copied`].
     pub fn new(name: impl Into<Name>) -> Self {
         let (rules, options, classifier) = Self::builder(name).unchecked();
         Self { circuit: Arc::new(Circuit::new(rules, options)), classifier }
     }
 
-    /// A closed circuit that opens when at least this ratio of the window's calls failed: the breaker that most other libraries have.
+    /// Settings for a circuit that opens when at least this ratio of the window's calls failed: the breaker that most
+    /// other libraries have.
     ///
-    /// It opens by this rule alone, for `open_for` each time, without growth and without jitter; one probe that succeeds closes it. The other
-    /// settings are the defaults.
+    /// It opens by this rule alone, for `open_for` each time, without growth and without jitter. One probe that
+    /// succeeds closes it. The other settings are the defaults.
     ///
     /// ```
     /// use std::time::Duration;
@@ -49,7 +52,9 @@ impl CircuitBreaker {
         builder.open_for(open_for).no_open_growth().no_open_jitter().required_successes(1)
     }
 
-    /// Settings for a circuit of this name. A literal costs nothing; for borrowed text there is [`Name::copied`].
+    /// Settings for a circuit of this name.
+    ///
+    /// A literal name costs nothing. For borrowed text there is [`Name::copied`].
     pub fn builder(name: impl Into<Name>) -> CircuitBreakerBuilder {
         CircuitBreakerBuilder::new(name.into())
     }
@@ -68,7 +73,7 @@ impl<C> CircuitBreakerBuilder<C> {
 }
 
 impl<C> CircuitBreaker<C> {
-    /// A sibling on the same circuit that judges another type of result.
+    /// A handle on the same circuit with another classifier, for another type of result.
     pub fn classify<D>(&self, classifier: D) -> CircuitBreaker<D> {
         CircuitBreaker { circuit: self.circuit.clone(), classifier }
     }
@@ -96,7 +101,7 @@ impl<C> CircuitBreaker<C> {
         CircuitBreakerFuture::start(&*self.circuit, &self.classifier, self.circuit.admit(), operation)
     }
 
-    /// Leave to make one call, without a closure.
+    /// A permit to make one call, without a closure.
     ///
     /// # Errors
     ///
@@ -105,7 +110,7 @@ impl<C> CircuitBreaker<C> {
         match self.circuit.admit() {
             Ok(admitted) => Ok(CircuitBreakerPermit::new(self.circuit.clone(), admitted)),
             Err(rejection) => {
-                self.circuit.count(rejection);
+                self.circuit.count_rejected_permit(rejection);
                 Err(self.circuit.rejected(rejection))
             }
         }
@@ -121,7 +126,7 @@ impl<C> CircuitBreaker<C> {
         self.circuit.state()
     }
 
-    /// The state and what the rules hold now. It waits for no call, and changes nothing.
+    /// The state, and what the rules hold now. It waits for no call, and makes no transition.
     pub fn snapshot(&self) -> Snapshot {
         self.circuit.snapshot()
     }
@@ -131,17 +136,17 @@ impl<C> CircuitBreaker<C> {
         self.circuit.force(State::ForcedOpen);
     }
 
-    /// Lets every call pass, uncounted, until another of these four is called.
+    /// Admits every call and counts none, until another of these four is called.
     pub fn force_closed(&self) {
         self.circuit.force(State::ForcedClosed);
     }
 
-    /// Lets every call pass and counts it, but never opens, until another of these four is called.
+    /// Admits and counts every call, but never opens, until another of these four is called.
     pub fn metrics_only(&self) {
         self.circuit.force(State::MetricsOnly);
     }
 
-    /// Back to a closed circuit that has counted nothing.
+    /// Makes it a closed circuit that has counted nothing.
     pub fn reset(&self) {
         self.circuit.force(State::Closed);
     }

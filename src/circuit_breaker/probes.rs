@@ -1,16 +1,18 @@
-//! The probes of one half-open state: who runs, until when, and what they came to.
+//! The probes of one half-open state: which of them run, until when, and how they ended.
 
 use std::collections::BTreeMap;
 
-/// The probes of one half-open state. What an admission or an end costs grows with the logarithm of their number.
+/// The probes of one half-open state. The cost of an admission and of an end grows with the logarithm of their number.
 #[derive(Debug, Default)]
 pub(super) struct Probes {
-    /// When each running probe times out, by its number. Numbers count up with time, and so do deadlines: the first one is the earliest.
+    /// When each running probe times out, by its number. Numbers grow with time, and so do deadlines: the first one is
+    /// the earliest.
     deadlines: BTreeMap<u64, u64>,
     pub(super) successes: u32,
-    /// When the first of the probes that ended without an answer, since the last answer, would have timed out.
+    /// Since the last answer, some probes ended without one: when the first of these would have timed out.
     silent_until: Option<u64>,
-    latest_admission: u64,
+    /// When a probe last ended.
+    latest_end: u64,
 }
 
 impl Probes {
@@ -18,13 +20,12 @@ impl Probes {
         self.deadlines.len()
     }
 
-    /// Silence lapses where no probe was admitted for a whole `timeout`: two callers that give up, an hour apart, say nothing about the
-    /// dependency.
+    /// Silence lapses where no probe ran for a whole `timeout`. Two callers that give up, an hour apart, say nothing
+    /// about the dependency.
     pub(super) fn admit(&mut self, number: u64, timeout: u64, now: u64) {
-        if now.saturating_sub(self.latest_admission) >= timeout {
+        if self.deadlines.is_empty() && now.saturating_sub(self.latest_end) >= timeout {
             self.silent_until = None;
         }
-        self.latest_admission = now;
         self.deadlines.insert(number, now.saturating_add(timeout));
     }
 
@@ -33,21 +34,59 @@ impl Probes {
         self.deadlines.first_key_value().is_some_and(|(_, deadline)| *deadline <= now)
     }
 
-    /// Gives a probe's slot back, and tells when it would have timed out. `None` if it is not of this half-open state.
-    pub(super) fn remove(&mut self, number: u64) -> Option<u64> {
-        self.deadlines.remove(&number)
+    /// Gives a probe's slot back, and tells when the probe would have timed out. `None` if it is not of this half-open
+    /// state.
+    pub(super) fn end(&mut self, number: u64, now: u64) -> Option<u64> {
+        let deadline = self.deadlines.remove(&number)?;
+        self.latest_end = now;
+        Some(deadline)
     }
 
-    /// A probe succeeded: that many have by now.
+    /// A probe succeeded. How many have by now.
     pub(super) fn succeed(&mut self) -> u32 {
         self.silent_until = None;
         self.successes = self.successes.saturating_add(1);
         self.successes
     }
 
-    /// A probe ended without an answer: its caller gave up, or our own policies rejected it. Whether there has been no answer for so
-    /// long that this counts as one: until the first such probe would have timed out.
+    /// A probe ended without an answer: its caller gave up, or one of our own policies rejected it. Whether probes have
+    /// gone without an answer for so long that the first of them would have timed out.
     pub(super) fn end_without_answer(&mut self, deadline: u64, now: u64) -> bool {
         *self.silent_until.get_or_insert(deadline) <= now
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(withstand_loom))]
+mod tests {
+    use super::*;
+
+    /// What 8,000 probes cost is what the map costs: no pass over all of them, whoever is admitted or ends.
+    #[test]
+    fn b5_eight_thousand_probes_are_found_by_number_and_expire_by_the_earliest() {
+        const PROBES: u64 = 8000;
+        let mut probes = Probes::default();
+        (0..PROBES).for_each(|number| probes.admit(number, 1000, number));
+        assert_eq!(probes.running(), PROBES as usize);
+        let deadlines: Vec<_> = probes.deadlines.values().copied().collect();
+        assert!(deadlines.is_sorted(), "so a look at the first one finds the earliest");
+        assert!(!probes.has_expired(999) && probes.has_expired(1000));
+        assert_eq!(probes.end(0, 1000), Some(1000));
+        assert!(!probes.has_expired(1000), "the earliest has gone, and the next one is due a tick later");
+        assert_eq!((probes.end(7999, 1000), probes.end(7999, 1000)), (Some(8999), None), "from any place, once");
+    }
+
+    #[test]
+    fn b6_silence_lapses_when_no_probe_ran_for_the_timeout_and_not_while_one_runs() {
+        let is_silent = |idle: u64| {
+            let mut probes = Probes::default();
+            probes.admit(0, 10, 100);
+            let deadline = probes.end(0, 109).expect("it runs");
+            assert!(!probes.end_without_answer(deadline, 109));
+            probes.admit(1, 10, 109 + idle);
+            let deadline = probes.end(1, 110 + idle).expect("it runs");
+            probes.end_without_answer(deadline, 110 + idle)
+        };
+        assert_eq!([0, 1, 9, 10, 11, 3600].map(is_silent), [true, true, true, false, false, false]);
     }
 }

@@ -34,7 +34,7 @@ impl Record {
 
     /// Takes an outcome in, and tells which rule it breaks.
     #[inline]
-    pub(super) fn note(&mut self, rules: &Rules, failed: bool, slow: bool, now: u64) -> Option<Reason> {
+    pub(super) fn push(&mut self, rules: &Rules, failed: bool, slow: bool, now: u64) -> Option<Reason> {
         self.run = if failed { self.run.longer(now) } else { Run::default() };
         if let Some(window) = &mut self.failures {
             window.push(failed, now);
@@ -62,7 +62,7 @@ impl Record {
     }
 
     /// Takes in so many successes that were not slow, from a time when the windows let go of nothing.
-    pub(super) fn note_successes(&mut self, count: u64) {
+    pub(super) fn push_successes(&mut self, count: u64) {
         self.run = Run::default();
         for window in self.failures.iter_mut().chain(&mut self.slow_calls) {
             window.push_misses(count);
@@ -78,7 +78,7 @@ impl Record {
         }
         if self.failures.is_none() && self.slow_calls.is_none() {
             // This one would end the run, and leave the circuit calm: better to let it.
-            return Successes::Heard;
+            return Successes::Recorded;
         }
         Successes::Tallied { until: until(&self.failures).min(until(&self.slow_calls)) }
     }

@@ -3,7 +3,7 @@ use std::time::Duration;
 use super::{
     config::{Options, Rules},
     event::CircuitBreakerEvent,
-    gate::{Admission, Gate, Pass, View},
+    gate::{Admission, EncodedAdmission, Gate, GateState},
     state::{CallOutcome, Core, ProbeOutcome, Rejection},
     transition::{Counts, Reason, State, Transition},
 };
@@ -25,55 +25,76 @@ pub struct Circuit {
     longest_opening: u64,
     slow_after: Option<u64>,
     count_dropped_after: Option<u64>,
-    clock_use: ClockUse,
+    clock_reads: ClockReads,
     reporter: Reporter<CircuitBreakerEvent>,
     core: CachePadded<Lock<Core>>,
-    rejected: CachePadded<AtomicU64>,
+    rejections: CachePadded<Rejections>,
 }
 
-/// Which moments the rules ask for: a look at the clock is the dearest part of a call.
+/// How many rejections callers were told of, since the circuit was made.
+#[derive(Debug)]
+struct Rejections {
+    /// Of calls. One in [`REJECTIONS_PER_YIELD`] of them pends.
+    calls: AtomicU64,
+    /// Of permits, which cannot pend. They have a count of their own: otherwise a caller that alternates between the
+    /// two could be the one whose calls never pend.
+    permits: AtomicU64,
+}
+
+impl Rejections {
+    fn new() -> Self {
+        Self { calls: AtomicU64::new(0), permits: AtomicU64::new(0) }
+    }
+
+    fn total(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed) + self.permits.load(Ordering::Relaxed)
+    }
+}
+
+/// When the clock is read. Only rules that need the moment ask for it, because reading it is the dearest part of a
+/// call.
 #[derive(Clone, Copy, Debug)]
-struct ClockUse {
+struct ClockReads {
     at_start: bool,
     at_success: bool,
     at_failure: bool,
 }
 
-/// Says that no rule asks for the moment.
-const NOT_ASKED: u64 = 0;
+/// The clock was not read: no rule asks for the moment. A clock never reads zero.
+const NOT_READ: u64 = 0;
 
-/// Of so many rejections of one circuit, one pends once: a caller that loops on rejections then lets other tasks run.
+/// One rejected call in this many pends once. So a caller that loops on rejections lets other tasks run.
 const REJECTIONS_PER_YIELD: u64 = 32;
 
 /// A call that was admitted. It must be settled once.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Admitted {
-    pass: Pass,
+pub(super) struct AdmittedCall {
+    admission: EncodedAdmission,
     /// When it was admitted, if a rule asks.
     since: u64,
 }
 
-impl Admitted {
-    /// No call has it.
-    pub(super) const NONE: Self = Self { pass: Pass::NONE, since: 0 };
+impl AdmittedCall {
+    /// The admission of no call.
+    pub(super) const NONE: Self = Self { admission: EncodedAdmission::NONE, since: 0 };
 
     #[inline]
     pub(super) fn is_none(self) -> bool {
-        self.pass == Pass::NONE
+        self.admission == EncodedAdmission::NONE
     }
 }
 
-/// What a circuit says to a call. It is as small as two words, so that a function returns it in registers.
+/// A `Result<AdmittedCall, Rejection>` in two words, so that a function returns it in registers.
 #[derive(Clone, Copy)]
-struct Decision(Admitted);
+struct PackedDecision(AdmittedCall);
 
-impl Decision {
-    fn of(admitted: Result<Admitted, Rejection>) -> Self {
-        Self(admitted.unwrap_or_else(|rejection| Admitted { since: rejection.left(), ..Admitted::NONE }))
+impl PackedDecision {
+    fn of(admitted: Result<AdmittedCall, Rejection>) -> Self {
+        Self(admitted.unwrap_or_else(|rejection| AdmittedCall { since: rejection.left(), ..AdmittedCall::NONE }))
     }
 
     #[inline]
-    fn read(self) -> Result<Admitted, Rejection> {
+    fn read(self) -> Result<AdmittedCall, Rejection> {
         if self.0.is_none() { Err(Rejection::of(self.0.since)) } else { Ok(self.0) }
     }
 }
@@ -94,7 +115,7 @@ pub struct Snapshot {
     pub probes_in_flight: usize,
     /// How many calls were rejected so far.
     pub rejected: u64,
-    /// How many outcomes came too late to count: their calls were let in before the last transition.
+    /// How many outcomes came too late to count: their calls were admitted before the last transition.
     pub stale: u64,
 }
 
@@ -102,24 +123,24 @@ impl Circuit {
     pub(super) fn new(rules: Rules, options: Options) -> Self {
         let random = options.seed.map_or_else(Random::fresh, Random::seeded);
         let slow_after = rules.slow_calls.map(|rule| nanos(rule.after));
-        let clock_use = ClockUse {
+        let clock_reads = ClockReads {
             at_start: slow_after.is_some() || options.count_dropped_after.is_some(),
             at_success: slow_after.is_some() || rules.have_time_windows(),
             at_failure: slow_after.is_some() || rules.have_time_windows() || rules.have_spans(),
         };
-        let longest_opening = nanos(rules.open.most());
+        let longest_opening = nanos(rules.open.longest());
         let clock = Clock::start();
         let core = Core::new(rules, random, clock.now());
         Self {
-            gate: Gate::new(core.view()),
+            gate: Gate::new(core.gate_state()),
             clock,
             longest_opening,
             slow_after,
             count_dropped_after: options.count_dropped_after.map(nanos),
-            clock_use,
+            clock_reads,
             reporter: options.reporter,
             core: CachePadded(Lock::new(core)),
-            rejected: CachePadded(AtomicU64::new(0)),
+            rejections: CachePadded(Rejections::new()),
         }
     }
 
@@ -129,55 +150,58 @@ impl Circuit {
 
     /// Admits a call, or rejects it.
     #[inline]
-    pub(super) fn admit(&self) -> Result<Admitted, Rejection> {
-        let decision = match self.gate.pass() {
-            Some(pass) if !self.clock_use.at_start => Decision(Admitted { pass, since: NOT_ASKED }),
+    pub(super) fn admit(&self) -> Result<AdmittedCall, Rejection> {
+        let decision = match self.gate.admit() {
+            Some(admission) if !self.clock_reads.at_start => {
+                PackedDecision(AdmittedCall { admission, since: NOT_READ })
+            }
             _ => self.admit_by_clock(),
         };
         decision.read()
     }
 
     #[inline(never)]
-    fn admit_by_clock(&self) -> Decision {
-        Decision::of(self.admit_at(self.clock.now()))
+    fn admit_by_clock(&self) -> PackedDecision {
+        PackedDecision::of(self.admit_at(self.clock.now()))
     }
 
-    fn admit_at(&self, now: u64) -> Result<Admitted, Rejection> {
-        match self.gate.view() {
-            View::Passing { generation, .. } => {
-                Ok(Admitted { pass: Pass::of(Admission::Call { generation }), since: now })
+    fn admit_at(&self, now: u64) -> Result<AdmittedCall, Rejection> {
+        match self.gate.load() {
+            GateState::Passing { generation, .. } => {
+                Ok(AdmittedCall { admission: EncodedAdmission::encode(Admission::Call { generation }), since: now })
             }
-            View::Open { until } if self.is_ahead(until, now) => Err(Rejection::until(until, now)),
-            View::Open { .. } | View::HalfOpen => {
+            GateState::Open { until } if self.is_ahead(until, now) => Err(Rejection::until(until, now)),
+            GateState::Open { .. } | GateState::HalfOpen => {
                 let (admission, now) = self.update(|core, now| {
                     let (admission, transition) = core.admit(now);
                     (admission.map(|admission| (admission, now)), transition)
                 })?;
-                Ok(Admitted { pass: Pass::of(admission), since: now })
+                Ok(AdmittedCall { admission: EncodedAdmission::encode(admission), since: now })
             }
         }
     }
 
-    /// Whether an opening goes on. One that is further ahead than it can be was set by a clock that has been set back: that is for the core
-    /// to see to.
+    /// Whether an opening goes on. If its end is further ahead than an opening can be, the clock has been set back
+    /// since, and the core has to catch up.
     fn is_ahead(&self, until: u64, now: u64) -> bool {
         now < until && (until == FOREVER || until - now <= self.longest_opening)
     }
 
-    /// What a call would be told now instead of being admitted. It makes no transition, except for a probe that ran for too long.
+    /// How a call would be rejected now, if it would be. It makes no transition, except for a probe that ran for too
+    /// long.
     #[cfg(feature = "tower")]
     #[inline]
     pub(super) fn rejection(&self) -> Option<Rejection> {
-        if self.gate.pass().is_some() { None } else { self.rejection_by_clock() }
+        if self.gate.admit().is_some() { None } else { self.rejection_by_clock() }
     }
 
     #[cfg(feature = "tower")]
     fn rejection_by_clock(&self) -> Option<Rejection> {
         let now = self.clock.now();
-        match self.gate.view() {
-            View::Passing { .. } => None,
-            View::Open { until } if self.is_ahead(until, now) => Some(Rejection::until(until, now)),
-            View::Open { .. } | View::HalfOpen => self.update(|core, now| {
+        match self.gate.load() {
+            GateState::Passing { .. } => None,
+            GateState::Open { until } if self.is_ahead(until, now) => Some(Rejection::until(until, now)),
+            GateState::Open { .. } | GateState::HalfOpen => self.update(|core, now| {
                 let transition = core.expire(now);
                 (core.rejection(now), transition)
             }),
@@ -187,15 +211,25 @@ impl Circuit {
     /// Whether it is half-open, by the last transition.
     #[cfg(feature = "tower")]
     pub(super) fn is_half_open(&self) -> bool {
-        self.gate.view() == View::HalfOpen
+        self.gate.load() == GateState::HalfOpen
     }
 
-    /// Counts a rejection that a caller is about to be told, and reports it. Whether its future should pend once.
-    pub(super) fn count(&self, rejection: Rejection) -> bool {
-        let before = self.rejected.fetch_add(1, Ordering::Relaxed);
+    /// Counts and reports the rejection of a call. Whether its future should pend once.
+    pub(super) fn count_rejected_call(&self, rejection: Rejection) -> bool {
+        let before = self.rejections.calls.fetch_add(1, Ordering::Relaxed);
+        self.report(rejection);
+        before % REJECTIONS_PER_YIELD == REJECTIONS_PER_YIELD - 1
+    }
+
+    /// Counts and reports that a permit was not given.
+    pub(super) fn count_rejected_permit(&self, rejection: Rejection) {
+        self.rejections.permits.fetch_add(1, Ordering::Relaxed);
+        self.report(rejection);
+    }
+
+    fn report(&self, rejection: Rejection) {
         let retry_after = rejection.retry_after();
         self.reporter.emit(|name| CircuitBreakerEvent::Rejected { name, retry_after });
-        before % REJECTIONS_PER_YIELD == REJECTIONS_PER_YIELD - 1
     }
 
     pub(super) fn rejected(&self, rejection: Rejection) -> Rejected {
@@ -203,7 +237,7 @@ impl Circuit {
     }
 
     #[inline]
-    pub(super) fn settle(&self, admitted: Admitted, verdict: Verdict) {
+    pub(super) fn settle(&self, admitted: AdmittedCall, verdict: Verdict) {
         match verdict {
             Verdict::Healthy => self.settle_success_by_clock(admitted),
             Verdict::Transient { .. } | Verdict::Failed | Verdict::Unreached => self.settle_failure(admitted, verdict),
@@ -215,50 +249,60 @@ impl Circuit {
 
     /// A call that was dropped before its end.
     ///
-    /// This runs in `Drop`, perhaps while its thread ends and tokio's clock is gone with it. A panic would end the process.
+    /// This runs in `Drop`, perhaps while its thread ends. Tokio's paused clock panics there, because its thread-local
+    /// is gone, and a panic in a thread-local's destructor ends the process. Then the moment is unknown, and the
+    /// probe's slot is given back all the same.
     #[cold]
-    pub(super) fn settle_dropped(&self, admitted: Admitted) {
-        catch_panic(|| match self.count_dropped_after {
-            Some(after) if self.clock.now().saturating_sub(admitted.since) >= after => {
-                self.settle_failure(admitted, Verdict::Failed);
-            }
-            _ => self.settle_probe(admitted, ProbeOutcome::NoAnswer),
-        });
+    pub(super) fn settle_dropped(&self, admitted: AdmittedCall) {
+        let is_probe = matches!(admitted.admission.decode(), Admission::Probe { .. });
+        if !is_probe && self.count_dropped_after.is_none() {
+            return;
+        }
+        let now = catch_panic(|| self.clock.now());
+        let has_run_for = |after| now.is_some_and(|now| now.saturating_sub(admitted.since) >= after);
+        if self.count_dropped_after.is_some_and(has_run_for) {
+            self.settle_failure(admitted, Verdict::Failed);
+        } else if let Admission::Probe { number } = admitted.admission.decode() {
+            let mut core = self.begin_update();
+            let now = now.map_or(core.latest(), |now| self.at_least(&mut core, now));
+            let transition = core.settle_probe(number, ProbeOutcome::NoAnswer, now, self.rejections.total());
+            self.publish(core, transition);
+        }
     }
 
-    /// Settles a success, if that takes neither the lock nor the time.
+    /// Settles a success, if that needs neither the lock nor the clock.
     #[inline]
-    pub(super) fn settle_success(&self, admitted: Admitted) -> bool {
-        if self.gate.is_calm_for(admitted.pass) {
+    pub(super) fn settle_success(&self, admitted: AdmittedCall) -> bool {
+        if self.gate.is_calm_for(admitted.admission) {
             return self.slow_after.is_none();
         }
-        !self.clock_use.at_success && self.gate.tally(admitted.pass, NOT_ASKED)
+        !self.clock_reads.at_success && self.gate.tally(admitted.admission, NOT_READ)
     }
 
     #[inline]
-    fn settle_success_by_clock(&self, admitted: Admitted) {
-        let now = if self.clock_use.at_success { self.clock.now() } else { NOT_ASKED };
+    fn settle_success_by_clock(&self, admitted: AdmittedCall) {
+        let now = if self.clock_reads.at_success { self.clock.now() } else { NOT_READ };
         let slow = self.is_slow(admitted, now);
-        if slow || !(self.gate.is_calm_for(admitted.pass) || self.gate.tally(admitted.pass, now)) {
+        if slow || !(self.gate.is_calm_for(admitted.admission) || self.gate.tally(admitted.admission, now)) {
             self.settle_by_core(admitted, Verdict::Healthy, slow, now);
         }
     }
 
     #[inline]
-    fn settle_failure(&self, admitted: Admitted, verdict: Verdict) {
-        let now = if self.clock_use.at_failure { self.clock.now() } else { NOT_ASKED };
+    fn settle_failure(&self, admitted: AdmittedCall, verdict: Verdict) {
+        let now = if self.clock_reads.at_failure { self.clock.now() } else { NOT_READ };
         self.settle_by_core(admitted, verdict, self.is_slow(admitted, now), now);
     }
 
-    fn is_slow(&self, admitted: Admitted, now: u64) -> bool {
+    fn is_slow(&self, admitted: AdmittedCall, now: u64) -> bool {
         self.slow_after.is_some_and(|after| now.saturating_sub(admitted.since) >= after)
     }
 
-    /// Everything but a success that is ignored or tallied is for the core.
+    /// Every outcome but a success that is ignored or tallied goes to the core.
     #[inline(never)]
-    fn settle_by_core(&self, admitted: Admitted, verdict: Verdict, slow: bool, now: u64) {
+    fn settle_by_core(&self, admitted: AdmittedCall, verdict: Verdict, slow: bool, now: u64) {
         let failed = verdict != Verdict::Healthy;
-        match admitted.pass.admission() {
+        match admitted.admission.decode() {
             Admission::Call { generation } => self.record(CallOutcome { generation, failed, slow }, verdict, now),
             // Where slow calls are a rule, a probe that is slow shows that the dependency is not back.
             Admission::Probe { number } if failed || slow => self.record_probe(number, ProbeOutcome::Failure(verdict)),
@@ -267,37 +311,38 @@ impl Circuit {
     }
 
     /// An end that counts for a probe alone.
-    fn settle_probe(&self, admitted: Admitted, outcome: ProbeOutcome) {
-        if let Admission::Probe { number } = admitted.pass.admission() {
+    fn settle_probe(&self, admitted: AdmittedCall, outcome: ProbeOutcome) {
+        if let Admission::Probe { number } = admitted.admission.decode() {
             self.record_probe(number, outcome);
         }
     }
 
     fn record(&self, outcome: CallOutcome, verdict: Verdict, now: u64) {
         let mut core = self.begin_update();
-        let now = if now == NOT_ASKED { now } else { self.at_least(&mut core, now) };
-        match core.note(outcome, now) {
-            None => self.gate.publish(core.view()),
+        let now = if now == NOT_READ { now } else { self.at_least(&mut core, now) };
+        match core.record_call(outcome, now) {
+            None => self.gate.publish(core.gate_state()),
             Some(reason) => self.trip(core, reason, verdict, now),
         }
     }
 
-    /// The moment that broke the rule is also when the circuit opens: the counts in the event are those that were judged.
+    /// The moment that broke the rule is also when the circuit opens: the counts in the event are those that were
+    /// judged.
     #[cold]
     fn trip(&self, mut core: LockGuard<'_, Core>, reason: Reason, verdict: Verdict, now: u64) {
-        let now = if now == NOT_ASKED { self.now(&mut core) } else { now };
-        let transition = core.trip(reason, verdict, now, self.rejected.load(Ordering::Relaxed));
+        let now = if now == NOT_READ { self.now(&mut core) } else { now };
+        let transition = core.trip(reason, verdict, now, self.rejections.total());
         self.publish(core, Some(transition));
     }
 
     #[cold]
     fn record_probe(&self, number: u64, outcome: ProbeOutcome) {
-        let rejected = self.rejected.load(Ordering::Relaxed);
+        let rejected = self.rejections.total();
         self.update(|core, now| ((), core.settle_probe(number, outcome, now, rejected)));
     }
 
     pub(super) fn force(&self, to: State) {
-        let rejected = self.rejected.load(Ordering::Relaxed);
+        let rejected = self.rejections.total();
         self.update(|core, now| ((), Some(core.force(to, now, rejected))));
     }
 
@@ -315,7 +360,7 @@ impl Circuit {
                 counts: core.counts(now),
                 time_left: core.rejection(now).and_then(Rejection::retry_after),
                 probes_in_flight: core.probes_in_flight(),
-                rejected: self.rejected.load(Ordering::Relaxed),
+                rejected: self.rejections.total(),
                 stale: core.stale(),
             };
             (snapshot, None)
@@ -333,7 +378,7 @@ impl Circuit {
         self.at_least(core, self.clock.now())
     }
 
-    /// This moment; or a later one, if the core was told of that already. For whoever has the lock.
+    /// This moment, or a later one that the core was told of already. For the thread that has the lock.
     #[inline]
     fn at_least(&self, core: &mut Core, now: u64) -> u64 {
         let now = if now < core.latest() { self.clock.catch_up(core.latest()) } else { now };
@@ -352,7 +397,7 @@ impl Circuit {
     /// Publishes in the gate what has become of the core, and reports a transition once the lock is free.
     #[cold]
     fn publish(&self, core: LockGuard<'_, Core>, transition: Option<Transition>) {
-        self.gate.publish(core.view());
+        self.gate.publish(core.gate_state());
         drop(core);
         if let Some(transition) = transition {
             self.reporter.emit(|name| CircuitBreakerEvent::Transition { name, transition });

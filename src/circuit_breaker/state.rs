@@ -4,7 +4,7 @@ use std::{mem, time::Duration};
 
 use super::{
     config::Rules,
-    gate::{Admission, Successes, View},
+    gate::{Admission, GateState, Successes},
     probes::Probes,
     record::Record,
     transition::{self, Counts, Reason, State, Transition},
@@ -126,16 +126,16 @@ impl Core {
         Self { rules: rules.into(), phase, generation: 0, next_probe: 0, stale: 0, latest: now, random }
     }
 
-    /// What the gate shows of it.
-    pub(super) fn view(&self) -> View {
+    /// What the gate publishes of it.
+    pub(super) fn gate_state(&self) -> GateState {
         match &self.phase {
             Phase::Closed(record) | Phase::MetricsOnly(record) => {
-                View::Passing { generation: self.generation, successes: record.successes() }
+                GateState::Passing { generation: self.generation, successes: record.successes() }
             }
-            Phase::ForcedClosed => View::Passing { generation: self.generation, successes: Successes::Ignored },
-            Phase::ForcedOpen => View::Open { until: FOREVER },
-            Phase::Open { until, .. } => View::Open { until: *until },
-            Phase::HalfOpen { .. } => View::HalfOpen,
+            Phase::ForcedClosed => GateState::Passing { generation: self.generation, successes: Successes::Ignored },
+            Phase::ForcedOpen => GateState::Open { until: FOREVER },
+            Phase::Open { until, .. } => GateState::Open { until: *until },
+            Phase::HalfOpen { .. } => GateState::HalfOpen,
         }
     }
 
@@ -143,7 +143,7 @@ impl Core {
     pub(super) fn apply_tally(&mut self, tally: u64) {
         match &mut self.phase {
             _ if tally == 0 => {}
-            Phase::Closed(record) | Phase::MetricsOnly(record) => record.note_successes(tally),
+            Phase::Closed(record) | Phase::MetricsOnly(record) => record.push_successes(tally),
             phase => debug_assert!(false, "successes were tallied for {phase:?}"),
         }
     }
@@ -190,7 +190,7 @@ impl Core {
         }
     }
 
-    /// What a call at `now` would hear instead of being let in. Changes nothing.
+    /// How a call at `now` would be rejected, if it would be. Changes nothing.
     pub(super) fn rejection(&self, now: u64) -> Option<Rejection> {
         match &self.phase {
             Phase::Closed(_) | Phase::MetricsOnly(_) | Phase::ForcedClosed => None,
@@ -213,7 +213,7 @@ impl Core {
         }
     }
 
-    /// Lets a call in, or not, after the transition that time alone has brought about.
+    /// Admits a call, or rejects it, after the transition that time alone has brought about.
     pub(super) fn admit(&mut self, now: u64) -> (Result<Admission, Rejection>, Option<Transition>) {
         let moved = match self.phase {
             Phase::Open { until, outage } if until <= now => {
@@ -223,12 +223,13 @@ impl Core {
         };
         let answer = match self.rejection(now) {
             Some(rejection) => Err(rejection),
-            None => Ok(self.take_in(now)),
+            None => Ok(self.grant(now)),
         };
         (answer, moved)
     }
 
-    fn take_in(&mut self, now: u64) -> Admission {
+    /// The admission of a call that is not rejected.
+    fn grant(&mut self, now: u64) -> Admission {
         let Phase::HalfOpen { probes, .. } = &mut self.phase else {
             return Admission::Call { generation: self.generation };
         };
@@ -238,19 +239,19 @@ impl Core {
         Admission::Probe { number }
     }
 
-    /// Counts what became of a call. If that breaks a rule, the circuit has to [`trip`](Self::trip). The time may be anything if no
-    /// rule asks for it.
+    /// Counts what became of a call. If that breaks a rule, the circuit has to [`trip`](Self::trip). The time may be
+    /// anything if no rule asks for it.
     #[inline]
-    pub(super) fn note(&mut self, outcome: CallOutcome, now: u64) -> Option<Reason> {
+    pub(super) fn record_call(&mut self, outcome: CallOutcome, now: u64) -> Option<Reason> {
         let CallOutcome { generation, failed, slow } = outcome;
         if generation != self.generation {
             self.stale += 1;
             return None;
         }
         match &mut self.phase {
-            Phase::Closed(record) => record.note(&self.rules, failed, slow, now),
+            Phase::Closed(record) => record.push(&self.rules, failed, slow, now),
             Phase::MetricsOnly(record) => {
-                record.note(&self.rules, failed, slow, now);
+                record.push(&self.rules, failed, slow, now);
                 None
             }
             Phase::ForcedClosed | Phase::ForcedOpen | Phase::Open { .. } | Phase::HalfOpen { .. } => None,
@@ -271,7 +272,7 @@ impl Core {
         now: u64,
         rejected: u64,
     ) -> Option<Transition> {
-        let Some((deadline, outage)) = self.take_probe(number) else {
+        let Some((deadline, outage)) = self.end_probe(number, now) else {
             self.stale += u64::from(outcome != ProbeOutcome::NoAnswer);
             return None;
         };
@@ -283,10 +284,10 @@ impl Core {
         }
     }
 
-    /// Gives a probe's slot back. `None` if its half-open state is over.
-    fn take_probe(&mut self, number: u64) -> Option<(u64, Outage)> {
+    /// Gives a probe's slot back, and tells when it would have timed out. `None` if its half-open state is over.
+    fn end_probe(&mut self, number: u64, now: u64) -> Option<(u64, Outage)> {
         let Phase::HalfOpen { probes, outage } = &mut self.phase else { return None };
-        Some((probes.remove(number)?, *outage))
+        Some((probes.end(number, now)?, *outage))
     }
 
     fn probe_succeeded(&mut self, now: u64, rejected: u64) -> Option<Transition> {
@@ -298,8 +299,8 @@ impl Core {
         Some(self.close(closed, Reason::ProbesSucceeded, now, rejected))
     }
 
-    /// A caller that gives up sooner than `probe_timeout` is no proof against the dependency. Callers that go on giving up until the
-    /// first of their probes would have timed out are.
+    /// A caller that gives up sooner than `probe_timeout` is no proof against the dependency. Callers that go on giving
+    /// up until the first of their probes would have timed out are.
     fn probe_without_answer(&mut self, deadline: u64, now: u64) -> Option<Transition> {
         let Phase::HalfOpen { probes, outage } = &mut self.phase else { return None };
         if !probes.end_without_answer(deadline, now) {
@@ -309,7 +310,7 @@ impl Core {
         Some(self.reopen(Reason::ProbeTimedOut, None, outage, now))
     }
 
-    /// By hand: into `to`. A state that comes about by itself alone means closed.
+    /// A manual change of state. [`State::Open`] and [`State::HalfOpen`] cannot be forced, and mean closed.
     pub(super) fn force(&mut self, to: State, now: u64, rejected: u64) -> Transition {
         let next = match to {
             State::ForcedOpen => Phase::ForcedOpen,
@@ -336,23 +337,24 @@ impl Core {
         transition
     }
 
-    /// Grown and capped, then shortened by chance; or, where that is longer, as long as the dependency asks and up to a tenth more by chance, up
-    /// to the cap. So callers who were told the same time do not come back at one instant.
+    /// The circuit's own time grows with each reopening, up to the cap, and chance shortens it.
+    ///
+    /// Where the dependency asks for longer, the circuit stays open for as long as asked. Chance adds up to a tenth, up
+    /// to the cap, so that callers who were told the same time do not come back at one instant. Where the dependency
+    /// asks for more than the cap, the cap is the circuit's own time, and chance shortens it.
     fn open_for(&mut self, reopenings: u32, hint: Option<Duration>) -> u64 {
         let rule = &self.rules.open;
-        let cap = nanos(rule.most());
-        let grown = match nanos(rule.first) as f64 * rule.growth.powi(reopenings.min(i32::MAX as u32) as i32) {
-            grown if grown < cap as f64 => grown as u64,
+        let (cap, jitter, hint) = (nanos(rule.longest()), rule.jitter, hint.map_or(0, nanos));
+        let own = match nanos(rule.first) as f64 * rule.growth.powi(reopenings.min(i32::MAX as u32) as i32) {
+            grown if grown < cap as f64 && hint <= cap => grown as u64,
             _ => cap,
         };
-        let shortened_by = grown as f64 * rule.jitter * self.random.fraction();
-        let jittered = grown.saturating_sub(shortened_by as u64);
-        let hint = hint.map_or(0, nanos);
-        if hint <= jittered {
-            return jittered;
+        let shortened_by = own as f64 * jitter * self.random.fraction();
+        let own = own.saturating_sub(shortened_by as u64);
+        if hint <= own || hint > cap {
+            return own;
         }
-        let spread = self.random.up_to(hint / 10);
-        hint.saturating_add(spread).min(cap).max(jittered)
+        hint + self.random.up_to((hint / 10).min(cap - hint))
     }
 
     /// Leaves an outage behind, if there was one.
@@ -394,9 +396,9 @@ mod tests {
     #[test]
     fn b4_a_call_that_was_overtaken_by_an_opening_is_rejected() {
         let mut core = core(Duration::from_nanos(100));
-        let reason = core.note(CallOutcome { generation: 0, failed: true, slow: false }, 0);
+        let reason = core.record_call(CallOutcome { generation: 0, failed: true, slow: false }, 0);
         core.trip(reason.expect("a rule is broken"), Verdict::Failed, 0, 0);
-        // The gate let it through to here before it showed that opening.
+        // The gate admitted it before that opening was published.
         let rejection = Rejection::of(1);
         assert_eq!(core.admit(99), (Err(rejection), None));
         assert_eq!(core.state(99), State::Open);
@@ -407,7 +409,7 @@ mod tests {
         let builder = CircuitBreaker::builder("users").consecutive_failures(2, Duration::from_nanos(200));
         let mut core = Core::new(builder.unchecked().0, Random::seeded(0), 0);
         let failed = CallOutcome { generation: 0, failed: true, slow: false };
-        assert_eq!(core.note(failed, 300), None);
-        assert_eq!(core.note(failed, 100), Some(Reason::ConsecutiveFailures));
+        assert_eq!(core.record_call(failed, 300), None);
+        assert_eq!(core.record_call(failed, 100), Some(Reason::ConsecutiveFailures));
     }
 }

@@ -51,22 +51,26 @@ pub struct CircuitBreakerLayer<C = ByError, N = KeepReadiness> {
 }
 
 impl<C, N> CircuitBreakerLayer<C, N> {
-    /// The service is pending, and not ready, while the circuit is open: a load balancer then sends its requests to other replicas.
+    /// The service is pending, and not ready, while the circuit is open. A load balancer then sends its requests to
+    /// other replicas.
     ///
-    /// Without this an open breaker is ready and rejects in `call`, and a balancer that looks for ready services sends it as many requests as
-    /// the others. A half-open breaker is ready in any case. A pending service looks at the circuit again when its opening is over, and once a
-    /// second besides. Do not use this where nothing else takes the requests: callers would wait for as long as the circuit is open.
+    /// Without this an open breaker is ready and rejects in `call`, and a balancer that looks for ready services sends
+    /// it as many requests as the others. A half-open breaker is ready in any case, and rejects what its probe slots do
+    /// not admit. A pending service looks at the circuit again when the opening is over, and once a second besides, in
+    /// case the circuit was changed manually. Do not use this where nothing else takes the requests: callers would wait
+    /// for as long as the circuit is open.
     #[must_use]
     pub fn pending_while_open(mut self) -> Self {
         self.while_open = WhileOpen::Pending;
         self
     }
 
-    /// After a rejection, the inner service is replaced by a clone of itself: that lets go of what its readiness had reserved, a permit of
-    /// tower's `ConcurrencyLimit` for example.
+    /// After a rejection, the inner service is replaced by a clone of itself. This gives back what its readiness had
+    /// reserved, a permit of tower's `ConcurrencyLimit` for example.
     ///
-    /// Without this a service that was made ready and then rejected keeps that readiness for its next call. While it sits idle, it keeps the permit
-    /// from everyone else.
+    /// Without this a service that was ready and then rejected keeps that readiness for its next call. While it sits
+    /// idle, it keeps the permit from all its clones.
+    #[must_use]
     pub fn release_readiness(self) -> CircuitBreakerLayer<C, ReleaseReadiness> {
         CircuitBreakerLayer { breaker: self.breaker, while_open: self.while_open, readiness: PhantomData }
     }
@@ -105,20 +109,23 @@ impl<S: Clone, C: Clone> Layer<S> for CircuitBreakerLayer<C, ReleaseReadiness> {
 
 /// A service behind a circuit breaker.
 ///
-/// With the circuit open it is ready without asking the inner service, and rejects in `call`.
+/// While the circuit is open, it is ready without asking the inner service, and rejects in `call`. The
+/// [module](super#with-tower) says what that means for load balancers and for reservations of the inner service.
 pub struct CircuitBreakerService<S, C = ByError> {
     inner: S,
     circuit: ServiceShare<Circuit>,
     classifier: C,
     /// `poll_ready` found the circuit open, and did not ask the inner service: it must not be called.
     is_inner_unready: bool,
+    /// Clones the inner service, where a rejection has to give its readiness back.
     renew: Option<fn(&S) -> S>,
     while_open: WhileOpen,
-    /// While the service is pending because the circuit is open.
+    /// Set while the service is pending because the circuit is open.
     alarm: Option<Pin<Box<Alarm>>>,
 }
 
-/// A service that is pending because the circuit is open looks at it again after at most this time: someone may have closed it.
+/// A service that is pending because the circuit is open looks at it again after at most this time, in case it was
+/// changed manually.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 impl<S, C> CircuitBreakerService<S, C> {
@@ -127,7 +134,7 @@ impl<S, C> CircuitBreakerService<S, C> {
         Self { inner, circuit, classifier, is_inner_unready: false, renew, while_open, alarm: None }
     }
 
-    /// Counts a service that cannot even be readied as one call.
+    /// Counts a readiness error as one call.
     fn count<T, E>(&self, unready: &Result<T, E>)
     where
         C: Classify<T, E>,
@@ -145,22 +152,34 @@ impl<S, C> CircuitBreakerService<S, C> {
             return Poll::Ready(());
         }
         let wait = rejection.retry_after().map_or(LOOK_AGAIN, |left| left.min(LOOK_AGAIN));
-        let alarm = self.alarm.insert(Box::pin(Alarm::at(clock::after(clock::now(), wait))));
+        let next = Alarm::at(clock::after(clock::now(), wait));
+        let alarm = match &mut self.alarm {
+            Some(alarm) => {
+                alarm.set(next);
+                alarm
+            }
+            none => none.insert(Box::pin(next)),
+        };
         if alarm.as_mut().poll(cx).is_ready() {
             cx.waker().wake_by_ref();
         }
         Poll::Pending
     }
 
-    /// Rejects a call. `None` if it would be admitted, but the inner service has not been asked whether it is ready: then the call is
+    /// Rejects a call. `None` if it would be admitted now, but the inner service was not readied. Then the call is
     /// rejected too, and told that it may come back at once.
     #[cold]
     fn reject(&mut self, rejection: Option<Rejection>) -> Rejection {
+        self.release();
+        self.is_inner_unready = false;
+        rejection.unwrap_or(Rejection::of(0))
+    }
+
+    /// Gives back what the inner service has reserved, if the layer was told to.
+    fn release(&mut self) {
         if let (Some(renew), false) = (self.renew, self.is_inner_unready) {
             self.inner = renew(&self.inner);
         }
-        self.is_inner_unready = false;
-        rejection.unwrap_or(Rejection::of(0))
     }
 }
 
@@ -176,6 +195,8 @@ where
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         if let Some(rejection) = self.circuit.rejection() {
+            // It may have been ready before, and the circuit has opened since.
+            self.release();
             self.is_inner_unready = true;
             return self.poll_open(rejection, cx).map(Ok);
         }

@@ -6,18 +6,19 @@ use crate::classify::Verdict;
 
 /// The state of a circuit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum State {
-    /// Calls pass, and are counted.
+    /// Calls are admitted and counted.
     Closed,
     /// Calls are rejected, for a while.
     Open,
-    /// A few calls pass, to find out whether the dependency is back.
+    /// A few calls are admitted, to find out whether the dependency is back.
     HalfOpen,
-    /// Calls are rejected until someone says otherwise.
+    /// Calls are rejected until the next manual change.
     ForcedOpen,
-    /// Calls pass, uncounted, until someone says otherwise.
+    /// Calls are admitted, and not counted, until the next manual change.
     ForcedClosed,
-    /// Calls pass, and are counted, but nothing opens the circuit until someone says otherwise.
+    /// Calls are admitted and counted, but nothing opens the circuit until the next manual change.
     MetricsOnly,
 }
 
@@ -42,24 +43,24 @@ impl fmt::Display for State {
 }
 
 /// Why a circuit changed its state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reason {
-    /// Too large a share of calls failed.
+    /// Too large a ratio of calls failed.
     FailureRate,
-    /// Too large a share of calls was slow.
+    /// Too large a ratio of calls was slow.
     SlowCallRate,
-    /// Nothing but failures for too long.
+    /// Too many failures, for too long, with no success between them.
     ConsecutiveFailures,
     /// The time to be open is over.
     OpenForPassed,
-    /// A probe failed.
+    /// A probe failed; or it was slow, where slow calls are a rule.
     ProbeFailed,
-    /// A probe ran longer than `probe_timeout`.
+    /// A probe ran longer than `probe_timeout`, or probes went without an answer for as long.
     ProbeTimedOut,
     /// Enough probes succeeded.
     ProbesSucceeded,
-    /// By hand.
+    /// A manual change: one of the four methods of the breaker.
     Forced,
 }
 
@@ -74,7 +75,7 @@ impl Reason {
             Self::ProbeFailed => "probe failed",
             Self::ProbeTimedOut => "probe timed out",
             Self::ProbesSucceeded => "probes succeeded",
-            Self::Forced => "by hand",
+            Self::Forced => "manual",
         }
     }
 }
@@ -91,9 +92,9 @@ impl fmt::Display for Reason {
 pub struct WindowCounts {
     /// The calls in it.
     pub total: u64,
-    /// Those of them that failed, or were slow, whichever the window is for.
+    /// How many of them failed or, in the window of the slow-call rate, were slow.
     pub count: u64,
-    /// Their share, once the window holds its `min_calls`.
+    /// The ratio of these to all, once the window holds its `min_calls`.
     pub rate: Option<f64>,
 }
 
@@ -111,8 +112,9 @@ pub struct Counts {
     pub probe_successes: u32,
 }
 
-/// What an outage came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A whole outage, told when it ends. Make one with `Outage::default()` and set its fields, in tests of your own
+/// listeners.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Outage {
     /// From the first opening until its end.
@@ -127,26 +129,27 @@ pub struct Outage {
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Transition {
-    /// The state left.
+    /// The state that ended.
     pub from: State,
-    /// The state entered; the same after a `reset` of a closed circuit.
+    /// The state that begins; the same after a `reset` of a closed circuit.
     pub to: State,
-    /// Why.
+    /// Why it changed.
     pub reason: Reason,
-    /// The generation that begins. Generations count up; listeners on several threads may hear of them out of order.
+    /// The number of the generation that begins. Two threads may tell listeners of two transitions out of order.
     pub generation: u64,
-    /// What the state left had counted.
+    /// What was counted in the state that ended.
     pub counts: Counts,
-    /// If it opened: what the result was judged that opened it. `None` if a probe gave no answer in time.
+    /// If it opened: the verdict on the result that opened it, `Healthy` for a slow success. `None` if a probe gave no
+    /// answer in time.
     pub verdict: Option<Verdict>,
     /// How long the circuit will be open, if it opened.
     pub open_for: Option<Duration>,
-    /// The whole outage, if this ends one: the circuit closes, or is taken over by hand.
+    /// The whole outage, if this ends one: the circuit closes, or is changed manually.
     pub outage: Option<Outage>,
 }
 
 impl Transition {
-    /// A transition that tells nothing else: for tests of your own listeners. Its fields can be set.
+    /// A transition that tells nothing else, for tests of your own listeners. Set the fields that matter.
     pub fn new(from: State, to: State, reason: Reason) -> Self {
         let counts = Counts::default();
         Self { from, to, reason, generation: 0, counts, verdict: None, open_for: None, outage: None }

@@ -1,6 +1,7 @@
 //! The circuit breaker's model: a list of every outcome with its time, and no cleverness.
 
 use std::{
+    ops::RangeInclusive,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -37,6 +38,8 @@ struct Settings {
     probes: usize,
     required_successes: u32,
     dropped_after: Option<Duration>,
+    /// By what ratio chance may shorten an opening.
+    jitter: f64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -52,11 +55,11 @@ enum Step {
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum End {
-    Success,
-    Failure(Option<Duration>),
-    Unknown,
+    Judged(Verdict),
     Dropped,
 }
+
+const SUCCESS: End = End::Judged(Verdict::Healthy);
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Told {
@@ -64,8 +67,9 @@ struct Told {
     to: State,
     reason: Reason,
     generation: u64,
+    verdict: Option<Verdict>,
     open_for: Option<Duration>,
-    outage: Option<(Duration, u64)>,
+    outage: Option<(Duration, u64, u32)>,
 }
 
 /// What can be seen of a circuit.
@@ -94,7 +98,7 @@ struct Outcome {
 struct Outage {
     since: Duration,
     rejected_before: u64,
-    openings: u32,
+    reopenings: u32,
 }
 
 #[derive(Clone, Debug)]
@@ -110,11 +114,13 @@ enum Phase {
         until: Duration,
         outage: Outage,
     },
-    /// `silent_since`: when the first probe began that was given up since the last answer.
+    /// `silent_since`: since the last answer, when the first of the probes began that ended without one. `idle_since`:
+    /// when the last probe ended.
     HalfOpen {
         probes: Vec<(u64, Duration)>,
         successes: u32,
         silent_since: Option<Duration>,
+        idle_since: Duration,
         outage: Outage,
     },
 }
@@ -137,12 +143,14 @@ struct Model {
     rejected: u64,
     stale: u64,
     told: Vec<Told>,
+    /// What the circuit has told. Where chance has a say, the model looks here for what it came to.
+    really_told: Arc<Mutex<Vec<Told>>>,
     /// For each rejection how long the circuit would stay open.
     rejections: Vec<Option<Duration>>,
 }
 
 impl Model {
-    fn new(settings: Settings) -> Self {
+    fn new(settings: Settings, really_told: Arc<Mutex<Vec<Told>>>) -> Self {
         let phase = Phase::Counting { state: State::Closed, since: Duration::ZERO, outcomes: Vec::new() };
         Self {
             settings,
@@ -153,6 +161,7 @@ impl Model {
             rejected: 0,
             stale: 0,
             told: Vec::new(),
+            really_told,
             rejections: Vec::new(),
         }
     }
@@ -165,36 +174,53 @@ impl Model {
         }
     }
 
-    fn enter(&mut self, phase: Phase, reason: Reason, open_for: Option<Duration>) {
+    fn enter(&mut self, phase: Phase, reason: Reason) {
         let (from, before) = (self.state(), std::mem::replace(&mut self.phase, phase));
         self.generation += 1;
         let outage = match before {
             Phase::Open { outage, .. } | Phase::HalfOpen { outage, .. }
                 if !matches!(self.phase, Phase::Open { .. } | Phase::HalfOpen { .. }) =>
             {
-                Some((self.now - outage.since, self.rejected - outage.rejected_before))
+                Some((self.now - outage.since, self.rejected - outage.rejected_before, outage.reopenings))
             }
             _ => None,
         };
-        self.told.push(Told { from, to: self.state(), reason, generation: self.generation, open_for, outage });
+        let (to, generation) = (self.state(), self.generation);
+        self.told.push(Told { from, to, reason, generation, verdict: None, open_for: None, outage });
     }
 
-    fn open(&mut self, reason: Reason, hint: Option<Duration>, outage: Outage) {
-        let grown = (1..outage.openings).fold(OPEN_FOR, |length, _| (length * 2).min(MAX_OPEN_FOR));
-        let length = grown.max(hint.unwrap_or_default().min(MAX_OPEN_FOR));
-        self.enter(Phase::Open { until: self.now + length, outage }, reason, Some(length));
+    fn open(&mut self, reason: Reason, verdict: Option<Verdict>, outage: Outage) {
+        let own = (0..outage.reopenings).fold(OPEN_FOR, |length, _| (length * 2).min(MAX_OPEN_FOR));
+        let range = self.range(own, verdict.and_then(|verdict| verdict.retry_after()).unwrap_or_default());
+        let really = self.really_told.lock().expect("no panic").get(self.told.len()).copied();
+        let open_for = really.and_then(|told| told.open_for).expect("it has opened too");
+        assert!(range.contains(&open_for), "open for {open_for:?}, not within {range:?}");
+        self.enter(Phase::Open { until: self.now + open_for, outage }, reason);
+        let told = self.told.last_mut().expect("just told");
+        (told.verdict, told.open_for) = (verdict, Some(open_for));
     }
 
-    fn reopen(&mut self, reason: Reason, hint: Option<Duration>, outage: Outage) {
-        self.open(reason, hint, Outage { openings: outage.openings + 1, ..outage });
+    /// Between what an opening lies that the dependency asks to last for `hint`.
+    fn range(&self, own: Duration, hint: Duration) -> RangeInclusive<Duration> {
+        let shortened = |own: Duration| own - own.mul_f64(self.settings.jitter);
+        if hint > MAX_OPEN_FOR {
+            return shortened(MAX_OPEN_FOR)..=MAX_OPEN_FOR;
+        }
+        let told = if hint > shortened(own) { (hint + hint / 10).min(MAX_OPEN_FOR) } else { Duration::ZERO };
+        hint.max(shortened(own))..=own.max(told)
+    }
+
+    fn reopen(&mut self, reason: Reason, verdict: Option<Verdict>, outage: Outage) {
+        self.open(reason, verdict, Outage { reopenings: outage.reopenings + 1, ..outage });
     }
 
     /// A call, or for how long it is rejected.
     fn admit(&mut self) -> Result<Call, Option<Duration>> {
         match self.phase.clone() {
             Phase::Open { until, outage } if self.now >= until => {
-                let phase = Phase::HalfOpen { probes: Vec::new(), successes: 0, silent_since: None, outage };
-                self.enter(phase, Reason::OpenForPassed, None);
+                let (probes, idle_since) = (Vec::new(), self.now);
+                let phase = Phase::HalfOpen { probes, successes: 0, silent_since: None, idle_since, outage };
+                self.enter(phase, Reason::OpenForPassed);
             }
             Phase::HalfOpen { probes, outage, .. }
                 if probes.iter().any(|(_, since)| self.now - *since >= PROBE_TIMEOUT) =>
@@ -208,7 +234,10 @@ impl Model {
             Phase::Counting { .. } | Phase::Forced(State::ForcedClosed) => Ok(call),
             Phase::Forced(_) => Err(None),
             Phase::Open { until, .. } => Err(Some(*until - self.now)),
-            Phase::HalfOpen { probes, .. } if probes.len() < self.settings.probes => {
+            Phase::HalfOpen { probes, silent_since, idle_since, .. } if probes.len() < self.settings.probes => {
+                if probes.is_empty() && self.now - *idle_since >= PROBE_TIMEOUT {
+                    *silent_since = None;
+                }
                 probes.push((call.number, self.now));
                 Ok(Call { is_probe: true, ..call })
             }
@@ -222,54 +251,57 @@ impl Model {
 
     fn end(&mut self, call: Call, end: End) {
         let took = self.now - call.since;
-        let dropped_counts = self.settings.dropped_after.is_some_and(|after| took >= after);
-        let failed = match end {
-            End::Success => Some((false, None)),
-            End::Failure(hint) => Some((true, hint)),
-            End::Dropped if dropped_counts => Some((true, None)),
-            End::Unknown | End::Dropped => None,
+        let verdict = match end {
+            End::Judged(verdict) => verdict,
+            End::Dropped if self.settings.dropped_after.is_some_and(|after| took >= after) => Verdict::Failed,
+            End::Dropped => Verdict::Ignored,
         };
-        if call.generation != self.generation {
-            self.stale += u64::from(failed.is_some());
-        } else if call.is_probe {
-            self.end_probe(call, end, failed);
-        } else if let Some((failed, hint)) = failed {
-            self.note(Outcome { at: self.now, failed, slow: took >= SLOW }, hint);
+        let is_slow = took >= SLOW;
+        match verdict {
+            _ if call.is_probe && call.generation == self.generation => self.end_probe(call, verdict, is_slow),
+            // It counts for probes alone.
+            Verdict::Throttled { .. } if !call.is_probe => {}
+            Verdict::Ignored => {}
+            _ if call.generation != self.generation => self.stale += 1,
+            _ => self.record(Outcome { at: self.now, failed: verdict.is_failure(), slow: is_slow }, verdict),
         }
     }
 
-    fn end_probe(&mut self, call: Call, end: End, failed: Option<(bool, Option<Duration>)>) {
+    fn end_probe(&mut self, call: Call, verdict: Verdict, is_slow: bool) {
         let now = self.now;
-        let Phase::HalfOpen { probes, successes, silent_since, outage } = &mut self.phase else {
+        let Phase::HalfOpen { probes, successes, silent_since, idle_since, outage } = &mut self.phase else {
             panic!("its generation is over")
         };
         let is_overdue = |since: Duration| now - since >= PROBE_TIMEOUT;
         probes.retain(|(number, _)| *number != call.number);
+        *idle_since = now;
         let is_another_overdue = probes.iter().any(|(_, since)| is_overdue(*since));
         let outage = outage.clone();
-        match failed {
+        let is_too_slow = self.settings.slow_rate.is_some() && is_slow && verdict == Verdict::Healthy;
+        match verdict {
             _ if is_overdue(call.since) => self.reopen(Reason::ProbeTimedOut, None, outage),
-            Some((true, hint)) => self.reopen(Reason::ProbeFailed, hint, outage),
+            _ if verdict.is_failure() || is_too_slow => self.reopen(Reason::ProbeFailed, Some(verdict), outage),
             _ if is_another_overdue => self.reopen(Reason::ProbeTimedOut, None, outage),
-            Some((false, _)) => {
+            Verdict::Healthy | Verdict::Throttled { .. } => {
                 *successes += 1;
                 *silent_since = None;
                 if *successes == self.settings.required_successes {
                     self.count_from_now(State::Closed, Reason::ProbesSucceeded);
                 }
             }
-            None if end == End::Dropped && is_overdue(*silent_since.get_or_insert(call.since)) => {
-                self.reopen(Reason::ProbeTimedOut, None, outage);
+            _ => {
+                if is_overdue(*silent_since.get_or_insert(call.since)) {
+                    self.reopen(Reason::ProbeTimedOut, None, outage);
+                }
             }
-            None => {}
         }
     }
 
     fn count_from_now(&mut self, state: State, reason: Reason) {
-        self.enter(Phase::Counting { state, since: self.now, outcomes: Vec::new() }, reason, None);
+        self.enter(Phase::Counting { state, since: self.now, outcomes: Vec::new() }, reason);
     }
 
-    fn note(&mut self, outcome: Outcome, hint: Option<Duration>) {
+    fn record(&mut self, outcome: Outcome, verdict: Verdict) {
         let Phase::Counting { state, outcomes, .. } = &mut self.phase else { return };
         outcomes.push(outcome);
         if *state != State::Closed {
@@ -281,7 +313,8 @@ impl Model {
             () if outcome.slow && is_over(self.settings.slow_rate, self.slow_calls()) => Reason::SlowCallRate,
             () => return,
         };
-        self.open(reason, hint, Outage { since: self.now, rejected_before: self.rejected, openings: 1 });
+        let outage = Outage { since: self.now, rejected_before: self.rejected, reopenings: 0 };
+        self.open(reason, Some(verdict), outage);
     }
 
     /// The failures since the last success.
@@ -331,7 +364,7 @@ impl Model {
     fn force(&mut self, to: State) {
         match to {
             State::Closed | State::MetricsOnly => self.count_from_now(to, Reason::Forced),
-            _ => self.enter(Phase::Forced(to), Reason::Forced, None),
+            _ => self.enter(Phase::Forced(to), Reason::Forced),
         }
     }
 
@@ -374,7 +407,7 @@ impl Settings {
             .consecutive_failure_rules(self.run)
             .open_for(OPEN_FOR)
             .max_open_for(MAX_OPEN_FOR)
-            .no_open_jitter()
+            .open_jitter(self.jitter)
             .probes(self.probes)
             .required_successes(self.required_successes)
             .probe_timeout(PROBE_TIMEOUT)
@@ -391,8 +424,9 @@ impl Settings {
                     to: transition.to,
                     reason: transition.reason,
                     generation: transition.generation,
+                    verdict: transition.verdict,
                     open_for: transition.open_for,
-                    outage: transition.outage.map(|outage| (outage.lasted, outage.rejected)),
+                    outage: transition.outage.map(|outage| (outage.lasted, outage.rejected, outage.reopenings)),
                 });
             });
         if let Some(rate) = self.failure_rate {
@@ -428,9 +462,9 @@ fn seen(breaker: &CircuitBreaker) -> Seen {
 
 fn finish(permit: CircuitBreakerPermit, end: End) {
     match end {
-        End::Success => permit.success(),
-        End::Failure(retry_after) => permit.record(Verdict::Transient { retry_after }),
-        End::Unknown => permit.record(Verdict::Ignored),
+        SUCCESS => permit.success(),
+        End::Judged(Verdict::Failed) => permit.failure(),
+        End::Judged(verdict) => permit.record(verdict),
         End::Dropped => drop(permit),
     }
 }
@@ -439,7 +473,7 @@ async fn agree(settings: Settings, steps: Vec<Step>, look_every: usize) -> Resul
     let told = Arc::new(Mutex::new(Vec::new()));
     let rejections = Arc::new(Mutex::new(Vec::new()));
     let breaker = settings.build(told.clone(), rejections.clone());
-    let mut model = Model::new(settings);
+    let mut model = Model::new(settings, told.clone());
     let mut in_flight: Vec<(CircuitBreakerPermit, Call)> = Vec::new();
     for (number, step) in steps.into_iter().enumerate() {
         match step {
@@ -458,8 +492,8 @@ async fn agree(settings: Settings, steps: Vec<Step>, look_every: usize) -> Resul
                 for _ in 0..calls {
                     match (breaker.try_acquire(), model.admit()) {
                         (Ok(permit), Ok(call)) => {
-                            finish(permit, End::Success);
-                            model.end(call, End::Success);
+                            finish(permit, SUCCESS);
+                            model.end(call, SUCCESS);
                         }
                         (Err(_), Err(_)) => break,
                         (real, expected) => prop_assert!(false, "step {number}: {real:?} is not {expected:?}"),
@@ -514,14 +548,15 @@ fn rates() -> impl Strategy<Value = Option<Rate>> {
 fn settings() -> impl Strategy<Value = Settings> {
     let run = proptest::option::of((1_u32..5, select(vec![0_u64, 1, 30, 200]).prop_map(Duration::from_millis)));
     let dropped_after = proptest::option::of(select(vec![0_u64, 50, 700]).prop_map(Duration::from_millis));
-    (rates(), rates(), run, 1_usize..4, 1_u32..4, dropped_after)
-        .prop_map(|(failure_rate, slow_rate, run, probes, required_successes, dropped_after)| Settings {
+    (rates(), rates(), run, 1_usize..4, 1_u32..4, dropped_after, select(vec![0.0, 0.2, 1.0]))
+        .prop_map(|(failure_rate, slow_rate, run, probes, required_successes, dropped_after, jitter)| Settings {
             failure_rate,
             slow_rate,
             run,
             probes,
             required_successes,
             dropped_after,
+            jitter,
         })
         .prop_filter("a rule", |settings| {
             settings.failure_rate.is_some() || settings.slow_rate.is_some() || settings.run.is_some()
@@ -529,12 +564,19 @@ fn settings() -> impl Strategy<Value = Settings> {
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
+    // Below and above the first opening, near the cap and beyond it.
+    let hint = || {
+        let hints = select(vec![0_u64, 500, 900, 1000, 3000, 4800, 5000, 60_000]).prop_map(Duration::from_millis);
+        proptest::option::weighted(0.3, hints)
+    };
     let end = prop_oneof![
-        3 => Just(End::Success),
-        4 => proptest::option::weighted(0.2, select(vec![0_u64, 500, 3000, 60_000]).prop_map(Duration::from_millis))
-            .prop_map(End::Failure),
-        1 => Just(End::Unknown),
-        1 => Just(End::Dropped),
+        6 => Just(SUCCESS),
+        6 => hint().prop_map(|retry_after| End::Judged(Verdict::Transient { retry_after })),
+        1 => Just(End::Judged(Verdict::Failed)),
+        1 => Just(End::Judged(Verdict::Unreached)),
+        2 => hint().prop_map(|retry_after| End::Judged(Verdict::Throttled { retry_after })),
+        2 => Just(End::Judged(Verdict::Ignored)),
+        2 => Just(End::Dropped),
     ];
     // In microseconds: the ends of slices, of probes and of openings, and a tick before them. And some nanoseconds.
     let spans = [0, 1, 999, 1000, 9999, 10_000, 50_000, 100_000, 400_000, 699_999, 700_000];
