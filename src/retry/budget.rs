@@ -228,9 +228,20 @@ impl fmt::Debug for RetryBudget {
 /// back.
 #[derive(Debug, Default)]
 pub(super) struct PaidToken {
-    /// Where it was taken from. A call that needs no token never clones this.
+    state: TokenState,
+    /// Where tokens were taken from. It is held as long as the call goes on, and a call that needs no token never
+    /// clones it.
     budget: Option<RetryBudget>,
-    is_retry_sent: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+enum TokenState {
+    #[default]
+    None,
+    /// Its retry is not sent yet.
+    Reserved,
+    /// Its retry was sent: the load that the token stands for is real.
+    Sent,
 }
 
 impl PaidToken {
@@ -238,26 +249,30 @@ impl PaidToken {
     pub(super) fn take(&mut self, budget: &RetryBudget) -> bool {
         let is_taken = budget.withdraw();
         if is_taken {
-            *self = Self { budget: Some(budget.clone()), is_retry_sent: false };
+            self.budget.get_or_insert_with(|| budget.clone());
+            self.state = TokenState::Reserved;
         }
         is_taken
     }
 
-    /// The retry is sent: the load that its token stands for is real now.
+    /// The retry is sent.
     #[inline]
     pub(super) fn mark_sent(&mut self) {
-        self.is_retry_sent = true;
+        if self.state == TokenState::Reserved {
+            self.state = TokenState::Sent;
+        }
     }
 
     /// The retry was sent and has failed: its token is gone.
     pub(super) fn forfeit(&mut self) {
-        self.budget = None;
+        self.state = TokenState::None;
     }
 
     /// The retry has succeeded, or never reached the dependency.
     pub(super) fn refund(&mut self) {
-        if let Some(budget) = self.budget.take() {
+        if let (TokenState::Reserved | TokenState::Sent, Some(budget)) = (self.state, &self.budget) {
             budget.refund();
+            self.state = TokenState::None;
         }
     }
 }
@@ -265,7 +280,7 @@ impl PaidToken {
 impl Drop for PaidToken {
     #[inline]
     fn drop(&mut self) {
-        if self.budget.is_some() && !self.is_retry_sent {
+        if self.state == TokenState::Reserved {
             self.refund();
         }
     }
