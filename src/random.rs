@@ -1,4 +1,4 @@
-//! Randomness for jitter: repeatable with a seed, shared by no two calls without one.
+//! Random numbers for jitter. With a seed they can be repeated; without one, no two calls share a sequence.
 
 use fastrand::Rng;
 
@@ -26,7 +26,7 @@ impl Random {
     }
 }
 
-/// A seed that no one else has.
+/// A seed that is drawn anew each time.
 pub(crate) fn fresh_seed() -> u64 {
     fastrand::u64(..)
 }

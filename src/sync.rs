@@ -1,4 +1,4 @@
-//! What threads share: one room, so that a model checker can stand in for it (`--cfg withstand_loom`).
+//! What threads share. It is in one file, so that a model checker can replace it (`--cfg withstand_loom`).
 
 use std::{ops::Deref, sync::PoisonError};
 
@@ -17,7 +17,7 @@ pub(crate) use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-/// A mutex that no panic poisons: no user code runs under it, and a core is whole between any two of its calls.
+/// A mutex that no panic poisons. No user code runs under it, and each method of a core leaves the core consistent.
 #[derive(Debug)]
 pub(crate) struct Lock<T>(Mutex<T>);
 
@@ -32,7 +32,7 @@ impl<T> Lock<T> {
     }
 }
 
-/// Keeps what one thread writes off the cache lines of what others read. (128 bytes: processors fetch lines in pairs.)
+/// Keeps what one thread writes off the cache lines that other threads read. Processors fetch lines in pairs: 128 bytes.
 #[derive(Debug)]
 #[repr(align(128))]
 pub(crate) struct CachePadded<T>(pub(crate) T);

@@ -22,7 +22,7 @@ use support::{
     *,
 };
 use tower::{
-    BoxError, Service, ServiceExt,
+    BoxError, Layer, Service, ServiceExt,
     balance::p2c::Balance,
     buffer::Buffer,
     discover::ServiceList,
@@ -31,7 +31,7 @@ use tower::{
     load_shed::LoadShed,
     util::BoxCloneSyncService,
 };
-use withstand::Error;
+use withstand::{CircuitBreaker, Error};
 
 /// What the clones of a [`Probe`] share.
 #[derive(Default)]
@@ -221,7 +221,7 @@ async fn g7_a_retry_waits_for_readiness_and_does_not_spin_on_it() {
         for _ in 0..100 {
             tokio::task::yield_now().await;
         }
-        assert_eq!(starts.load(SeqCst), 1, "the second try waits: {stack:?}");
+        assert_eq!(starts.load(SeqCst), 1, "the second attempt waits: {stack:?}");
         assert!(bottom.polls.load(SeqCst) <= 4, "spun on: {stack:?}, {} polls", bottom.polls.load(SeqCst));
         bottom.open();
         let answer = tokio::time::timeout(secs(1), call).await.expect("its waker was registered");
@@ -326,6 +326,57 @@ async fn settled(policies: &Policies, ledger: &Ledger) {
         }
         tokio::task::yield_now().await;
     }
+}
+
+/// Readied, and rejected because the circuit opened since: polled again in between or not.
+#[tokio::test(start_paused = true)]
+async fn g7_a_rejection_gives_the_readiness_back_where_the_layer_was_told_to() {
+    for polled_again in [false, true] {
+        let ledger = Arc::<Ledger>::default();
+        let breaker = CircuitBreaker::new("users");
+        let mut service = breaker.layer().release_readiness().layer(Probe::over(Perform::default(), &ledger));
+        service.ready().await.expect("ready");
+        assert_eq!(ledger.reserved.load(SeqCst), 1);
+        breaker.force_open();
+        if polled_again {
+            service.ready().await.expect("ready, to reject");
+        }
+        assert!(service.call(succeed()).await.is_err());
+        assert_eq!(ledger.reserved.load(SeqCst), 0, "polled again: {polled_again}");
+        breaker.reset();
+        assert_eq!(service.ready().await.expect("ready").call(succeed()).await, Ok(1), "it is readied anew");
+        assert_eq!((ledger.reserved.load(SeqCst), ledger.calls.load(SeqCst)), (0, 1));
+    }
+}
+
+/// Pending because the circuit is open, it asks neither the inner service nor the circuit over and over.
+#[tokio::test(start_paused = true)]
+async fn g7_a_service_that_is_pending_while_open_does_not_spin() {
+    let (ledger, polls) = (Arc::<Ledger>::default(), Arc::new(AtomicUsize::new(0)));
+    let breaker = CircuitBreaker::new("users");
+    breaker.force_open();
+    let mut service = breaker.layer().pending_while_open().layer(Probe::over(Perform::default(), &ledger));
+    let counted = polls.clone();
+    let call = tokio::spawn(async move {
+        poll_fn(|cx| {
+            counted.fetch_add(1, SeqCst);
+            service.poll_ready(cx)
+        })
+        .await?;
+        service.call(succeed()).await
+    });
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(polls.load(SeqCst), 1, "spun on");
+    for _ in 0..10 {
+        pass(secs(1)).await;
+        tokio::task::yield_now().await;
+    }
+    assert!((2..=11).contains(&polls.load(SeqCst)), "{} looks in ten seconds", polls.load(SeqCst));
+    assert_eq!(ledger.polls.load(SeqCst), 0, "the inner service is left alone");
+    breaker.reset();
+    assert_eq!(tokio::time::timeout(secs(2), call).await.expect("it wakes by itself").expect("no panic"), Ok(1));
 }
 
 #[test]

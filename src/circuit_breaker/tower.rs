@@ -149,6 +149,7 @@ impl<S, C> CircuitBreakerService<S, C> {
     /// Pending until the opening is over; ready in a half-open circuit that has no slot for another probe.
     fn poll_open(&mut self, rejection: Rejection, cx: &mut Context<'_>) -> Poll<()> {
         if self.while_open == WhileOpen::Ready || self.circuit.is_half_open() {
+            self.alarm = None;
             return Poll::Ready(());
         }
         let wait = rejection.retry_after().map_or(LOOK_AGAIN, |left| left.min(LOOK_AGAIN));
