@@ -41,8 +41,9 @@ pin_project! {
     #[project = CallProj]
     enum Call<F> {
         Running { #[pin] operation: F },
-        // `yields`: it pends once before.
-        Rejected { rejection: Rejection, yields: bool },
+        // Pends once, so that other tasks get a turn.
+        Yielding { rejection: Rejection },
+        Rejected { rejection: Rejection },
         Done,
     }
 }
@@ -67,7 +68,8 @@ where
             }
             Err(rejection) => {
                 let yields = circuit.count_rejected_call(rejection);
-                (Call::Rejected { rejection, yields }, AdmittedCall::NONE)
+                let call = if yields { Call::Yielding { rejection } } else { Call::Rejected { rejection } };
+                (call, AdmittedCall::NONE)
             }
         };
         Self { call, permit: Permit::new(circuit, admitted), classifier }
@@ -105,14 +107,20 @@ where
     A: Deref<Target = Circuit>,
     E: CarriesRejected,
 {
-    let CallProj::Rejected { rejection, yields } = call.as_mut().project() else { panic!("polled after it was done") };
-    if std::mem::take(yields) {
-        cx.waker().wake_by_ref();
-        return Poll::Pending;
+    match call.as_mut().project() {
+        CallProj::Yielding { rejection } => {
+            let rejection = *rejection;
+            call.set(Call::Rejected { rejection });
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
+        CallProj::Rejected { rejection } => {
+            let rejected = permit.circuit().rejected(*rejection);
+            call.set(Call::Done);
+            Poll::Ready(Err(E::from_rejected(rejected)))
+        }
+        CallProj::Running { .. } | CallProj::Done => panic!("polled after it was done"),
     }
-    let rejected = permit.circuit().rejected(*rejection);
-    call.set(Call::Done);
-    Poll::Ready(Err(E::from_rejected(rejected)))
 }
 
 /// The result goes through here by value, though no one looks at it: so a call that need not come here keeps its result

@@ -195,6 +195,14 @@ impl Circuit {
         if self.gate.admit().is_some() { None } else { self.rejection_by_clock() }
     }
 
+    /// What a call is told whose inner service was not readied, because the circuit was open. It cannot be admitted. Where the circuit would
+    /// admit it now, it may come back at once.
+    #[cfg(feature = "tower")]
+    #[inline(never)]
+    pub(super) fn rejection_of_unready(&self) -> Rejection {
+        self.rejection().unwrap_or(Rejection::of(0))
+    }
+
     #[cfg(feature = "tower")]
     fn rejection_by_clock(&self) -> Option<Rejection> {
         let now = self.clock.now();

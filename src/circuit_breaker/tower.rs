@@ -147,7 +147,11 @@ impl<S, C> CircuitBreakerService<S, C> {
     }
 
     /// Pending until the opening is over; ready in a half-open circuit that has no slot for another probe.
+    #[inline(never)]
     fn poll_open(&mut self, rejection: Rejection, cx: &mut Context<'_>) -> Poll<()> {
+        // It may have been ready before, and the circuit has opened since.
+        self.release();
+        self.is_inner_unready = true;
         if self.while_open == WhileOpen::Ready || self.circuit.is_half_open() {
             self.alarm = None;
             return Poll::Ready(());
@@ -167,13 +171,18 @@ impl<S, C> CircuitBreakerService<S, C> {
         Poll::Pending
     }
 
-    /// Rejects a call. `None` if it would be admitted now, but the inner service was not readied. Then the call is
-    /// rejected too, and told that it may come back at once.
-    #[cold]
-    fn reject(&mut self, rejection: Option<Rejection>) -> Rejection {
-        self.release();
+    /// The circuit admits calls again, or some of them.
+    #[inline(never)]
+    fn end_open(&mut self) {
         self.is_inner_unready = false;
-        rejection.unwrap_or(Rejection::of(0))
+        self.alarm = None;
+    }
+
+    /// A call was rejected: the inner service is not called, though it may be ready.
+    #[inline(never)]
+    fn end_rejected(&mut self) {
+        self.release();
+        self.end_open();
     }
 
     /// Gives back what the inner service has reserved, if the layer was told to.
@@ -196,13 +205,11 @@ where
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         if let Some(rejection) = self.circuit.rejection() {
-            // It may have been ready before, and the circuit has opened since.
-            self.release();
-            self.is_inner_unready = true;
             return self.poll_open(rejection, cx).map(Ok);
         }
-        self.is_inner_unready = false;
-        self.alarm = None;
+        if self.is_inner_unready {
+            self.end_open();
+        }
         match ready!(self.inner.poll_ready(cx)) {
             Ok(()) => Poll::Ready(Ok(())),
             Err(error) => {
@@ -216,13 +223,10 @@ where
     #[inline(always)]
     fn call(&mut self, request: R) -> Self::Future {
         let (circuit, classifier) = (self.circuit.lend(), self.classifier.clone());
-        let admitted = match self.is_inner_unready {
-            false => circuit.admit().map_err(|rejection| self.reject(Some(rejection))),
-            true => {
-                let rejection = circuit.rejection();
-                Err(self.reject(rejection))
-            }
-        };
+        let admitted = if self.is_inner_unready { Err(circuit.rejection_of_unready()) } else { circuit.admit() };
+        if admitted.is_err() {
+            self.end_rejected();
+        }
         CircuitBreakerFuture::start(circuit, classifier, admitted, || self.inner.call(request))
     }
 }
