@@ -1008,7 +1008,8 @@ async fn g8_a_loop_of_rejections_lets_a_timer_and_another_task_run(way: Way) {
     tokio::task::yield_now().await;
     pass(secs(1)).await;
     timer.await.expect("no panic");
-    looping.await.expect("it lets others run");
+    let looped = tokio::time::timeout(secs(60), looping).await.expect("it wakes itself");
+    looped.expect("it lets others run");
 }
 
 async fn g8_one_rejected_call_in_32_pends_once_and_permits_are_exempt(way: Way) {
@@ -1033,14 +1034,13 @@ async fn g8_one_rejected_call_in_32_pends_once_and_permits_are_exempt(way: Way) 
 }
 
 async fn the_breaker_by_rate_is_what_its_docs_say(way: Way) {
-    let breaker = build(CircuitBreaker::by_rate("users", 0.5, Window::calls(10), secs(10)));
-    // No rule about consecutive failures: eight that span a minute are half of ten at the most.
-    calls(&breaker, way, &succeed(), 2).await;
-    for _ in 0..7 {
-        pass(secs(10)).await;
+    let breaker = build(CircuitBreaker::by_rate("users", 0.5, Window::calls(100), secs(10)));
+    for _ in 0..60 {
+        pass(secs(1)).await;
         calls(&breaker, way, &fail(), 1).await;
     }
-    assert_eq!(breaker.state(), State::Closed, "no rate before ten calls");
+    assert_eq!(breaker.state(), State::Closed, "no rule about consecutive failures, and no rate before 100 calls");
+    calls(&breaker, way, &succeed(), 39).await;
     calls(&breaker, way, &fail(), 1).await;
     for _ in 0..5 {
         assert_eq!(breaker.snapshot().time_left, Some(secs(10)), "no growth, no jitter");
@@ -1050,9 +1050,11 @@ async fn the_breaker_by_rate_is_what_its_docs_say(way: Way) {
     pass(secs(10)).await;
     calls(&breaker, way, &succeed(), 1).await;
     assert_eq!(breaker.state(), State::Closed, "one probe that succeeds closes it");
-    calls(&breaker, way, &succeed(), 6).await;
-    calls(&breaker, way, &fail(), 4).await;
+    calls(&breaker, way, &succeed(), 51).await;
+    calls(&breaker, way, &fail(), 49).await;
     assert_eq!(breaker.state(), State::Closed, "less than half");
+    calls(&breaker, way, &fail(), 1).await;
+    assert_eq!(breaker.state(), State::Open, "half");
 }
 
 #[tokio::test(start_paused = true)]
@@ -1395,19 +1397,26 @@ async fn g7_a_service_that_is_pending_while_open_wakes_when_the_opening_is_over(
 }
 
 #[tokio::test(start_paused = true)]
-async fn g7_a_service_that_is_pending_while_forced_open_wakes_within_a_second_of_a_reset() {
-    let breaker = build(three_in_a_row());
-    breaker.force_open();
-    let mut service = breaker.layer().pending_while_open().layer(Perform::default());
-    let woken = tokio::spawn(async move { service.ready().await.expect("ready").call(succeed()).await });
-    for _ in 0..100 {
-        pass(ms(777)).await;
+async fn g7_a_service_that_is_pending_while_open_wakes_within_a_second_of_a_reset() {
+    let for_an_hour = || three_in_a_row().open_for(secs(3600)).max_open_for(secs(3600));
+    for (is_forced, pending_for) in
+        [false, true].into_iter().flat_map(|forced| (0..8).map(move |n| (forced, ms(n * 777))))
+    {
+        let breaker = build(for_an_hour());
+        if is_forced {
+            breaker.force_open()
+        } else {
+            open(&breaker, Way::Plain).await
+        }
+        let mut service = breaker.layer().pending_while_open().layer(Perform::default());
+        let woken = tokio::spawn(async move { service.ready().await.expect("ready").call(succeed()).await });
+        tokio::time::sleep(pending_for).await;
         assert!(!woken.is_finished());
+        breaker.reset();
+        // And a tick, for both to be polled.
+        let answer = tokio::time::timeout(ms(1001), woken).await.expect("within a second").expect("no panic");
+        assert_eq!(answer, Ok(1), "forced: {is_forced}");
     }
-    breaker.reset();
-    // And a tick, for both to be polled.
-    let answer = tokio::time::timeout(ms(1001), woken).await.expect("within a second").expect("no panic");
-    assert_eq!(answer, Ok(1));
 }
 
 /// One runtime with a paused clock, as each `#[tokio::test(start_paused = true)]` has its own.
