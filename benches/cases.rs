@@ -1,4 +1,4 @@
-//! What is measured: a call through each policy, by each door, with each outcome. The operation is ready at once.
+//! What is measured: a call through each policy, each way, with each outcome. The operation is ready at once.
 
 use std::{
     fmt,
@@ -86,11 +86,11 @@ cases! {
     "breaker, failing, tower": breaker_tower(failing(), fail),
     "breaker, open, plain": breaker_plain(open(), rejected),
     "breaker, open, tower": breaker_tower(open(), rejected),
-    "retry, first try, plain": plain(RetryWithBackoff::new("users"), |retry, value| once(retry.call(|| succeed(value))), true),
-    "retry, first try, tower": tower(layered(RetryWithBackoff::new("users").layer(), succeed), true),
+    "retry, first attempt, plain": plain(RetryWithBackoff::new("users"), |retry, value| once(retry.call(|| succeed(value))), true),
+    "retry, first attempt, tower": tower(layered(RetryWithBackoff::new("users").layer(), succeed), true),
     "retry, two failures without delay, plain": plain(at_once(), |retry, value| {
-        let mut tries = 0;
-        once(retry.call(|| third(&mut tries, value)))
+        let mut attempts = 0;
+        once(retry.call(|| third(&mut attempts, value)))
     }, true),
     "timeout, plain": plain(minute(), |timeout, value| once(timeout.call(|| succeed(value))), true),
     "timeout, tower": tower(layered(minute().layer(), succeed), true),
@@ -144,9 +144,9 @@ fn rejected(value: u64) -> Now<Wide> {
 }
 
 /// Fails twice.
-fn third(tries: &mut u32, value: u64) -> Now {
-    *tries += 1;
-    now(value, *tries < 3)
+fn third(attempts: &mut u32, value: u64) -> Now {
+    *attempts += 1;
+    now(value, *attempts < 3)
 }
 
 /// The answer of a call that is ready at once, or, as one in 32 that are rejected, as soon as it is polled again. As inlined as an
@@ -219,7 +219,7 @@ fn layered<E, L: tower::Layer<Backend<E>>>(layer: L, answer: fn(u64) -> Now<E>) 
 
 fn breaker_plain<E: Fails>(breaker: CircuitBreaker, answer: fn(u64) -> Now<E>) -> Run {
     let succeeds = breaker.try_acquire().is_ok() && once(answer(1)).is_ok();
-    // A pair, so that the operation is as unknown to the compiler here as by the other door.
+    // A pair, so that the operation is as unknown to the compiler here as the other way.
     plain((breaker, answer), |(breaker, answer), value| once(breaker.call(|| answer(value))), succeeds)
 }
 

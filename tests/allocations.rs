@@ -1,4 +1,4 @@
-//! The way to a success allocates nothing, by either door: counted by this test's own allocator.
+//! The way to a success allocates nothing, either way: counted by this test's own allocator.
 #![cfg(feature = "tower")]
 
 use std::{

@@ -97,7 +97,7 @@ fn verdicts_classifiers_and_backoffs_can_be_shared_copied_and_shown() {
     assert_impl_all!(retry::Jitter: Send, Sync, Copy, Debug, Eq);
 }
 
-/// Declares the futures that the plain door's `call` returns, for an operation `F`.
+/// Declares the futures that the plain call's `call` returns, for an operation `F`.
 macro_rules! plain_calls {
     ($check:ident, $operation:ty) => {
         $check!(LiftFuture<$operation>: Send);
@@ -121,7 +121,7 @@ fn a_plain_call_is_not_send_when_its_operation_is_not() {
     plain_calls!(assert_not_impl_any, Local);
 }
 
-/// The closure is kept while the call waits in line.
+/// The closure is kept while the call waits in the queue.
 #[test]
 fn a_bulkheads_plain_call_is_send_only_if_its_closure_is_too() {
     type Sent = BulkheadFuture<Box<dyn FnOnce() -> Sendable + Send>, Sendable, &'static bulkhead::Slots>;

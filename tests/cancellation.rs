@@ -1,4 +1,4 @@
-//! Dropped at every await: each policy, each pair and all five, by either door, over every script of an operation and of its service.
+//! Dropped at every await: each policy, each pair and all five, either way, over every script of an operation and of its service.
 //! Each call is polled k times and dropped, for every k until it is done; then nothing of it is left, what had to be counted is, and the
 //! next call works.
 #![cfg(feature = "tower")]
@@ -25,7 +25,7 @@ use tower::util::BoxCloneSyncService;
 
 both_ways! {
     g1_g2_nothing_is_left_of_a_call_dropped_after_any_number_of_polls,
-    g1_g2_nothing_is_left_of_a_call_that_had_to_wait_in_line,
+    g1_g2_nothing_is_left_of_a_call_that_had_to_wait_in_the_queue,
     g1_g2_nothing_is_left_of_a_probe_dropped_after_any_number_of_polls,
 }
 
@@ -46,7 +46,7 @@ enum Before {
 /// One call, to be dropped.
 #[derive(Clone, Debug)]
 struct Case<'a> {
-    door: Way,
+    way: Way,
     stack: &'a [Kind],
     before: Before,
     readiness: Readiness,
@@ -88,8 +88,7 @@ impl Case<'_> {
     async fn leaves_nothing_behind(&self) -> bool {
         let policies = self.policies().await;
         let operations = Operations::default();
-        let call =
-            policies.protect(self.door, self.stack, || service(self.readiness), operations.scripted(self.script));
+        let call = policies.protect(self.way, self.stack, || service(self.readiness), operations.scripted(self.script));
         let ended = self.drop_after_polls(&policies, call()).await;
         drop(call);
 
@@ -148,12 +147,12 @@ impl Case<'_> {
 
     /// What the breaker and the budget hold of it.
     fn counted(&self, policies: &Policies, operations: &Operations, ended: Ended) {
-        let is_unready = self.door == Way::Tower && self.readiness == Readiness::Fails;
-        let tries = if is_unready { usize::from(ended == Ended::Answered) } else { operations.answered() };
+        let is_unready = self.way == Way::Tower && self.readiness == Readiness::Fails;
+        let attempts = if is_unready { usize::from(ended == Ended::Answered) } else { operations.answered() };
         let breakers = self.stack.iter().enumerate().filter(|(_, kind)| **kind == Kind::CircuitBreaker);
         let outcomes = breakers.map(|(place, _)| match self.stack[place..].contains(&Kind::Retry) {
             true => usize::from(ended == Ended::Answered),
-            false => tries,
+            false => attempts,
         });
         let window = policies.breaker.snapshot().counts.failures;
         assert_eq!(window.total as usize, outcomes.sum::<usize>(), "{self:?}");
@@ -174,33 +173,33 @@ impl Case<'_> {
             // It may have opened again.
             pass(secs(20)).await;
         }
-        let well = policies.protect(self.door, self.stack, || service(Readiness::AtOnce), succeed());
+        let well = policies.protect(self.way, self.stack, || service(Readiness::AtOnce), succeed());
         assert_eq!(well().await, Ok(1), "the next call works: {self:?}");
         assert!(policies.are_idle(), "{self:?}");
     }
 }
 
-/// Every script of one try, and of three where a second is made at all.
+/// Every script of one attempt, and of three where a second is made at all.
 fn scripts(stack: &[Kind]) -> Vec<Vec<Try>> {
     let ends = [End::Answers(Ok(1)), End::Answers(Err("bad")), End::Panics];
-    let tries = |pendings: &[u32]| -> Vec<Try> {
+    let attempts = |pendings: &[u32]| -> Vec<Try> {
         pendings.iter().flat_map(|pending| ends.map(|end| Try { pending: *pending, end })).collect()
     };
-    let alone = tries(&[0, 1, 2]).into_iter().map(|first| vec![first]);
+    let alone = attempts(&[0, 1, 2]).into_iter().map(|first| vec![first]);
     if !stack.contains(&Kind::Retry) {
         return alone.collect();
     }
     let failed = [Try::answers(0, Err("bad")), Try::answers(1, Err("bad"))];
     let after_failures = failed.iter().flat_map(|first| {
-        let second = tries(&[0, 1]).into_iter().map(|second| vec![*first, second]);
-        let third = tries(&[1]).into_iter().map(|third| vec![*first, *first, third]);
+        let second = attempts(&[0, 1]).into_iter().map(|second| vec![*first, second]);
+        let third = attempts(&[1]).into_iter().map(|third| vec![*first, *first, third]);
         second.chain(third)
     });
     alone.chain(after_failures).collect()
 }
 
-async fn every_case(door: Way, before: Before, stacks: &[Vec<Kind>]) {
-    let readinesses: &[Readiness] = match door {
+async fn every_case(way: Way, before: Before, stacks: &[Vec<Kind>]) {
+    let readinesses: &[Readiness] = match way {
         Way::Plain => &[Readiness::AtOnce],
         Way::Tower => &[Readiness::AtOnce, Readiness::AfterOnePoll, Readiness::Fails, Readiness::Panics],
     };
@@ -208,7 +207,7 @@ async fn every_case(door: Way, before: Before, stacks: &[Vec<Kind>]) {
         for script in &scripts(stack) {
             for readiness in readinesses {
                 let mut polls = 0;
-                let case = |polls| Case { door, stack, before, readiness: *readiness, script, polls };
+                let case = |polls| Case { way, stack, before, readiness: *readiness, script, polls };
                 while !case(polls).leaves_nothing_behind().await {
                     polls += 1;
                     assert!(polls < MOST_POLLS, "it never ends: {:?}", case(polls));
@@ -218,21 +217,21 @@ async fn every_case(door: Way, before: Before, stacks: &[Vec<Kind>]) {
     }
 }
 
-async fn g1_g2_nothing_is_left_of_a_call_dropped_after_any_number_of_polls(door: Way) {
-    every_case(door, Before::Idle, &stacks()).await;
+async fn g1_g2_nothing_is_left_of_a_call_dropped_after_any_number_of_polls(way: Way) {
+    every_case(way, Before::Idle, &stacks()).await;
 }
 
-async fn g1_g2_nothing_is_left_of_a_call_that_had_to_wait_in_line(door: Way) {
+async fn g1_g2_nothing_is_left_of_a_call_that_had_to_wait_in_the_queue(way: Way) {
     let with_bulkhead = stacks().into_iter().filter(|stack| stack.contains(&Kind::Bulkhead));
     let with_bulkhead: Vec<_> = with_bulkhead.collect();
     for freed_before_drop in [false, true] {
-        every_case(door, Before::SlotsTaken { freed_before_drop }, &with_bulkhead).await;
+        every_case(way, Before::SlotsTaken { freed_before_drop }, &with_bulkhead).await;
     }
 }
 
-async fn g1_g2_nothing_is_left_of_a_probe_dropped_after_any_number_of_polls(door: Way) {
+async fn g1_g2_nothing_is_left_of_a_probe_dropped_after_any_number_of_polls(way: Way) {
     // A breaker around itself would reject its own probe.
     let with_one_breaker =
         stacks().into_iter().filter(|stack| stack.iter().filter(|kind| **kind == Kind::CircuitBreaker).count() == 1);
-    every_case(door, Before::HalfOpen, &with_one_breaker.collect::<Vec<_>>()).await;
+    every_case(way, Before::HalfOpen, &with_one_breaker.collect::<Vec<_>>()).await;
 }

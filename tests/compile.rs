@@ -1,4 +1,4 @@
-//! The compositions that must compile, in each door; they run too, against nothing that answers.
+//! The compositions that must compile, in each way; they run too, against nothing that answers.
 #![cfg(feature = "tower")]
 
 use std::{
@@ -231,7 +231,7 @@ mod plain {
             })
         }))
         .await;
-        assert!(answers[..16].iter().all(Result::is_ok), "eight at once, and eight in line");
+        assert!(answers[..16].iter().all(Result::is_ok), "eight at once, and eight in the queue");
         assert!(answers[16..].iter().all(Result::is_err), "a call takes its slot or place at once");
     }
 
@@ -385,7 +385,7 @@ mod tower_layers {
             .service(boxed)
             .boxed_clone();
         assert!(tokio::spawn(service.oneshot(2)).await.unwrap().is_err());
-        assert_eq!(failures(&breaker), 4, "three tries, and the second service");
+        assert_eq!(failures(&breaker), 4, "three attempts, and the second service");
     }
 
     #[tokio::test(start_paused = true)]

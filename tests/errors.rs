@@ -240,7 +240,7 @@ mod carriers {
 
     /// The default: of a carrier that has not said how.
     #[test]
-    fn a_carrier_by_hand_need_not_lend_it() {
+    fn a_carrier_manually_need_not_lend_it() {
         struct Closed(Rejected);
         impl CarriesRejected for Closed {
             fn from_rejected(rejected: Rejected) -> Self {

@@ -30,19 +30,19 @@ use withstand::{
     retry::{Constant, GaveUp},
 };
 
-/// Runs each scenario through both doors, under these limits, one at a time.
+/// Runs each scenario both ways, under these limits, one at a time.
 macro_rules! on_real_sockets {
     ($($name:ident: $limits:expr => $scenario:ident($($argument:expr),*),)*) => {
         on_real_sockets! { plain: Plain, $($name: $limits => $scenario($($argument),*),)* }
         on_real_sockets! { tower_layer: Tower, $($name: $limits => $scenario($($argument),*),)* }
     };
-    ($module:ident: $door:ident, $($name:ident: $limits:expr => $scenario:ident($($argument:expr),*),)*) => {
+    ($module:ident: $way:ident, $($name:ident: $limits:expr => $scenario:ident($($argument:expr),*),)*) => {
         mod $module {
             use super::*;
 
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $name() {
-                alone(Way::$door, $limits, async |world| $scenario(world, $($argument),*).await).await
+                alone(Way::$way, $limits, async |world| $scenario(world, $($argument),*).await).await
             })*
         }
     };
@@ -62,7 +62,7 @@ on_real_sockets! {
     b5_a_probe_that_the_total_limit_cuts_off_gives_its_slot_back: CUT_OFF => probe_cut_off(),
     b6_a_black_hole_behind_the_total_limit_opens_the_circuit: BLACK_HOLE => outage(Fault::StallsAfter(0), CallTimedOut),
     g1_callers_that_leave_leave_nothing_behind: PATIENT => callers_leave(Fault::StallsAfter(MID_BODY)),
-    r3_the_retrys_deadline_ends_the_tries: STUBBORN => retry_deadline(Fault::StallsAfter(0)),
+    r3_the_retrys_deadline_ends_the_attempts: STUBBORN => retry_deadline(Fault::StallsAfter(0)),
 }
 
 /// What a busy machine may add to any limit.
@@ -81,7 +81,7 @@ const DELAY: Duration = Duration::from_millis(10);
 struct Limits {
     each: Duration,
     total: Duration,
-    tries: u32,
+    attempts: u32,
     retry_deadline: Duration,
     count_dropped_after: Duration,
 }
@@ -89,7 +89,7 @@ struct Limits {
 impl Limits {
     /// When a call must be over, wherever it spends its time.
     fn deadline(&self) -> Duration {
-        MAX_WAIT + self.total.min((self.each + DELAY) * self.tries)
+        MAX_WAIT + self.total.min((self.each + DELAY) * self.attempts)
     }
 }
 
@@ -97,12 +97,12 @@ impl Limits {
 const PATIENT: Limits = Limits {
     each: Duration::from_secs(15),
     total: Duration::from_secs(20),
-    tries: 3,
+    attempts: 3,
     retry_deadline: Duration::from_secs(20),
     count_dropped_after: Duration::from_secs(20),
 };
 const IMPATIENT: Limits = Limits { each: Duration::from_millis(200), ..PATIENT };
-const STUBBORN: Limits = Limits { tries: 10, retry_deadline: Duration::from_millis(500), ..IMPATIENT };
+const STUBBORN: Limits = Limits { attempts: 10, retry_deadline: Duration::from_millis(500), ..IMPATIENT };
 const CUT_OFF: Limits = Limits { total: Duration::from_millis(300), ..PATIENT };
 const BLACK_HOLE: Limits = Limits { count_dropped_after: Duration::from_millis(100), ..CUT_OFF };
 
@@ -133,7 +133,7 @@ async fn slow_answer(world: &mut World, gap: Duration) {
     let start = Instant::now();
     assert_eq!(world.stack.call().await, Answered);
     assert!(start.elapsed() >= gap * BODY as u32);
-    assert_eq!(world.stack.retries.take(), [], "the first try");
+    assert_eq!(world.stack.retries.take(), [], "the first attempt");
 }
 
 async fn idle_connection_closed(world: &mut World) {
@@ -211,10 +211,10 @@ struct World {
 
 impl World {
     /// All is well, and an answer has come.
-    async fn start(door: Way, limits: Limits) -> Self {
+    async fn start(way: Way, limits: Limits) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
         let proxy = Proxy::start(listener.local_addr().expect("it is bound")).await.expect("a free port");
-        let stack = Arc::new(Stack::new(door, limits, &format!("http://{}", proxy.address())));
+        let stack = Arc::new(Stack::new(way, limits, &format!("http://{}", proxy.address())));
         let world = Self { stack, proxy, server: Server::start(listener) };
         world.stack.answers().await;
         world.stack.retries.take();
@@ -264,9 +264,9 @@ impl Server {
 
 type HttpError = Error<reqwest::Error>;
 
-/// The client under all five policies, by one of the doors.
+/// The client under all five policies, by one of the ways.
 struct Stack {
-    door: Way,
+    way: Way,
     deadline: Duration,
     bulkhead: Bulkhead,
     total: Timeout,
@@ -280,13 +280,13 @@ struct Stack {
 }
 
 impl Stack {
-    fn new(door: Way, limits: Limits, url: &str) -> Self {
+    fn new(way: Way, limits: Limits, url: &str) -> Self {
         let retries = Log::new();
         let bulkhead = Bulkhead::builder("users", 2).queue(CALLS, MAX_WAIT).build().expect("good settings");
         let total = Timeout::new(limits.total).named("total");
         let retry = RetryWithBackoff::builder("users")
             .backoff(Constant::new(DELAY))
-            .max_attempts(limits.tries)
+            .max_attempts(limits.attempts)
             .deadline(limits.retry_deadline)
             .no_budget()
             .listener_fn(retries.listener())
@@ -315,19 +315,19 @@ impl Stack {
             .service(service_fn(move |request| read(http.execute(request))));
         let tower = BoxCloneSyncService::new(tower);
         let (deadline, url) = (limits.deadline(), url.parse().expect("a URL"));
-        Self { door, deadline, bulkhead, total, retry, retries, breaker, each, client, url, tower }
+        Self { way, deadline, bulkhead, total, retry, retries, breaker, each, client, url, tower }
     }
 
     /// One call, which ends within its deadline.
     async fn call(&self) -> End {
-        let end = timeout(self.deadline + SLACK, self.call_by_door()).await;
+        let end = timeout(self.deadline + SLACK, self.call_by_way()).await;
         end.expect("a call ends within its deadline").expect("the fallback answers for all others")
     }
 
-    async fn call_by_door(&self) -> Result<End, HttpError> {
+    async fn call_by_way(&self) -> Result<End, HttpError> {
         let Self { bulkhead, total, retry, breaker, each, client, .. } = self;
         let request = || Request::new(Method::GET, self.url.clone());
-        match self.door {
+        match self.way {
             Way::Plain => {
                 let attempt = || breaker.call(|| each.call(|| lift(read(client.execute(request())))));
                 let fallback = Fallback::from_fn(End::in_place_of);
@@ -409,9 +409,9 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
 /// Runs a scenario, and waits until no task is left of it: neither a policy's nor a connection's.
-async fn alone(door: Way, limits: Limits, scenario: impl AsyncFnOnce(&mut World)) {
+async fn alone(way: Way, limits: Limits, scenario: impl AsyncFnOnce(&mut World)) {
     let _turn = ONE_AT_A_TIME.lock().await;
-    let mut world = World::start(door, limits).await;
+    let mut world = World::start(way, limits).await;
     scenario(&mut world).await;
     world.end().await;
     until("no task is left", || Handle::current().metrics().num_alive_tasks() == 0).await;

@@ -1,4 +1,4 @@
-//! Panics (G2): all of a user's code that the policies run panics in turn, in each state, by either door. Each time the panic reaches
+//! Panics (G2): all of a user's code that the policies run panics in turn, in each state, either way. Each time the panic reaches
 //! the caller (a listener's does not), and the policies work on: no slot is lost, no lock is poisoned.
 #![cfg(feature = "tower")]
 #![allow(clippy::disallowed_methods, reason = "tokio's clock, paused")]
@@ -97,9 +97,9 @@ enum Case {
     HalfOpenAndFails,
     HalfOpenAndHangs,
     Open,
-    /// It waits in line for a slot.
+    /// It waits in the queue for a slot.
     Queues,
-    /// There is no slot, and no place in line.
+    /// There is no slot, and no place in the queue.
     IsFull,
 }
 
@@ -324,7 +324,7 @@ impl Policies {
         }
     }
 
-    async fn call(self, door: Way, case: Case) -> Answer {
+    async fn call(self, way: Way, case: Case) -> Answer {
         let (recover, heard) = (self.bomb.clone(), self.bomb.clone());
         let fallback = Fallback::from_async_result_fn(move |result: Answer| {
             recover.at(Place::Recovery);
@@ -338,7 +338,7 @@ impl Policies {
         .classify(Judge(self.bomb.clone(), Place::FallbackJudge))
         .listener_fn(move |_: &withstand::FallbackEvent<'_, Response, Failure>| heard.at(Place::FallbackListener));
         let Self { bomb, bulkhead, breaker, retry, timeout, .. } = self;
-        match door {
+        match way {
             Way::Plain => {
                 let one = || breaker.call(|| timeout.call(|| start(case, &bomb)));
                 fallback.call(|| bulkhead.call(|| retry.call(one))).await
@@ -357,8 +357,8 @@ impl Policies {
     }
 
     /// A call that may panic.
-    fn spawn(&self, door: Way, case: Case) -> tokio::task::JoinHandle<Result<(), Failure>> {
-        let call = self.clone().call(door, case);
+    fn spawn(&self, way: Way, case: Case) -> tokio::task::JoinHandle<Result<(), Failure>> {
+        let call = self.clone().call(way, case);
         tokio::spawn(async move {
             // What is answered belongs to the caller, and so does a panic in its drop.
             call.await.map(std::mem::forget)
@@ -381,17 +381,17 @@ impl Policies {
     }
 
     /// Whether the bomb went off.
-    async fn work_on_after(&self, door: Way, case: Case, place: Place) -> bool {
-        let what = format!("{place:?} in {case:?} by {door:?}");
+    async fn work_on_after(&self, way: Way, case: Case, place: Place) -> bool {
+        let what = format!("{place:?} in {case:?} by {way:?}");
         self.prepare(case).await;
         let is_full = matches!(case, Case::Queues | Case::IsFull);
         let slot = is_full.then(|| self.bulkhead.try_acquire().expect("it is free"));
-        let place_in_line = (case == Case::IsFull).then(|| self.bulkhead.acquire());
+        let place_in_the_queue = (case == Case::IsFull).then(|| self.bulkhead.acquire());
         let before = self.breaker.snapshot().counts.failures.total;
         self.bomb.arm(place);
-        let call = self.spawn(door, case);
+        let call = self.spawn(way, case);
         pass(ms(1)).await;
-        drop((slot, place_in_line));
+        drop((slot, place_in_the_queue));
         let ended = tokio::time::timeout(secs(30), call).await.unwrap_or_else(|_| panic!("it never ends: {what}"));
         let went_off = self.bomb.went_off();
         match ended {
@@ -406,50 +406,50 @@ impl Policies {
             assert_eq!(self.breaker.snapshot().counts.failures.total, before, "it counts as dropped: {what}");
         }
         self.bomb.disarm();
-        self.are_whole(door, &what).await;
+        self.are_whole(way, &what).await;
         went_off
     }
 
-    async fn are_whole(&self, door: Way, what: &str) {
+    async fn are_whole(&self, way: Way, what: &str) {
         let bulkhead = self.bulkhead.snapshot();
         assert_eq!((bulkhead.in_flight, bulkhead.queued), (0, 0), "{what}");
         assert_eq!(self.breaker.snapshot().probes_in_flight, 0, "{what}");
         assert!((90.0..=100.0).contains(&self.budget.available()), "{what}");
         self.breaker.reset();
-        let again = self.spawn(door, Case::Succeeds).await.expect("no panic");
+        let again = self.spawn(way, Case::Succeeds).await.expect("no panic");
         assert_eq!(again, Ok(()), "works on: {what}");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn g2_every_piece_of_a_users_code_panics_in_every_state_and_the_policies_work_on() {
-    for door in [Way::Plain, Way::Tower] {
+    for way in [Way::Plain, Way::Tower] {
         let mut reached = BTreeSet::new();
         for place in PLACES {
             for case in CASES {
-                if Policies::new().work_on_after(door, case, place).await {
+                if Policies::new().work_on_after(way, case, place).await {
                     reached.insert(place);
                 }
             }
         }
         let missed: Vec<_> = PLACES.iter().filter(|place| !reached.contains(place)).collect();
-        let expected: Vec<_> = PLACES.iter().filter(|place| door == Way::Plain && place.is_of_tower()).collect();
-        assert_eq!(missed, expected, "nothing panicked there by {door:?}");
+        let expected: Vec<_> = PLACES.iter().filter(|place| way == Way::Plain && place.is_of_tower()).collect();
+        assert_eq!(missed, expected, "nothing panicked there by {way:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn g2_an_operation_that_panics_when_its_call_is_dropped_gives_its_slot_back() {
-    for door in [Way::Plain, Way::Tower] {
+    for way in [Way::Plain, Way::Tower] {
         for case in [Case::Hangs, Case::HalfOpenAndHangs] {
             let policies = Policies::new();
             policies.prepare(case).await;
-            let mut call = Box::pin(policies.clone().call(door, case));
+            let mut call = Box::pin(policies.clone().call(way, case));
             assert!(support::poll(&mut call).is_pending());
             policies.bomb.arm(Place::OperationDrop);
             let thrown = catch_unwind(AssertUnwindSafe(|| drop(call)));
-            assert!(thrown.is_err() && policies.bomb.went_off(), "{case:?} by {door:?}");
-            policies.are_whole(door, &format!("{case:?} by {door:?}")).await;
+            assert!(thrown.is_err() && policies.bomb.went_off(), "{case:?} by {way:?}");
+            policies.are_whole(way, &format!("{case:?} by {way:?}")).await;
         }
     }
 }
@@ -470,7 +470,7 @@ impl Wake for Alarm {
 }
 
 #[tokio::test(start_paused = true)]
-async fn g2_a_waker_that_panics_leaves_no_one_behind_it_in_line_unwoken() {
+async fn g2_a_waker_that_panics_leaves_no_one_behind_it_in_the_queue_unwoken() {
     let wait = |bulkhead: &Bulkhead, panics| {
         let alarm = Arc::new(Alarm { panics, woken: AtomicUsize::new(0) });
         let mut acquire = Box::pin(bulkhead.acquire());

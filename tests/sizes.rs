@@ -20,7 +20,7 @@ fn added<F>(call: &F) -> usize {
     size_of_val(call) - size_of::<Operation>()
 }
 
-/// By the tower door, where the request goes into the future of what may be started later.
+/// By the tower layer, where the request goes into the future of what may be started later.
 fn added_by<L>(layer: &L) -> usize
 where
     L: Layer<tower::util::ServiceFn<fn(u64) -> Operation>>,

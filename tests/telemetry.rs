@@ -110,19 +110,19 @@ fn lines(told: &[Told], fields: &[&str]) -> Vec<String> {
     told.iter().map(|event| event.line(fields)).collect()
 }
 
-async fn a_circuit_that_opens_warns_and_one_that_closes_sums_the_outage_up(door: Way) {
+async fn a_circuit_that_opens_warns_and_one_that_closes_sums_the_outage_up(way: Way) {
     let (recorder, _guard) = Recorder::start();
     let builder = CircuitBreaker::builder("users").no_consecutive_failures().failure_rate(0.5, Window::calls(4));
     let builder = builder.open_for(secs(1)).no_open_jitter();
     let breaker = builder.build().expect("good settings");
-    let _ = breaker.through(door, &succeed()).await;
+    let _ = breaker.through(way, &succeed()).await;
     for _ in 0..3 {
-        let _ = breaker.through(door, &fail()).await;
+        let _ = breaker.through(way, &fail()).await;
     }
-    let _ = breaker.through(door, &succeed()).await;
+    let _ = breaker.through(way, &succeed()).await;
     pass(secs(1)).await;
     for _ in 0..2 {
-        let _ = breaker.through(door, &succeed()).await;
+        let _ = breaker.through(way, &succeed()).await;
     }
     breaker.force_open();
     breaker.force_closed();
@@ -144,22 +144,22 @@ async fn a_circuit_that_opens_warns_and_one_that_closes_sums_the_outage_up(door:
     );
 }
 
-async fn a_rejection_of_an_open_circuit_is_a_debug_event(door: Way) {
+async fn a_rejection_of_an_open_circuit_is_a_debug_event(way: Way) {
     let (recorder, _guard) = Recorder::start();
     let builder = CircuitBreaker::builder("users").consecutive_failures(1, Duration::ZERO).open_for(secs(1));
     let breaker = builder.no_open_jitter().build().expect("good settings");
-    let _ = breaker.through(door, &fail()).await;
+    let _ = breaker.through(way, &fail()).await;
     recorder.take("withstand::circuit_breaker");
-    let _ = breaker.through(door, &succeed()).await;
+    let _ = breaker.through(way, &succeed()).await;
     let told = recorder.take("withstand::circuit_breaker");
     assert_eq!(lines(&told, &["retry_after_ms"]), ["DEBUG call rejected retry_after_ms=1000.0"]);
 }
 
-async fn a_retry_tells_its_delay_and_why_it_gave_up(door: Way) {
+async fn a_retry_tells_its_delay_and_why_it_gave_up(way: Way) {
     let (recorder, _guard) = Recorder::start();
     let builder = || RetryWithBackoff::builder("users").backoff(Constant::new(ms(100)));
-    let _ = builder().max_attempts(2).build().expect("good settings").through(door, &fail()).await;
-    let _ = builder().budget(&RetryBudget::new(0)).build().expect("good settings").through(door, &fail()).await;
+    let _ = builder().max_attempts(2).build().expect("good settings").through(way, &fail()).await;
+    let _ = builder().budget(&RetryBudget::new(0)).build().expect("good settings").through(way, &fail()).await;
     assert_eq!(
         lines(&recorder.take("withstand::retry"), &["attempt", "verdict", "delay_ms", "attempts", "reason"]),
         [
@@ -170,39 +170,39 @@ async fn a_retry_tells_its_delay_and_why_it_gave_up(door: Way) {
     );
 }
 
-async fn a_timeout_tells_its_limit(door: Way) {
+async fn a_timeout_tells_its_limit(way: Way) {
     let (recorder, _guard) = Recorder::start();
-    let _ = Timeout::new(ms(50)).named("users").through(door, &hang()).await;
+    let _ = Timeout::new(ms(50)).named("users").through(way, &hang()).await;
     assert_eq!(lines(&recorder.take("withstand::timeout"), &["limit_ms"]), ["DEBUG timed out limit_ms=50.0"]);
 }
 
-async fn a_full_bulkhead_tells_its_limit_and_the_wait(door: Way) {
+async fn a_full_bulkhead_tells_its_limit_and_the_wait(way: Way) {
     let (recorder, _guard) = Recorder::start();
-    let _ = Bulkhead::new("users", 0).through(door, &succeed()).await;
+    let _ = Bulkhead::new("users", 0).through(way, &succeed()).await;
     let queueing = Bulkhead::builder("users", 0).queue(1, ms(50)).build().expect("good settings");
-    let _ = queueing.through(door, &succeed()).await;
+    let _ = queueing.through(way, &succeed()).await;
     assert_eq!(
         lines(&recorder.take("withstand::bulkhead"), &["max_concurrent", "waited_ms"]),
         ["DEBUG call rejected max_concurrent=0 waited_ms=-", "DEBUG call rejected max_concurrent=0 waited_ms=50.0"]
     );
 }
 
-async fn a_fallback_tells_that_it_was_applied_and_that_it_failed(door: Way) {
+async fn a_fallback_tells_that_it_was_applied_and_that_it_failed(way: Way) {
     let (recorder, _guard) = Recorder::start();
     let fallback = Fallback::from_fn(|_: Failure| Answer::Err(Error::Inner("fallback"))).named("users");
-    let _ = fallback.through(door, &fail()).await;
+    let _ = fallback.through(way, &fail()).await;
     assert_eq!(
         lines(&recorder.take("withstand::fallback"), &["instead_of"]),
         ["DEBUG fallback applied instead_of=an error", "DEBUG fallback failed instead_of=-"]
     );
 }
 
-async fn nothing_is_said_of_a_call_that_succeeds(door: Way) {
+async fn nothing_is_said_of_a_call_that_succeeds(way: Way) {
     let (recorder, _guard) = Recorder::start();
-    let _ = CircuitBreaker::new("users").through(door, &succeed()).await;
-    let _ = RetryWithBackoff::new("users").through(door, &succeed()).await;
-    let _ = Timeout::new(secs(1)).through(door, &succeed()).await;
-    let _ = Bulkhead::new("users", 1).through(door, &succeed()).await;
-    let _ = Fallback::value(7).through(door, &succeed()).await;
+    let _ = CircuitBreaker::new("users").through(way, &succeed()).await;
+    let _ = RetryWithBackoff::new("users").through(way, &succeed()).await;
+    let _ = Timeout::new(secs(1)).through(way, &succeed()).await;
+    let _ = Bulkhead::new("users", 1).through(way, &succeed()).await;
+    let _ = Fallback::value(7).through(way, &succeed()).await;
     assert_eq!(recorder.take("withstand"), []);
 }

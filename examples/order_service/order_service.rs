@@ -29,7 +29,7 @@ pub trait Users: Send + Sync + 'static {
     /// The user as an order shows it.
     fn show(&self, id: u64) -> impl Future<Output = Result<Shown, ApiError>> + Send;
 
-    /// The user, for whom there is no stand-in.
+    /// The user, for whom there is no fallback.
     fn get(&self, id: u64) -> impl Future<Output = Result<User, ApiError>> + Send;
 }
 

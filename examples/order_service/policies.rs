@@ -30,7 +30,7 @@ impl Policies {
                 .probe_timeout(ms(1500))
                 .listener_fn(hear)
                 .build()?,
-            each: Timeout::new(ms(750)).named("users, one try"),
+            each: Timeout::new(ms(750)).named("users, one attempt"),
         })
     }
 }

@@ -60,7 +60,7 @@ impl Users for Protected {
     }
 }
 
-/// There is no stand-in for an e-mail address: all that is left to say is when to come back.
+/// There is no fallback for an e-mail address: all that is left to say is when to come back.
 fn unavailable(failed: Result<Response, HttpError>) -> Result<Response, HttpError> {
     let retry_after = failed.as_ref().err().and_then(CarriesRejected::as_rejected).and_then(Rejected::retry_after);
     let answer = http::Response::builder()

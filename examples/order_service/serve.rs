@@ -1,4 +1,4 @@
-//! Both services, left up to be tried by hand.
+//! Both services, left up to be tried manually.
 
 use std::{error::Error, sync::Arc};
 

@@ -44,7 +44,7 @@ const CHAPTERS: [(Chapter, u64); 5] = [
 ];
 pub const END: u64 = 24;
 
-/// Four times the limit of one try, so that it is slow on any machine.
+/// Four times the limit of one attempt, so that it is slow on any machine.
 const SLOW: Duration = Duration::from_secs(3);
 
 impl Chapter {

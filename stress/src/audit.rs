@@ -1,4 +1,4 @@
-//! What must hold whenever it is quiet: nobody calls, and nothing is changed by hand.
+//! What must hold whenever it is quiet: nobody calls, and nothing is changed manually.
 
 use crate::{
     policies::SLOTS,
@@ -18,7 +18,7 @@ pub fn checks(world: &World) -> Vec<Check> {
         each(world, "at every seam as many calls came out as went in", crossed),
         each(world, "the calls, the snapshots and the listeners agree on every sum", disagreement),
         each(world, "every circuit's transitions form an unbroken chain", unchained),
-        each(world, "nothing in flight, nothing in line, no probe out", left_behind),
+        each(world, "nothing in flight, nothing in the queue, no probe out", left_behind),
         each(world, "no bulkhead let more calls in than its limit ever was", crowded),
         glances(world),
         shared_budget(world),
@@ -41,7 +41,7 @@ fn outcomes(world: &World) -> Check {
     let [offered, answered, stood_in, failed, rejected, cancelled] =
         [offered, full + stood_in, stood_in, failed, rejected, cancelled].map(grouped);
     let says = format!(
-        "{offered} calls = {answered} succeeded ({stood_in} by a stand-in) + {failed} failed + {rejected} rejected + {cancelled} cancelled"
+        "{offered} calls = {answered} succeeded ({stood_in} by a fallback) + {failed} failed + {rejected} rejected + {cancelled} cancelled"
     );
     (outcomes.offered == outcomes.came_out(), says)
 }
@@ -70,7 +70,7 @@ fn left_behind(stack: &Stack) -> Option<String> {
     let left =
         [slots.in_flight as u64, slots.queued as u64, circuit.probes_in_flight as u64, stack.seams.backend.inside()];
     let [in_flight, waiting, probes, operations] = left;
-    let says = || format!("{in_flight} in flight, {waiting} in line, {probes} probes, {operations} operations");
+    let says = || format!("{in_flight} in flight, {waiting} in the queue, {probes} probes, {operations} operations");
     (left != [0; 4]).then(says)
 }
 

@@ -33,26 +33,26 @@ withstand::carries_rejected!(Failure, Policy);
 
 pub type Answer = Result<Reply, Failure>;
 
-/// Copies share the count of tries.
+/// Copies share the count of attempts.
 #[derive(Clone, Debug)]
 pub struct Request {
     luck: u64,
-    tries: Arc<AtomicU32>,
+    attempts: Arc<AtomicU32>,
 }
 
 impl Request {
     pub fn new(luck: u64) -> Self {
-        Self { luck, tries: Arc::default() }
+        Self { luck, attempts: Arc::default() }
     }
 
-    /// The number of the try that begins, from 1.
+    /// The number of the attempt that begins, from 1.
     pub fn count_try(&self) -> u32 {
-        self.tries.fetch_add(1, Relaxed) + 1
+        self.attempts.fetch_add(1, Relaxed) + 1
     }
 
-    /// Another for each try, and the same each time.
+    /// Another for each attempt, and the same each time.
     fn luck(&self) -> Rng {
-        Rng::with_seed(self.luck.wrapping_add(self.tries.load(Relaxed).into()))
+        Rng::with_seed(self.luck.wrapping_add(self.attempts.load(Relaxed).into()))
     }
 }
 
@@ -120,7 +120,7 @@ impl Backend {
     }
 }
 
-/// The backend behind tower's door. Now and then it is not ready when first asked.
+/// The backend behind the tower layer. Now and then it is not ready when first asked.
 #[derive(Debug)]
 pub struct BackendService {
     backend: Arc<Backend>,

@@ -67,7 +67,7 @@ fn on_rates_over_time(breaker: CircuitBreakerBuilder) -> CircuitBreakerBuilder {
     breaker.probe_timeout(LONG)
 }
 
-/// Its probes can outlive their `probe_timeout`: one try may take longer.
+/// Its probes can outlive their `probe_timeout`: one attempt may take longer.
 fn on_impatient_callers(breaker: CircuitBreakerBuilder) -> CircuitBreakerBuilder {
     breaker
         .consecutive_failure_rules([(30, Duration::ZERO), (5, ms(20))])

@@ -1,4 +1,4 @@
-//! Whether every bulkhead still has all its slots, and wakes those in line who get one. Nobody calls meanwhile.
+//! Whether every bulkhead still has all its slots, and wakes those in the queue who get one. Nobody calls meanwhile.
 
 use std::{
     future::Future,
@@ -18,19 +18,19 @@ const TRIES: usize = 10;
 
 pub fn check(world: &World) -> Check {
     let all = world.stacks.iter().all(|stack| gives_all_slots(&stack.policies.bulkhead));
-    (all, format!("every bulkhead has {SLOTS} slots, and wakes those in line who get one"))
+    (all, format!("every bulkhead has {SLOTS} slots, and wakes those in the queue who get one"))
 }
 
-/// To those in line when the limit is raised, and to those behind them when the slots come back.
+/// To those in the queue when the limit is raised, and to those behind them when the slots come back.
 fn gives_all_slots(bulkhead: &Bulkhead) -> bool {
     bulkhead.set_max_concurrent(0);
     let taken = line_up(bulkhead, || bulkhead.set_max_concurrent(SLOTS));
     taken.is_some_and(|permits| line_up(bulkhead, || drop(permits)).is_some())
 }
 
-/// As many as there are slots stand in line until it opens. What they get, if all of them are woken for it.
+/// As many as there are slots stand in the queue until it opens. What they get, if all of them are woken for it.
 fn line_up(bulkhead: &Bulkhead, open: impl FnOnce()) -> Option<Vec<BulkheadPermit>> {
-    let line: Option<Vec<_>> = (0..SLOTS).map(|_| Place::in_line(bulkhead)).collect();
+    let line: Option<Vec<_>> = (0..SLOTS).map(|_| Place::in_the_queue(bulkhead)).collect();
     open();
     line?.into_iter().map(Place::slot).collect()
 }
@@ -53,7 +53,7 @@ impl Wake for Bell {
 
 impl Place {
     /// Tried again, for a thread that is interrupted before the first poll may have waited too long already.
-    fn in_line(bulkhead: &Bulkhead) -> Option<Self> {
+    fn in_the_queue(bulkhead: &Bulkhead) -> Option<Self> {
         (0..TRIES).find_map(|_| Self { slot: Box::pin(bulkhead.acquire()), bell: Arc::default() }.waiting())
     }
 

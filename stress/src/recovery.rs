@@ -51,11 +51,11 @@ fn weather(world: &World, mood: Mood) {
     world.stacks.iter().for_each(|stack| stack.backend.set(mood));
 }
 
-/// Calls through each stack, by both doors; whether all of them succeeded in full.
+/// Calls through each stack, both ways; whether all of them succeeded in full.
 async fn round(world: &World, rng: &mut Rng) -> bool {
-    let doors = [Way::Plain, Way::Tower].into_iter().cycle().take(CALLS_A_ROUND);
-    let calls = world.stacks.iter().flat_map(|stack| doors.clone().map(move |door| (stack, door)));
-    let calls = calls.map(|(stack, door)| stack.call(door, false, Request::new(rng.u64(..))));
+    let ways = [Way::Plain, Way::Tower].into_iter().cycle().take(CALLS_A_ROUND);
+    let calls = world.stacks.iter().flat_map(|stack| ways.clone().map(move |way| (stack, way)));
+    let calls = calls.map(|(stack, way)| stack.call(way, false, Request::new(rng.u64(..))));
     join_all(calls).await.iter().all(|answer| matches!(answer, Ok(Reply::Full)))
 }
 

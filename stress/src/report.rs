@@ -11,7 +11,7 @@ use crate::{
 pub fn title(seconds: u64, seed: u64, stacks: &[Stack]) {
     println!("{seconds} s of calls through full stacks over backends that fail, stall and recover; --seed {seed}\n");
     let names = stacks.iter().map(|stack| format!("{:<14}", stack.settings.name)).collect::<String>();
-    println!("   s  calls/s    full stand-in  failed rejected cancelled inside   MiB  {names}");
+    println!("   s  calls/s    full fallback  failed rejected cancelled inside   MiB  {names}");
 }
 
 /// What came out in the second that is over.

@@ -96,10 +96,10 @@ pub struct Seams {
     pub bulkhead: Arc<Seam>,
     pub total: Arc<Seam>,
     pub retry: Arc<Seam>,
-    /// Between the retry and the breaker, first tries; and all others.
+    /// Between the retry and the breaker, first attempts; and all others.
     pub first: Arc<Seam>,
     pub further: Arc<Seam>,
-    /// Between the timeout of one try and the backend.
+    /// Between the timeout of one attempt and the backend.
     pub backend: Arc<Seam>,
 }
 
@@ -116,8 +116,8 @@ impl Seams {
         }
     }
 
-    /// The seam above the breaker that this request's next try goes through.
-    pub fn next_try(&self, request: &Request) -> Arc<Seam> {
+    /// The seam above the breaker that this request's next attempt goes through.
+    pub fn next_attempt(&self, request: &Request) -> Arc<Seam> {
         if request.count_try() == 1 { self.first.clone() } else { self.further.clone() }
     }
 
@@ -127,8 +127,8 @@ impl Seams {
             ("bulkhead", &self.bulkhead),
             ("total timeout", &self.total),
             ("retry", &self.retry),
-            ("breaker, first tries", &self.first),
-            ("breaker, further tries", &self.further),
+            ("breaker, first attempts", &self.first),
+            ("breaker, further attempts", &self.further),
             ("backend", &self.backend),
         ]
     }

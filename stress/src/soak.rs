@@ -21,7 +21,7 @@ use crate::{
     world::World,
 };
 
-/// A call takes as long as it may wait in line, and then as its total timeout allows: 130 ms, and more on a slow machine.
+/// A call takes as long as it may wait in the queue, and then as its total timeout allows: 130 ms, and more on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Whether everything has held.

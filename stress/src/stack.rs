@@ -1,4 +1,4 @@
-//! One dependency under a full stack of policies, in the order that the docs teach, with a seam between any two; behind both doors.
+//! One dependency under a full stack of policies, in the order that the docs teach, with a seam between any two; both ways.
 
 use std::{
     sync::Arc,
@@ -30,7 +30,7 @@ pub struct Stack {
     pub backend: Arc<Backend>,
     pub seams: Arc<Seams>,
     pub heard: Arc<Heard>,
-    /// How often the circuit was taken over by hand.
+    /// How often the circuit was taken over manually.
     pub forced: Count,
     /// The policies as layers, under either fallback.
     services: [BoxService; 2],
@@ -45,8 +45,8 @@ impl Stack {
     }
 
     /// A call that has begun when this returns, for `call` decides and starts. `stands_in`: the fallback answers.
-    pub fn call(&self, door: Way, stands_in: bool, request: Request) -> BoxFuture<'_, Answer> {
-        Box::pin(watch(self.seams.call.clone(), || match door {
+    pub fn call(&self, way: Way, stands_in: bool, request: Request) -> BoxFuture<'_, Answer> {
+        Box::pin(watch(self.seams.call.clone(), || match way {
             Way::Plain => self.plain(stands_in, request),
             Way::Tower => self.tower(stands_in, request),
         }))
@@ -57,7 +57,7 @@ impl Stack {
         let Policies { fallbacks, bulkhead, total, retry, breaker, each } = policies;
         let attempt = move || {
             let answer = || watch(seams.backend.clone(), || backend.answer(&request));
-            watch(seams.next_try(&request), || breaker.call(|| each.call(answer)))
+            watch(seams.next_attempt(&request), || breaker.call(|| each.call(answer)))
         };
         let retried = move || watch(seams.retry.clone(), || retry.call(attempt));
         let limited = move || watch(seams.total.clone(), || total.call(retried));
@@ -87,7 +87,7 @@ impl Stack {
         matches!(self.policies.breaker.state(), State::ForcedOpen | State::ForcedClosed | State::MetricsOnly)
     }
 
-    /// Takes back what was done by hand.
+    /// Takes back what was done manually.
     pub fn restore(&self) {
         self.policies.bulkhead.set_max_concurrent(SLOTS);
         if self.is_forced() {
@@ -108,7 +108,7 @@ fn layers(fallback: &Recovery, policies: &Policies, seams: &Arc<Seams>, backend:
             .layer(total.layer())
             .layer(seam(|seams, _| seams.retry.clone()))
             .layer(retry.layer())
-            .layer(seam(Seams::next_try))
+            .layer(seam(Seams::next_attempt))
             .layer(breaker.layer())
             .layer(each.layer())
             .layer(seam(|seams, _| seams.backend.clone()))

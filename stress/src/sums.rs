@@ -52,15 +52,15 @@ pub fn sums(stack: &Stack) -> [Sum; 10] {
     let (heard, chain) = (&stack.heard, stack.heard.chain());
     let (slots, circuit) = (stack.policies.bulkhead.snapshot(), stack.policies.breaker.snapshot());
 
-    let tries = |count: fn(&Seam) -> u64| count(first) + count(further);
+    let attempts = |count: fn(&Seam) -> u64| count(first) + count(further);
     let full = bulkhead.ended(End::BulkheadFull) + bulkhead.ended(End::DroppedRefused);
     // What is not let through is rejected, also when nobody stays to hear it: `call` itself decides.
-    let open = tries(Seam::entered) - backend.entered();
+    let open = attempts(Seam::entered) - backend.entered();
     // What timed out below passes through.
-    let each = tries(|seam| seam.ended(End::TimedOut)) - backend.ended(End::TimedOut);
+    let each = attempts(|seam| seam.ended(End::TimedOut)) - backend.ended(End::TimedOut);
     let all = total.ended(End::TimedOut) - retry.ended(End::TimedOut);
     // Of a call that ends, the last attempt is not followed by another; of one that is dropped, every attempt that ended is.
-    let retried = tries(Seam::completed) - retry.completed();
+    let retried = attempts(Seam::completed) - retry.completed();
     // A first attempt that the breaker rejects gives nothing up; a further one does.
     let gave_up = retry.ended(End::Failed) + retry.ended(End::TimedOut) + further.ended(End::CircuitOpen);
     [

@@ -40,19 +40,19 @@ async fn call_on(world: Arc<World>, mut rng: Rng) {
 /// What a caller is about to do.
 struct Plan {
     stack: usize,
-    door: Way,
+    way: Way,
     stands_in: bool,
     request: Request,
 }
 
 impl Plan {
     fn any(world: &World, rng: &mut Rng) -> Self {
-        let door = if rng.bool() { Way::Plain } else { Way::Tower };
-        Self { stack: rng.usize(..world.stacks.len()), door, stands_in: rng.bool(), request: Request::new(rng.u64(..)) }
+        let way = if rng.bool() { Way::Plain } else { Way::Tower };
+        Self { stack: rng.usize(..world.stacks.len()), way, stands_in: rng.bool(), request: Request::new(rng.u64(..)) }
     }
 
     fn begin(self, world: &World) -> BoxFuture<'_, Answer> {
-        world.stacks[self.stack].call(self.door, self.stands_in, self.request)
+        world.stacks[self.stack].call(self.way, self.stands_in, self.request)
     }
 }
 

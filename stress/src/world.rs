@@ -72,10 +72,10 @@ impl World {
 
 /// Pays for so many retries that fail.
 async fn drain(budget: &RetryBudget, tokens: u32) -> Result<(), Box<dyn Error>> {
-    let tries = tokens.checked_add(1).ok_or("that is too long")?;
-    let retry = RetryWithBackoff::builder("drain").max_attempts(tries).no_backoff().budget(budget).build()?;
+    let attempts = tokens.checked_add(1).ok_or("that is too long")?;
+    let retry = RetryWithBackoff::builder("drain").max_attempts(attempts).no_backoff().budget(budget).build()?;
     let answer = retry.call(|| async { Answer::Err(Failure::Down) }).await;
-    assert!(answer.is_err(), "every try failed");
+    assert!(answer.is_err(), "every attempt failed");
     Ok(())
 }
 
@@ -85,7 +85,7 @@ fn fault(stack: &Stack) -> Option<String> {
     let (tenths, tokens) = (tenths(&stack.settings.budget), stack.settings.tokens);
     let faults = [
         (bulkhead.in_flight > SLOTS, format!("{name}: {} in flight", bulkhead.in_flight)),
-        (bulkhead.queued > PLACES, format!("{name}: {} waited in line", bulkhead.queued)),
+        (bulkhead.queued > PLACES, format!("{name}: {} waited in the queue", bulkhead.queued)),
         (breaker.probes_in_flight > probes, format!("{name}: {} probes at once", breaker.probes_in_flight)),
         (tenths > 10 * u64::from(tokens), format!("{name}: {tenths} tenths of {tokens} tokens")),
     ];

@@ -1,7 +1,7 @@
 //! The policies beside models of them that are obviously right. Both are driven by the same random steps, and must agree on all
 //! that can be seen, after each of them.
 //!
-//! `PROPTEST_CASES=10000 cargo test --all-features --test properties` tries more of them. A case that fails is printed, shrunk, and
+//! `PROPTEST_CASES=10000 cargo test --all-features --test properties` attempts more of them. A case that fails is printed, shrunk, and
 //! kept under `tests/proptest-regressions`, so that it is tried first from then on.
 #![allow(clippy::disallowed_methods, reason = "tokio's clock, paused")]
 
@@ -19,7 +19,7 @@ mod timeout;
 
 use std::future::Future;
 
-/// On a clock that moves by hand.
+/// On a clock that moves manually.
 fn run<T>(agree: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     runtime.expect("a runtime").block_on(agree)

@@ -1,4 +1,4 @@
-//! What the scenarios share: operations to protect, the two doors, and a service that insists on tower's contract.
+//! What the scenarios share: operations to protect, the two ways, and a service that insists on tower's contract.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
 pub mod script;
@@ -120,14 +120,14 @@ impl<E: Clone + Send + 'static> Log<E> {
     }
 }
 
-/// By which door a scenario goes.
+/// By which way a scenario goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
     Plain,
     Tower,
 }
 
-/// Runs each scenario through both doors, on a clock that moves by hand.
+/// Runs each scenario both ways, on a clock that moves manually.
 #[macro_export]
 macro_rules! both_ways {
     ($($scenario:ident),* $(,)?) => {
@@ -147,9 +147,9 @@ macro_rules! both_ways {
     };
 }
 
-/// A policy, called by either door. What the call decides, it has decided when this returns.
+/// A policy, called either way. What the call decides, it has decided when this returns.
 pub trait Policy {
-    fn through(&self, door: Way, op: &Op) -> BoxFuture<'_, Answer>;
+    fn through(&self, way: Way, op: &Op) -> BoxFuture<'_, Answer>;
 }
 
 fn by_layer<L>(layer: &L, op: Op) -> BoxFuture<'static, Answer>
@@ -168,8 +168,8 @@ impl<C> Policy for CircuitBreaker<C>
 where
     C: Classify<u32, Failure> + Clone + Send + Sync + 'static,
 {
-    fn through(&self, door: Way, op: &Op) -> BoxFuture<'_, Answer> {
-        match door {
+    fn through(&self, way: Way, op: &Op) -> BoxFuture<'_, Answer> {
+        match way {
             Way::Plain => Box::pin(self.call(|| op())),
             Way::Tower => by_layer(&self.layer(), op.clone()),
         }
@@ -180,9 +180,9 @@ impl<C> Policy for RetryWithBackoff<C>
 where
     C: Classify<u32, Failure> + Clone + Send + Sync + 'static,
 {
-    fn through(&self, door: Way, op: &Op) -> BoxFuture<'_, Answer> {
+    fn through(&self, way: Way, op: &Op) -> BoxFuture<'_, Answer> {
         let op = op.clone();
-        match door {
+        match way {
             Way::Plain => Box::pin(self.call(move || op())),
             Way::Tower => by_layer(&self.layer(), op),
         }
@@ -190,8 +190,8 @@ where
 }
 
 impl Policy for Timeout {
-    fn through(&self, door: Way, op: &Op) -> BoxFuture<'_, Answer> {
-        match door {
+    fn through(&self, way: Way, op: &Op) -> BoxFuture<'_, Answer> {
+        match way {
             Way::Plain => Box::pin(self.call(|| op())),
             Way::Tower => by_layer(&self.layer(), op.clone()),
         }
@@ -199,9 +199,9 @@ impl Policy for Timeout {
 }
 
 impl Policy for Bulkhead {
-    fn through(&self, door: Way, op: &Op) -> BoxFuture<'_, Answer> {
+    fn through(&self, way: Way, op: &Op) -> BoxFuture<'_, Answer> {
         let op = op.clone();
-        match door {
+        match way {
             Way::Plain => Box::pin(self.call(move || op())),
             Way::Tower => by_layer(&self.layer(), op),
         }
@@ -215,8 +215,8 @@ where
     W: fallback::Handles<u32, Failure> + Send + Sync + 'static,
     L: fallback::Listen<u32, Failure> + Clone + Send + Sync + 'static,
 {
-    fn through(&self, door: Way, op: &Op) -> BoxFuture<'_, Answer> {
-        match door {
+    fn through(&self, way: Way, op: &Op) -> BoxFuture<'_, Answer> {
+        match way {
             Way::Plain => Box::pin(self.call(|| op())),
             Way::Tower => by_layer(&self.layer(), op.clone()),
         }

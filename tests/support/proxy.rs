@@ -46,7 +46,7 @@ pub struct Proxy {
     address: SocketAddr,
     upstream: SocketAddr,
     fault: watch::Sender<Fault>,
-    door: Way,
+    way: Way,
 }
 
 enum Way {
@@ -61,7 +61,7 @@ impl Proxy {
     pub async fn start(upstream: SocketAddr) -> io::Result<Self> {
         let socket = bind((Ipv4Addr::LOCALHOST, 0).into())?;
         let (address, fault) = (socket.local_addr()?, watch::Sender::new(Fault::Rejects));
-        let mut proxy = Self { address, upstream, fault, door: Way::Closed(socket) };
+        let mut proxy = Self { address, upstream, fault, way: Way::Closed(socket) };
         proxy.set(Fault::Healthy).await?;
         Ok(proxy)
     }
@@ -81,7 +81,7 @@ impl Proxy {
 
     /// How many connections it has.
     pub fn connections(&self) -> usize {
-        // Each hears of the fault, and so does the open door.
+        // Each hears of the fault, and so does the open way.
         self.fault.receiver_count().saturating_sub(1)
     }
 
@@ -91,19 +91,19 @@ impl Proxy {
     }
 
     async fn close(&mut self) -> io::Result<()> {
-        if let Way::Open(task) = &mut self.door {
+        if let Way::Open(task) = &mut self.way {
             task.abort();
             // It was aborted, and that is what it says.
             let _ = task.await;
-            self.door = Way::Closed(bind(self.address)?);
+            self.way = Way::Closed(bind(self.address)?);
         }
         Ok(())
     }
 
     fn open(&mut self) -> io::Result<()> {
-        if let Way::Closed(socket) = &mut self.door {
+        if let Way::Closed(socket) = &mut self.way {
             let listener = mem::replace(socket, TcpSocket::new_v4()?).listen(64)?;
-            self.door = Way::Open(tokio::spawn(accept(listener, self.upstream, self.fault.subscribe())));
+            self.way = Way::Open(tokio::spawn(accept(listener, self.upstream, self.fault.subscribe())));
         }
         Ok(())
     }

@@ -62,7 +62,7 @@ impl Operations {
         self.0.alive.load(SeqCst)
     }
 
-    /// Does one of these tries after the other, over and over.
+    /// Does one of these attempts after the other, over and over.
     pub fn scripted(&self, script: &[Try]) -> Op {
         let (counts, script, number) = (self.0.clone(), script.to_vec(), AtomicUsize::new(0));
         op(move || {

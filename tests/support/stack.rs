@@ -63,9 +63,9 @@ impl Policies {
         (bulkhead.in_flight, bulkhead.queued) == (0, 0) && self.breaker.snapshot().probes_in_flight == 0
     }
 
-    /// The operation under this stack, by either door.
-    pub fn protect(&self, door: Way, stack: &[Kind], service: impl Fn() -> BoxService, op: Op) -> Op {
-        match door {
+    /// The operation under this stack, either way.
+    pub fn protect(&self, way: Way, stack: &[Kind], service: impl Fn() -> BoxService, op: Op) -> Op {
+        match way {
             Way::Plain => stack.iter().rev().fold(op, |inner, kind| self.around(*kind, inner)),
             Way::Tower => {
                 let service = stack.iter().rev().fold(service(), |inner, kind| self.over(*kind, inner));

@@ -30,7 +30,7 @@ pub(crate) enum Way {
 /// One way to protect the operation.
 pub(crate) struct Contender {
     pub(crate) name: &'static str,
-    pub(crate) door: Way,
+    pub(crate) way: Way,
     /// What differs from the others' work.
     pub(crate) note: Option<&'static str>,
     /// How many threads call it at once.
@@ -43,37 +43,37 @@ pub(crate) struct Contender {
 
 impl Contender {
     /// withstand; `start` gives for each thread what makes its calls.
-    pub(crate) fn us<C, F>(door: Way, start: impl Fn() -> C + 'static) -> Self
+    pub(crate) fn us<C, F>(way: Way, start: impl Fn() -> C + 'static) -> Self
     where
         C: FnMut() -> F + Send + 'static,
         F: Future<Output: Outcome> + 'static,
     {
         let start = Box::new(move || Box::new(CachePadded(Polled(start()))) as Box<dyn Runner>);
-        Self::new(US, door, size_of::<F>() - size_of::<Operation<Roomy>>(), start)
+        Self::new(US, way, size_of::<F>() - size_of::<Operation<Roomy>>(), start)
     }
 
     /// A peer whose calls are done when they are polled once.
-    pub(crate) fn peer<C, F>(name: &'static str, door: Way, start: impl Fn() -> C + 'static) -> Self
+    pub(crate) fn peer<C, F>(name: &'static str, way: Way, start: impl Fn() -> C + 'static) -> Self
     where
         C: FnMut() -> F + Send + 'static,
         F: Future<Output: Outcome> + 'static,
     {
         let start = Box::new(move || Box::new(CachePadded(Polled(start()))) as Box<dyn Runner>);
-        Self::new(name, door, size_of::<F>() - size_of::<Operation<Failure>>(), start)
+        Self::new(name, way, size_of::<F>() - size_of::<Operation<Failure>>(), start)
     }
 
     /// A peer whose calls may have to wait, for a timer or for another thread.
-    pub(crate) fn waiting<C, F>(name: &'static str, door: Way, start: impl Fn() -> C + 'static) -> Self
+    pub(crate) fn waiting<C, F>(name: &'static str, way: Way, start: impl Fn() -> C + 'static) -> Self
     where
         C: FnMut() -> F + Send + 'static,
         F: Future<Output: Outcome> + 'static,
     {
         let start = Box::new(move || Box::new(CachePadded(Awaited(start()))) as Box<dyn Runner>);
-        Self::new(name, door, size_of::<F>() - size_of::<Operation<Failure>>(), start)
+        Self::new(name, way, size_of::<F>() - size_of::<Operation<Failure>>(), start)
     }
 
-    fn new(name: &'static str, door: Way, added: usize, start: Box<dyn Fn() -> Box<dyn Runner>>) -> Self {
-        Self { name, door, note: None, threads: 1, added, start }
+    fn new(name: &'static str, way: Way, added: usize, start: Box<dyn Fn() -> Box<dyn Runner>>) -> Self {
+        Self { name, way, note: None, threads: 1, added, start }
     }
 
     pub(crate) fn note(mut self, note: &'static str) -> Self {
@@ -190,9 +190,9 @@ pub(crate) enum Target {
     None,
     /// This much of the best peer.
     Best(f64),
-    /// This much of the one of this name, in the same door.
+    /// This much of the one of this name, in the same way.
     Of(&'static str, f64),
-    /// So many more than the one of this name, in the same door.
+    /// So many more than the one of this name, in the same way.
     Over(&'static str, f64),
     Nanos(f64),
 }

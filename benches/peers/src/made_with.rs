@@ -34,9 +34,9 @@ pub(crate) fn words(plan: &Plan, short: bool) -> String {
 }
 
 const COLUMNS: &str = "\
-The operation is ready at once, and a call is polled by hand. withstand's operation fails with an error of a word, which has room for a boxed rejection (where it is rejected, for one without a box), its peers' \
+The operation is ready at once, and a call is polled manually. withstand's operation fails with an error of a word, which has room for a boxed rejection (where it is rejected, for one without a box), its peers' \
 with one of a byte: their rejections come in types of their own.
-A ratio is withstand's figure over the best peer's in the same door; so is a target, unless it names another. With two threads, more is better.
+A ratio is withstand's figure over the best peer's in the same way; so is a target, unless it names another. With two threads, more is better.
 Allocations of a call, the bytes that it adds to the operation's future, and its instructions are in the order of the first five columns. A clock \
 read counts as few instructions: valgrind makes a system call of it, and does not look inside.
 ";

@@ -66,8 +66,8 @@ fn verify(row: &Row, contender: &Contender, runner: &mut dyn Runner) {
     const CALLS: u32 = 200;
     let mut tally = Tally::default();
     runner.run(CALLS.into(), Some(&mut tally));
-    let Contender { name, door, .. } = contender;
-    assert_eq!(tally, row.expect.of(CALLS), "{}, {name}, {door:?}", row.title);
+    let Contender { name, way, .. } = contender;
+    assert_eq!(tally, row.expect.of(CALLS), "{}, {name}, {way:?}", row.title);
 }
 
 /// Each begins a round once in a while.

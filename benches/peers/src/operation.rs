@@ -94,9 +94,9 @@ impl Flaky {
 
 impl Request for Flaky {
     fn fails(self) -> bool {
-        let tries = self.0.load(Relaxed);
-        self.0.store((tries + 1) % 3, Relaxed);
-        tries < 2
+        let attempts = self.0.load(Relaxed);
+        self.0.store((attempts + 1) % 3, Relaxed);
+        attempts < 2
     }
 }
 

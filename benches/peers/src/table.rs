@@ -46,12 +46,12 @@ impl<'a> Line<'a> {
         Self { row, all }
     }
 
-    fn named(&self, name: &str, door: Way) -> Option<&'a Measured> {
-        self.all.iter().find(|one| one.contender.name == name && one.contender.door == door)
+    fn named(&self, name: &str, way: Way) -> Option<&'a Measured> {
+        self.all.iter().find(|one| one.contender.name == name && one.contender.way == way)
     }
 
-    fn best(&self, door: Way) -> Option<&'a Measured> {
-        let peers = self.all.iter().filter(|one| one.contender.door == door && !one.contender.name.starts_with(US));
+    fn best(&self, way: Way) -> Option<&'a Measured> {
+        let peers = self.all.iter().filter(|one| one.contender.way == way && !one.contender.name.starts_with(US));
         peers.reduce(|best, one| if self.row.unit.better(one.value, best.value) { one } else { best })
     }
 
@@ -67,7 +67,7 @@ impl<'a> Line<'a> {
     pub(crate) fn full(&self, instructions: [Option<f64>; 5], notes: &mut Notes) -> String {
         let shown = self.shown().map(|one| one.map(|(_, one)| one));
         let [plain, tower, best_plain, best_tower, resilience] = shown;
-        let targets = [Plain, Tower].into_iter().filter_map(|door| self.target(door));
+        let targets = [Plain, Tower].into_iter().filter_map(|way| self.target(way));
         let cells = [
             self.title(),
             value(plain, notes),
@@ -87,9 +87,9 @@ impl<'a> Line<'a> {
 
     pub(crate) fn short(&self, notes: &mut Notes) -> String {
         let mut cells = vec![self.title()];
-        for door in [Plain, Tower] {
-            cells.push(value(self.named(US, door), notes));
-            cells.push(named_value(self.best(door), notes));
+        for way in [Plain, Tower] {
+            cells.push(value(self.named(US, way), notes));
+            cells.push(named_value(self.best(way), notes));
         }
         format!("| {} |", cells.join(" | "))
     }
@@ -100,7 +100,7 @@ impl<'a> Line<'a> {
             let Measured { contender, value, allocations } = one;
             let (value, allocations, bytes) = (digits(*value), digits(*allocations), bytes(one));
             let note = contender.note.map_or(String::new(), |note| format!("; {note}"));
-            let who = format!("{}, {:?}", contender.name, contender.door).to_lowercase();
+            let who = format!("{}, {:?}", contender.name, contender.way).to_lowercase();
             format!("  - {who}: {value}; {allocations} allocations; {bytes} bytes{note}\n")
         };
         format!("- {}\n{}", self.title(), self.all.iter().map(line).collect::<String>())
@@ -113,33 +113,33 @@ impl<'a> Line<'a> {
         }
     }
 
-    fn ratio(&self, door: Way) -> String {
-        let (Some(us), Some(best)) = (self.named(US, door), self.best(door)) else { return "–".into() };
+    fn ratio(&self, way: Way) -> String {
+        let (Some(us), Some(best)) = (self.named(US, way), self.best(way)) else { return "–".into() };
         digits(us.value / best.value)
     }
 
     /// What is to be reached, and whether it is.
-    fn target(&self, door: Way) -> Option<String> {
-        let target = match door {
+    fn target(&self, way: Way) -> Option<String> {
+        let target = match way {
             Plain => self.row.plain,
             Tower => self.row.tower,
         };
         let (words, limit) = match target {
             Target::None => return None,
-            Target::Best(factor) => (digits(factor), factor * self.best(door)?.value),
+            Target::Best(factor) => (digits(factor), factor * self.best(way)?.value),
             Target::Of(name, factor) => {
-                (format!("{} of {name}", digits(factor)), factor * self.named(name, door)?.value)
+                (format!("{} of {name}", digits(factor)), factor * self.named(name, way)?.value)
             }
-            Target::Over(name, nanos) => (format!("{name} + {nanos} ns"), nanos + self.named(name, door)?.value),
+            Target::Over(name, nanos) => (format!("{name} + {nanos} ns"), nanos + self.named(name, way)?.value),
             Target::Nanos(nanos) => (format!("{nanos} ns"), nanos),
         };
-        let us = self.named(US, door)?.value;
+        let us = self.named(US, way)?.value;
         let (bound, met) = match self.row.unit {
             NanosPerCall => ("≤", us <= limit),
             MillionCallsPerSecond => ("≥", us >= limit),
         };
-        let door = format!("{door:?}").to_lowercase();
-        Some(format!("{door} {bound} {words}: {}", if met { "met" } else { "**missed**" }))
+        let way = format!("{way:?}").to_lowercase();
+        Some(format!("{way} {bound} {words}: {}", if met { "met" } else { "**missed**" }))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Retries: three tries at most.
+//! Retries: three attempts at most.
 
 use std::{
     future::{Ready, ready},
@@ -25,18 +25,20 @@ use crate::{
 };
 
 pub(super) const FIRST: Duration = Duration::from_millis(50);
-const COUNTS_ONLY: &str = "a policy written for this bench: it counts tries, without backoff or budget";
+const COUNTS_ONLY: &str = "a policy written for this bench: it counts attempts, without backoff or budget";
 const SLEEPS: &str = "sleeps for a millisecond at least, though the delay is zero";
 const BUDGET: &str = "with its budget, which no peer has by default";
 
 pub(super) fn rows() -> Vec<Row> {
     vec![
-        Row::new("retry, first try succeeds", Expect::Answers, first_try).targets(Best(1.0), Nanos(15.0)).in_short(),
+        Row::new("retry, first attempt succeeds", Expect::Answers, first_attempt)
+            .targets(Best(1.0), Nanos(15.0))
+            .in_short(),
         Row::new("retry, two failures, no delay", Expect::Answers, two_failures).targets(Best(0.2), Target::None),
     ]
 }
 
-fn first_try() -> Vec<Contender> {
+fn first_attempt() -> Vec<Contender> {
     let retry = keep(RetryWithBackoff::new("users"));
     let tower = || {
         let mut service = retry.layer().layer(Inner::<Roomy>::new());
