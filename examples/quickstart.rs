@@ -30,7 +30,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     for order in 1..=6 {
         let guarded = || retry.call(|| breaker.call(|| per_attempt.call(fetch_stock)));
-        let stock = fallback.call(|| bulkhead.call(|| total.call(guarded))).await?;
+        let stock = fallback.call(|| total.call(|| bulkhead.call(guarded))).await?;
         let calls = CALLS.load(Relaxed);
         println!("order {order}: {stock:>2} in stock; {calls} calls so far, the circuit is {}", breaker.state());
     }

@@ -65,12 +65,12 @@ impl Stack {
         let op = op.clone();
         match way {
             Way::Plain => Box::pin(
-                bulkhead.call(move || total.call(move || retry.call(move || breaker.call(|| each.call(|| op()))))),
+                total.call(move || bulkhead.call(move || retry.call(move || breaker.call(|| each.call(|| op()))))),
             ),
             Way::Tower => {
                 let service = ServiceBuilder::new()
-                    .layer(bulkhead.layer())
                     .layer(total.layer())
+                    .layer(bulkhead.layer())
                     .layer(retry.layer())
                     .layer(breaker.layer())
                     .layer(each.layer())
@@ -86,7 +86,7 @@ async fn all_five_answer_while_the_dependency_fails(way: Way) {
     let Stack { bulkhead, total, retry, breaker, each, .. } = &stack;
     let fallback = Fallback::value(7);
     let (failing, starts) = fail_times(usize::MAX);
-    let layers = ServiceBuilder::new().layer(fallback.layer()).layer(bulkhead.layer()).layer(total.layer());
+    let layers = ServiceBuilder::new().layer(fallback.layer()).layer(total.layer()).layer(bulkhead.layer());
     let layers = layers.layer(retry.layer()).layer(breaker.layer()).layer(each.layer());
     let service = layers.service(Perform::default());
     for _ in 0..100 {

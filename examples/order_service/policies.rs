@@ -9,8 +9,8 @@ use withstand::{
 
 /// Outermost first. The fallback outside of them all differs from call to call, and has no state to share.
 pub struct Policies {
-    pub bulkhead: Bulkhead,
     pub total: Timeout,
+    pub bulkhead: Bulkhead,
     pub retry: RetryWithBackoff,
     pub breaker: CircuitBreaker,
     pub each: Timeout,
@@ -19,8 +19,8 @@ pub struct Policies {
 impl Policies {
     pub fn new(hear: impl Fn(&CircuitBreakerEvent) + Send + Sync + 'static) -> Result<Self, ConfigError> {
         Ok(Self {
-            bulkhead: Bulkhead::builder("users", 64).queue(64, ms(250)).build()?,
             total: Timeout::new(ms(2000)).named("users, all attempts"),
+            bulkhead: Bulkhead::builder("users", 64).queue(64, ms(250)).build()?,
             retry: RetryWithBackoff::builder("users").backoff(Exponential::new(ms(50), ms(200))).build()?,
             breaker: CircuitBreaker::builder("users")
                 .no_consecutive_failures()

@@ -23,12 +23,12 @@ pub struct Protected {
 
 impl Protected {
     pub fn new(users: Remote, policies: Policies) -> Self {
-        let Policies { bulkhead, total, retry, breaker, each } = &policies;
+        let Policies { total, bulkhead, retry, breaker, each } = &policies;
         let by_status = by_status(Response::status);
         let tower = ServiceBuilder::new()
             .layer(Fallback::from_result_fn(unavailable).classify(by_status.clone()).layer())
-            .layer(bulkhead.layer())
             .layer(total.layer())
+            .layer(bulkhead.layer())
             .layer(retry.classify(by_status.clone()).layer().clone_request(Request::try_clone))
             .layer(breaker.classify(by_status.clone()).layer())
             .layer(each.layer())
@@ -40,10 +40,10 @@ impl Protected {
 
 impl Users for Protected {
     async fn show(&self, id: u64) -> Result<Shown, ApiError> {
-        let Policies { bulkhead, total, retry, breaker, each } = &self.policies;
+        let Policies { total, bulkhead, retry, breaker, each } = &self.policies;
         let fallback = Fallback::from_fn(|_: UserError| Ok(None));
         let attempt = || breaker.call(|| each.call(|| self.users.fetch(id)));
-        let user = fallback.call(|| bulkhead.call(|| total.call(|| retry.call(attempt)))).await;
+        let user = fallback.call(|| total.call(|| bulkhead.call(|| retry.call(attempt)))).await;
         Ok(user.map_err(ApiError::internal)?.map_or(Shown::unavailable(id), Shown::Full))
     }
 

@@ -8,13 +8,13 @@ use super::{Answer, Failure, Op, Way, op, secs};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Fallback,
-    Bulkhead,
     Timeout,
+    Bulkhead,
     Retry,
     CircuitBreaker,
 }
 
-pub const KINDS: [Kind; 5] = [Kind::Fallback, Kind::Bulkhead, Kind::Timeout, Kind::Retry, Kind::CircuitBreaker];
+pub const KINDS: [Kind; 5] = [Kind::Fallback, Kind::Timeout, Kind::Bulkhead, Kind::Retry, Kind::CircuitBreaker];
 
 /// Each policy alone, each pair, and all five in the order that the docs teach; outermost first.
 pub fn stacks() -> Vec<Vec<Kind>> {
