@@ -17,7 +17,7 @@ use pin_project_lite::pin_project;
 pub(crate) use tokio::time::Instant;
 use tokio::time::{Sleep, sleep_until};
 
-/// Further off than anyone waits: 146 years. It leaves two bits of a word free.
+/// Longer than anyone waits: 146 years. It leaves two bits of a word free.
 pub(crate) const FOREVER: u64 = (1 << 62) - 1;
 
 /// A span in nanoseconds; what is longer counts as [`FOREVER`].
@@ -41,7 +41,7 @@ pub(crate) fn wall() -> SystemTime {
     SystemTime::now()
 }
 
-/// `None` is further off than the clock can count: never.
+/// `None` is later than the clock can count: never.
 #[inline]
 pub(crate) fn after(start: Instant, span: Duration) -> Option<Instant> {
     start.checked_add(span)

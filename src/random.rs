@@ -20,7 +20,7 @@ impl Random {
         self.0.u64(0..=most)
     }
 
-    /// From 0 up to, but without, 1.
+    /// At least 0, and less than 1.
     pub(crate) fn fraction(&mut self) -> f64 {
         self.0.f64()
     }

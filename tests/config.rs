@@ -216,7 +216,7 @@ fn defaults_of_the_circuit_breaker_are_those_of_its_table() {
             (
                 "`consecutive_failure_rules`",
                 "20 or more failures with no success between them that span 200 ms or longer; or 8 or more that span 1.5 s or longer",
-                "[RunRule { failures: 20, spanning: 200ms }, RunRule { failures: 8, spanning: 1.5s }]",
+                "[ConsecutiveRule { failures: 20, spanning: 200ms }, ConsecutiveRule { failures: 8, spanning: 1.5s }]",
             ),
             ("`failure_rate`", "off", "failure_rate: None"),
             ("`slow_call_rate`", "off", "slow_calls: None"),

@@ -104,7 +104,7 @@ pub(super) struct SlowRule {
 
 /// How many consecutive failures open the circuit.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct RunRule {
+pub(super) struct ConsecutiveRule {
     pub(super) failures: u32,
     pub(super) spanning: Duration,
 }
@@ -143,7 +143,7 @@ impl Opening {
 pub(super) struct Rules {
     pub(super) failure_rate: Option<RateRule>,
     pub(super) slow_calls: Option<SlowRule>,
-    pub(super) consecutive_failure_rules: Vec<RunRule>,
+    pub(super) consecutive_failure_rules: Vec<ConsecutiveRule>,
     pub(super) open: Opening,
     pub(super) probes: usize,
     pub(super) required_successes: u32,
@@ -159,7 +159,7 @@ impl Rules {
 
     /// Whether consecutive failures must span a time.
     pub(super) fn have_spans(&self) -> bool {
-        self.consecutive_failure_rules.iter().any(|run| !run.spanning.is_zero())
+        self.consecutive_failure_rules.iter().any(|rule| !rule.spanning.is_zero())
     }
 
     fn check(&self, check: &mut Check) {
@@ -170,8 +170,8 @@ impl Rules {
             check.refuse_if(rule.after.is_zero(), "slow_call_rate", "must be of calls slower than zero");
             rule.calls.check(check, "slow_call_rate");
         }
-        let no_run = self.consecutive_failure_rules.iter().any(|run| run.failures == 0);
-        check.refuse_if(no_run, "consecutive_failure_rules", "must be of at least 1 failure");
+        let is_empty = self.consecutive_failure_rules.iter().any(|rule| rule.failures == 0);
+        check.refuse_if(is_empty, "consecutive_failure_rules", "must be of at least 1 failure");
         let no_rule =
             self.consecutive_failure_rules.is_empty() && self.failure_rate.is_none() && self.slow_calls.is_none();
         check.refuse_if(
@@ -212,8 +212,8 @@ impl CircuitBreakerBuilder {
                 failure_rate: None,
                 slow_calls: None,
                 consecutive_failure_rules: vec![
-                    RunRule { failures: 20, spanning: Duration::from_millis(200) },
-                    RunRule { failures: 8, spanning: Duration::from_millis(1500) },
+                    ConsecutiveRule { failures: 20, spanning: Duration::from_millis(200) },
+                    ConsecutiveRule { failures: 8, spanning: Duration::from_millis(1500) },
                 ],
                 open: Opening { first: Duration::from_millis(200), growth: 2.0, max: None, jitter: 0.2 },
                 probes: 1,
@@ -259,7 +259,7 @@ impl<C> CircuitBreakerBuilder<C> {
 
     /// Opens when any of these rules is broken; see [`consecutive_failures`](Self::consecutive_failures).
     pub fn consecutive_failure_rules(mut self, rules: impl IntoIterator<Item = (u32, Duration)>) -> Self {
-        let rule = |(failures, spanning)| RunRule { failures, spanning };
+        let rule = |(failures, spanning)| ConsecutiveRule { failures, spanning };
         self.rules.consecutive_failure_rules = rules.into_iter().map(rule).collect();
         self
     }

@@ -28,7 +28,7 @@ pin_project! {
     where
         A: Deref<Target = Circuit>,
     {
-        // In this order: the operation is gone before its slot returns.
+        // The order matters: the operation is dropped before its slot returns.
         #[pin]
         call: Call<F>,
         permit: Permit<A>,
@@ -123,8 +123,8 @@ where
     }
 }
 
-/// The result goes through here by value, though no one looks at it: so a call that need not come here keeps its result
-/// in registers.
+/// The result is passed by value, although it is not looked at. So a call that does not come here keeps its result in
+/// registers.
 #[inline(never)]
 fn settled<A, T, E>(permit: &mut Permit<A>, verdict: Verdict, result: Result<T, E>) -> Result<T, E>
 where

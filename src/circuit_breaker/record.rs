@@ -1,24 +1,24 @@
-//! What the rules of a circuit hold while calls pass: windows, and the run of failures.
+//! What the rules of a circuit remember while calls pass: windows, and the consecutive failures.
 
 use super::{
-    config::{RateRule, Rules, RunRule},
+    config::{ConsecutiveRule, RateRule, Rules},
     gate::Successes,
     transition::{Counts, Reason, WindowCounts},
 };
 use crate::{clock::nanos, window::SlidingWindow};
 
-/// What the rules of a passing circuit remember.
+/// What the rules remember in one generation.
 #[derive(Debug)]
 pub(super) struct Record {
     failures: Option<SlidingWindow>,
     slow_calls: Option<SlidingWindow>,
-    run: Run,
+    consecutive: ConsecutiveFailures,
 }
 
 /// Failures with no success between them.
 #[derive(Clone, Copy, Debug, Default)]
-struct Run {
-    length: u32,
+struct ConsecutiveFailures {
+    count: u32,
     first: u64,
     latest: u64,
 }
@@ -28,21 +28,21 @@ impl Record {
         Self {
             failures: rules.failure_rate.map(|rule| rule.start(now)),
             slow_calls: rules.slow_calls.map(|rule| rule.calls.start(now)),
-            run: Run::default(),
+            consecutive: ConsecutiveFailures::default(),
         }
     }
 
-    /// Takes an outcome in, and tells which rule it breaks.
+    /// Records an outcome, and tells which rule it breaks.
     #[inline]
     pub(super) fn push(&mut self, rules: &Rules, failed: bool, slow: bool, now: u64) -> Option<Reason> {
-        self.run = if failed { self.run.longer(now) } else { Run::default() };
+        self.consecutive = if failed { self.consecutive.add(now) } else { ConsecutiveFailures::default() };
         if let Some(window) = &mut self.failures {
             window.push(failed, now);
         }
         if let Some(window) = &mut self.slow_calls {
             window.push(slow, now);
         }
-        if failed && rules.consecutive_failure_rules.iter().any(|rule| self.run.breaks(rule)) {
+        if failed && rules.consecutive_failure_rules.iter().any(|rule| self.consecutive.breaks(rule)) {
             return Some(Reason::ConsecutiveFailures);
         }
         if failed && is_broken(self.failures.as_mut(), rules.failure_rate, now) {
@@ -56,14 +56,14 @@ impl Record {
         Counts {
             failures: counts_of(self.failures.as_mut(), rules.failure_rate, now),
             slow_calls: counts_of(self.slow_calls.as_mut(), rules.slow_calls.map(|rule| rule.calls), now),
-            consecutive_failures: self.run.length,
+            consecutive_failures: self.consecutive.count,
             ..Counts::default()
         }
     }
 
-    /// Takes in so many successes that were not slow, from a time when the windows let go of nothing.
+    /// Records this many successes that were not slow. No outcome has left a window since they came.
     pub(super) fn push_successes(&mut self, count: u64) {
-        self.run = Run::default();
+        self.consecutive = ConsecutiveFailures::default();
         for window in self.failures.iter_mut().chain(&mut self.slow_calls) {
             window.push_misses(count);
         }
@@ -73,11 +73,11 @@ impl Record {
     pub(super) fn successes(&self) -> Successes {
         let is_calm = |window: &Option<SlidingWindow>| window.as_ref().is_none_or(SlidingWindow::is_calm);
         let until = |window: &Option<SlidingWindow>| window.as_ref().map_or(u64::MAX, SlidingWindow::next_expiry);
-        if self.run.length == 0 && is_calm(&self.failures) && is_calm(&self.slow_calls) {
+        if self.consecutive.count == 0 && is_calm(&self.failures) && is_calm(&self.slow_calls) {
             return Successes::Ignored;
         }
         if self.failures.is_none() && self.slow_calls.is_none() {
-            // This one would end the run, and leave the circuit calm: better to let it.
+            // It ends the consecutive failures, and then the circuit is calm. So it is recorded at once.
             return Successes::Recorded;
         }
         Successes::Tallied { until: until(&self.failures).min(until(&self.slow_calls)) }
@@ -96,14 +96,14 @@ fn is_broken(window: Option<&mut SlidingWindow>, rule: Option<RateRule>, now: u6
     rule.is_some_and(|rule| rate.is_some_and(|rate| rate >= rule.rate))
 }
 
-impl Run {
+impl ConsecutiveFailures {
     /// A thread that was overtaken on its way to the lock brings an earlier time.
-    fn longer(self, now: u64) -> Self {
-        let (first, latest) = if self.length == 0 { (now, now) } else { (self.first.min(now), self.latest.max(now)) };
-        Self { length: self.length.saturating_add(1), first, latest }
+    fn add(self, now: u64) -> Self {
+        let (first, latest) = if self.count == 0 { (now, now) } else { (self.first.min(now), self.latest.max(now)) };
+        Self { count: self.count.saturating_add(1), first, latest }
     }
 
-    fn breaks(self, rule: &RunRule) -> bool {
-        self.length >= rule.failures && self.latest.saturating_sub(self.first) >= nanos(rule.spanning)
+    fn breaks(self, rule: &ConsecutiveRule) -> bool {
+        self.count >= rule.failures && self.latest.saturating_sub(self.first) >= nanos(rule.spanning)
     }
 }

@@ -51,8 +51,8 @@ impl Rejections {
     }
 }
 
-/// When the clock is read. Only rules that need the moment ask for it, because reading it is the dearest part of a
-/// call.
+/// When the clock is read. Only rules that need the moment ask for it, because reading it is the most expensive part of
+/// a call.
 #[derive(Clone, Copy, Debug)]
 struct ClockReads {
     at_start: bool,
@@ -70,7 +70,7 @@ const REJECTIONS_PER_YIELD: u64 = 32;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AdmittedCall {
     admission: EncodedAdmission,
-    /// When it was admitted, if a rule asks.
+    /// When it was admitted, if a rule needs that.
     since: u64,
 }
 
@@ -318,7 +318,7 @@ impl Circuit {
         }
     }
 
-    /// An end that counts for a probe alone.
+    /// An outcome that counts for probes only.
     fn settle_probe(&self, admitted: AdmittedCall, outcome: ProbeOutcome) {
         if let Admission::Probe { number } = admitted.admission.decode() {
             self.record_probe(number, outcome);

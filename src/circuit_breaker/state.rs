@@ -80,7 +80,7 @@ enum Phase {
 
 #[derive(Debug)]
 pub(super) struct Core {
-    // In a box of their own: the rules are long, and never change; the rest is small, and does.
+    // Boxed, because the rules are large and never change. The rest is small and changes.
     rules: Box<Rules>,
     phase: Phase,
     generation: u64,
@@ -100,7 +100,7 @@ impl Phase {
         Self::HalfOpen { probes: Probes::default(), outage }
     }
 
-    /// The state it is, whatever the time.
+    /// The state, without regard to the time.
     fn state(&self) -> State {
         match self {
             Self::Closed(_) => State::Closed,
@@ -139,7 +139,7 @@ impl Core {
         }
     }
 
-    /// Takes in the successes that were tallied for it.
+    /// Records the successes that the gate has tallied.
     pub(super) fn apply_tally(&mut self, tally: u64) {
         match &mut self.phase {
             _ if tally == 0 => {}
@@ -153,7 +153,7 @@ impl Core {
         self.latest
     }
 
-    /// Tells it that time has come so far.
+    /// Sets the latest moment.
     pub(super) fn advance(&mut self, now: u64) {
         self.latest = now;
     }
@@ -239,8 +239,8 @@ impl Core {
         Admission::Probe { number }
     }
 
-    /// Counts what became of a call. If that breaks a rule, the circuit has to [`trip`](Self::trip). The time may be
-    /// anything if no rule asks for it.
+    /// Counts the outcome of a call. If it breaks a rule, the circuit has to [`trip`](Self::trip). The time may be
+    /// anything if no rule needs it.
     #[inline]
     pub(super) fn record_call(&mut self, outcome: CallOutcome, now: u64) -> Option<Reason> {
         let CallOutcome { generation, failed, slow } = outcome;
@@ -264,7 +264,7 @@ impl Core {
         self.open(reason, Some(verdict), outage, now)
     }
 
-    /// Counts what became of a probe.
+    /// Counts the outcome of a probe.
     pub(super) fn settle_probe(
         &mut self,
         number: u64,
@@ -299,8 +299,8 @@ impl Core {
         Some(self.close(closed, Reason::ProbesSucceeded, now, rejected))
     }
 
-    /// A caller that gives up sooner than `probe_timeout` is no proof against the dependency. Callers that go on giving
-    /// up until the first of their probes would have timed out are.
+    /// One caller that gives up sooner than `probe_timeout` proves nothing about the dependency. Callers that keep
+    /// giving up until the first of their probes would have timed out do.
     fn probe_without_answer(&mut self, deadline: u64, now: u64) -> Option<Transition> {
         let Phase::HalfOpen { probes, outage } = &mut self.phase else { return None };
         if !probes.end_without_answer(deadline, now) {
@@ -321,7 +321,7 @@ impl Core {
         self.close(next, Reason::Forced, now, rejected)
     }
 
-    /// Without a verdict a probe gave no answer.
+    /// The verdict is `None` where a probe gave no answer.
     fn reopen(&mut self, reason: Reason, verdict: Option<Verdict>, outage: Outage, now: u64) -> Transition {
         let reopenings = outage.reopenings.saturating_add(1);
         self.open(reason, verdict, Outage { reopenings, ..outage }, now)
@@ -357,7 +357,7 @@ impl Core {
         hint + self.random.up_to((hint / 10).min(cap - hint))
     }
 
-    /// Leaves an outage behind, if there was one.
+    /// Ends the outage, if there is one, and tells it.
     fn close(&mut self, next: Phase, reason: Reason, now: u64, rejected: u64) -> Transition {
         let outage = self.phase.outage();
         let mut transition = self.enter(next, reason, now);

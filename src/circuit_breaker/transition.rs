@@ -1,4 +1,4 @@
-//! What a change of state is made of.
+//! The states, and the transitions between them.
 
 use std::{fmt, time::Duration};
 
