@@ -41,8 +41,9 @@ pin_project! {
     #[project = CallProj]
     enum Call<F> {
         Running { #[pin] operation: F },
-        // With `yields` it is pending once before it rejects.
-        Rejected { rejection: Rejection, yields: bool },
+        Rejected { rejection: Rejection },
+        // It is pending once, and then rejected.
+        RejectedAfterYield { rejection: Rejection },
         Done,
     }
 }
@@ -66,8 +67,11 @@ where
                 (Call::Running { operation }, admitted)
             }
             Err(rejection) => {
-                let yields = circuit.count_rejected_call(rejection);
-                (Call::Rejected { rejection, yields }, AdmittedCall::NONE)
+                let call = match circuit.count_rejected_call(rejection) {
+                    false => Call::Rejected { rejection },
+                    true => Call::RejectedAfterYield { rejection },
+                };
+                (call, AdmittedCall::NONE)
             }
         };
         Self { call, permit: Permit::new(circuit, admitted), classifier }
@@ -105,12 +109,17 @@ where
     A: Deref<Target = Circuit>,
     E: CarriesRejected,
 {
-    let CallProj::Rejected { rejection, yields } = call.as_mut().project() else { panic!("polled after it was done") };
-    if std::mem::take(yields) {
-        cx.waker().wake_by_ref();
-        return Poll::Pending;
-    }
-    let rejected = permit.circuit().rejected(*rejection);
+    let rejection = match call.as_mut().project() {
+        CallProj::Rejected { rejection } => *rejection,
+        CallProj::RejectedAfterYield { rejection } => {
+            let rejection = *rejection;
+            call.set(Call::Rejected { rejection });
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        CallProj::Running { .. } | CallProj::Done => panic!("polled after it was done"),
+    };
+    let rejected = permit.circuit().rejected(rejection);
     call.set(Call::Done);
     Poll::Ready(Err(E::from_rejected(rejected)))
 }

@@ -61,7 +61,7 @@ where
     /// Settles a success, if that needs neither the lock nor the clock.
     #[inline]
     pub(super) fn settle_success(&mut self, verdict: Verdict) -> bool {
-        let settled = verdict == Verdict::Healthy && self.circuit.settle_success(self.admitted);
+        let settled = matches!(verdict, Verdict::Healthy) && self.circuit.settle_success(self.admitted);
         if settled {
             self.admitted = AdmittedCall::NONE;
         }

@@ -11,7 +11,13 @@ use std::{
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::{future::CircuitBreakerFuture, permit::Permit, policy::CircuitBreaker, shared::Circuit, state::Rejection};
+use super::{
+    future::CircuitBreakerFuture,
+    permit::Permit,
+    policy::CircuitBreaker,
+    shared::{Circuit, PackedDecision},
+    state::Rejection,
+};
 use crate::{
     carry::CarriesRejected,
     classify::{ByError, Classify},
@@ -146,8 +152,14 @@ impl<S, C> CircuitBreakerService<S, C> {
         }
     }
 
-    /// Pending until the opening is over; ready in a half-open circuit that has no slot for another probe.
-    fn poll_open(&mut self, rejection: Rejection, cx: &mut Context<'_>) -> Poll<()> {
+    /// The circuit would reject a call. Pending until the opening is over, where the layer was told to be; ready in a
+    /// half-open circuit that has no slot for another probe.
+    #[cold]
+    #[inline(never)]
+    fn poll_rejecting(&mut self, rejection: Rejection, cx: &mut Context<'_>) -> Poll<()> {
+        // The inner service may have been ready before, and the circuit has opened since.
+        self.release();
+        self.is_inner_unready = true;
         if self.while_open == WhileOpen::Ready || self.circuit.is_half_open() {
             self.alarm = None;
             return Poll::Ready(());
@@ -167,13 +179,26 @@ impl<S, C> CircuitBreakerService<S, C> {
         Poll::Pending
     }
 
-    /// Rejects a call. `None` if it would be admitted now, but the inner service was not readied. Then the call is
-    /// rejected too, and told that it may come back at once.
     #[cold]
-    fn reject(&mut self, rejection: Option<Rejection>) -> Rejection {
-        self.release();
+    #[inline(never)]
+    fn admit_again(&mut self) {
         self.is_inner_unready = false;
-        rejection.unwrap_or(Rejection::of(0))
+        self.alarm = None;
+    }
+
+    /// Decides a call that is not simply admitted. If the inner service was not readied, the call is rejected though it
+    /// would be admitted by now, and is told that it may come back at once.
+    #[inline(never)]
+    fn decide(&mut self) -> PackedDecision {
+        let decision = match self.is_inner_unready {
+            false => self.circuit.admit_by_clock(),
+            true => PackedDecision::of(Err(self.circuit.rejection().unwrap_or(Rejection::of(0)))),
+        };
+        if decision.read().is_err() {
+            self.release();
+            self.is_inner_unready = false;
+        }
+        decision
     }
 
     /// Gives back what the inner service has reserved, if the layer was told to.
@@ -194,15 +219,14 @@ where
     type Error = S::Error;
     type Future = CircuitBreakerFuture<S::Future, CallShare<Circuit>, C>;
 
+    #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         if let Some(rejection) = self.circuit.rejection() {
-            // It may have been ready before, and the circuit has opened since.
-            self.release();
-            self.is_inner_unready = true;
-            return self.poll_open(rejection, cx).map(Ok);
+            return self.poll_rejecting(rejection, cx).map(Ok);
         }
-        self.is_inner_unready = false;
-        self.alarm = None;
+        if self.is_inner_unready {
+            self.admit_again();
+        }
         match ready!(self.inner.poll_ready(cx)) {
             Ok(()) => Poll::Ready(Ok(())),
             Err(error) => {
@@ -216,13 +240,7 @@ where
     #[inline(always)]
     fn call(&mut self, request: R) -> Self::Future {
         let (circuit, classifier) = (self.circuit.lend(), self.classifier.clone());
-        let admitted = match self.is_inner_unready {
-            false => circuit.admit().map_err(|rejection| self.reject(Some(rejection))),
-            true => {
-                let rejection = circuit.rejection();
-                Err(self.reject(rejection))
-            }
-        };
+        let admitted = circuit.admit_or_else(!self.is_inner_unready, || self.decide());
         CircuitBreakerFuture::start(circuit, classifier, admitted, || self.inner.call(request))
     }
 }
