@@ -121,7 +121,7 @@ pub struct CircuitBreakerService<S, C = ByError> {
     inner: S,
     circuit: ServiceShare<Circuit>,
     classifier: C,
-    /// `poll_ready` found the circuit open, and did not ask the inner service: it must not be called.
+    /// It must not be called: `poll_ready` found the circuit open and did not ask it, or it was renewed since.
     is_inner_unready: bool,
     /// Clones the inner service, where a rejection has to give its readiness back.
     renew: Option<fn(&S) -> S>,
@@ -196,7 +196,6 @@ impl<S, C> CircuitBreakerService<S, C> {
         };
         if decision.read().is_err() {
             self.release();
-            self.is_inner_unready = false;
         }
         decision
     }
@@ -205,6 +204,7 @@ impl<S, C> CircuitBreakerService<S, C> {
     fn release(&mut self) {
         if let (Some(renew), false) = (self.renew, self.is_inner_unready) {
             self.inner = renew(&self.inner);
+            self.is_inner_unready = true;
         }
     }
 }
