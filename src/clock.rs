@@ -75,7 +75,8 @@ impl Clock {
     fn at(&self, moment: Instant) -> u64 {
         let start = self.start.load(Ordering::Relaxed);
         match moment.checked_duration_since(self.origin) {
-            Some(passed) => nanos(passed).saturating_add(start).min(FOREVER),
+            // Neither is above 2^63: the sum does not overflow.
+            Some(passed) => (nanos(passed) + start).min(FOREVER),
             None => start.saturating_sub(nanos(self.origin.duration_since(moment))),
         }
     }

@@ -32,7 +32,8 @@ impl<T> Lock<T> {
     }
 }
 
-/// Keeps what one thread writes off the cache lines that other threads read. Processors fetch lines in pairs: 128 bytes.
+/// Keeps what one thread writes off the cache lines that other threads read. Processors fetch lines in pairs: 128
+/// bytes.
 #[derive(Debug)]
 #[repr(align(128))]
 pub(crate) struct CachePadded<T>(pub(crate) T);

@@ -215,7 +215,7 @@ fn defaults_of_the_circuit_breaker_are_those_of_its_table() {
         &[
             (
                 "`consecutive_failure_rules`",
-                "20 or more failures with no success between them that span 200 ms or longer; or 8 or more that span 1.5 s or longer",
+                "at least 20 that span at least 200 ms, or at least 8 that span at least 1.5 s",
                 "[ConsecutiveRule { failures: 20, spanning: 200ms }, ConsecutiveRule { failures: 8, spanning: 1.5s }]",
             ),
             ("`failure_rate`", "off", "failure_rate: None"),

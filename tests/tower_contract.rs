@@ -344,6 +344,11 @@ async fn g7_a_rejection_gives_the_readiness_back_where_the_layer_was_told_to() {
         assert!(service.call(succeed()).await.is_err());
         assert_eq!(ledger.reserved.load(SeqCst), 0, "polled again: {polled_again}");
         breaker.reset();
+        // Against the contract. But the new instance was never ready, so it must not be called.
+        for _ in 0..2 {
+            let answer = rejected(service.call(succeed()).await).expect("the inner service is not ready");
+            assert_eq!(answer.retry_after(), Some(ms(0)));
+        }
         assert_eq!(service.ready().await.expect("ready").call(succeed()).await, Ok(1), "it is readied anew");
         assert_eq!((ledger.reserved.load(SeqCst), ledger.calls.load(SeqCst)), (0, 1));
     }

@@ -41,9 +41,9 @@ pin_project! {
     #[project = CallProj]
     enum Call<F> {
         Running { #[pin] operation: F },
-        // Pends once, so that other tasks get a turn.
-        Yielding { rejection: Rejection },
         Rejected { rejection: Rejection },
+        // It is pending once, and then rejected.
+        RejectedAfterYield { rejection: Rejection },
         Done,
     }
 }
@@ -67,8 +67,10 @@ where
                 (Call::Running { operation }, admitted)
             }
             Err(rejection) => {
-                let yields = circuit.count_rejected_call(rejection);
-                let call = if yields { Call::Yielding { rejection } } else { Call::Rejected { rejection } };
+                let call = match circuit.count_rejected_call(rejection) {
+                    false => Call::Rejected { rejection },
+                    true => Call::RejectedAfterYield { rejection },
+                };
                 (call, AdmittedCall::NONE)
             }
         };
@@ -107,20 +109,19 @@ where
     A: Deref<Target = Circuit>,
     E: CarriesRejected,
 {
-    match call.as_mut().project() {
-        CallProj::Yielding { rejection } => {
+    let rejection = match call.as_mut().project() {
+        CallProj::Rejected { rejection } => *rejection,
+        CallProj::RejectedAfterYield { rejection } => {
             let rejection = *rejection;
             call.set(Call::Rejected { rejection });
             cx.waker().wake_by_ref();
-            Poll::Pending
-        }
-        CallProj::Rejected { rejection } => {
-            let rejected = permit.circuit().rejected(*rejection);
-            call.set(Call::Done);
-            Poll::Ready(Err(E::from_rejected(rejected)))
+            return Poll::Pending;
         }
         CallProj::Running { .. } | CallProj::Done => panic!("polled after it was done"),
-    }
+    };
+    let rejected = permit.circuit().rejected(rejection);
+    call.set(Call::Done);
+    Poll::Ready(Err(E::from_rejected(rejected)))
 }
 
 /// The result is passed by value, although it is not looked at. So a call that does not come here keeps its result in

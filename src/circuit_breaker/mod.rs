@@ -22,7 +22,7 @@
 //!
 //! | setting | default |
 //! |---|---|
-//! | `consecutive_failure_rules` | 20 or more failures with no success between them that span 200 ms or longer; or 8 or more that span 1.5 s or longer |
+//! | `consecutive_failure_rules` | at least 20 that span at least 200 ms, or at least 8 that span at least 1.5 s |
 //! | `failure_rate` | off |
 //! | `slow_call_rate` | off |
 //! | `open_for` | 200 ms |
@@ -146,7 +146,8 @@
 //! use std::time::Duration;
 //! use withstand::{circuit_breaker::State, CircuitBreaker};
 //!
-//! # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), withstand::ConfigError> {
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() -> Result<(), withstand::ConfigError> {
 //! let breaker = CircuitBreaker::builder("users").consecutive_failures(3, Duration::ZERO).build()?;
 //! for _ in 0..3 {
 //!     let _ = breaker.call(|| async { Err::<(), _>(std::io::Error::other("down")) }).await;

@@ -86,15 +86,15 @@ impl AdmittedCall {
 
 /// A `Result<AdmittedCall, Rejection>` in two words, so that a function returns it in registers.
 #[derive(Clone, Copy)]
-struct PackedDecision(AdmittedCall);
+pub(super) struct PackedDecision(AdmittedCall);
 
 impl PackedDecision {
-    fn of(admitted: Result<AdmittedCall, Rejection>) -> Self {
+    pub(super) fn of(admitted: Result<AdmittedCall, Rejection>) -> Self {
         Self(admitted.unwrap_or_else(|rejection| AdmittedCall { since: rejection.left(), ..AdmittedCall::NONE }))
     }
 
     #[inline]
-    fn read(self) -> Result<AdmittedCall, Rejection> {
+    pub(super) fn read(self) -> Result<AdmittedCall, Rejection> {
         if self.0.is_none() { Err(Rejection::of(self.0.since)) } else { Ok(self.0) }
     }
 }
@@ -151,17 +151,27 @@ impl Circuit {
     /// Admits a call, or rejects it.
     #[inline]
     pub(super) fn admit(&self) -> Result<AdmittedCall, Rejection> {
+        self.admit_or_else(true, || self.admit_by_clock())
+    }
+
+    /// Admits a call, if it may be made and calls pass and no rule needs the time. Else `decide` does.
+    #[inline]
+    pub(super) fn admit_or_else(
+        &self,
+        may_be_made: bool,
+        decide: impl FnOnce() -> PackedDecision,
+    ) -> Result<AdmittedCall, Rejection> {
         let decision = match self.gate.admit() {
-            Some(admission) if !self.clock_reads.at_start => {
+            Some(admission) if may_be_made && !self.clock_reads.at_start => {
                 PackedDecision(AdmittedCall { admission, since: NOT_READ })
             }
-            _ => self.admit_by_clock(),
+            _ => decide(),
         };
         decision.read()
     }
 
     #[inline(never)]
-    fn admit_by_clock(&self) -> PackedDecision {
+    pub(super) fn admit_by_clock(&self) -> PackedDecision {
         PackedDecision::of(self.admit_at(self.clock.now()))
     }
 
@@ -195,14 +205,6 @@ impl Circuit {
         if self.gate.admit().is_some() { None } else { self.rejection_by_clock() }
     }
 
-    /// What a call is told whose inner service was not readied, because the circuit was open. It cannot be admitted. Where the circuit would
-    /// admit it now, it may come back at once.
-    #[cfg(feature = "tower")]
-    #[inline(never)]
-    pub(super) fn rejection_of_unready(&self) -> Rejection {
-        self.rejection().unwrap_or(Rejection::of(0))
-    }
-
     #[cfg(feature = "tower")]
     fn rejection_by_clock(&self) -> Option<Rejection> {
         let now = self.clock.now();
@@ -223,6 +225,8 @@ impl Circuit {
     }
 
     /// Counts and reports the rejection of a call. Whether its future should pend once.
+    #[cold]
+    #[inline(never)]
     pub(super) fn count_rejected_call(&self, rejection: Rejection) -> bool {
         let before = self.rejections.calls.fetch_add(1, Ordering::Relaxed);
         self.report(rejection);

@@ -11,7 +11,13 @@ use std::{
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::{future::CircuitBreakerFuture, permit::Permit, policy::CircuitBreaker, shared::Circuit, state::Rejection};
+use super::{
+    future::CircuitBreakerFuture,
+    permit::Permit,
+    policy::CircuitBreaker,
+    shared::{Circuit, PackedDecision},
+    state::Rejection,
+};
 use crate::{
     carry::CarriesRejected,
     classify::{ByError, Classify},
@@ -115,7 +121,7 @@ pub struct CircuitBreakerService<S, C = ByError> {
     inner: S,
     circuit: ServiceShare<Circuit>,
     classifier: C,
-    /// `poll_ready` found the circuit open, and did not ask the inner service: it must not be called.
+    /// It must not be called: `poll_ready` found the circuit open and did not ask it, or it was renewed since.
     is_inner_unready: bool,
     /// Clones the inner service, where a rejection has to give its readiness back.
     renew: Option<fn(&S) -> S>,
@@ -146,10 +152,12 @@ impl<S, C> CircuitBreakerService<S, C> {
         }
     }
 
-    /// Pending until the opening is over; ready in a half-open circuit that has no slot for another probe.
+    /// The circuit would reject a call. Pending until the opening is over, where the layer was told to be; ready in a
+    /// half-open circuit that has no slot for another probe.
+    #[cold]
     #[inline(never)]
-    fn poll_open(&mut self, rejection: Rejection, cx: &mut Context<'_>) -> Poll<()> {
-        // It may have been ready before, and the circuit has opened since.
+    fn poll_rejecting(&mut self, rejection: Rejection, cx: &mut Context<'_>) -> Poll<()> {
+        // The inner service may have been ready before, and the circuit has opened since.
         self.release();
         self.is_inner_unready = true;
         if self.while_open == WhileOpen::Ready || self.circuit.is_half_open() {
@@ -171,24 +179,32 @@ impl<S, C> CircuitBreakerService<S, C> {
         Poll::Pending
     }
 
-    /// The circuit admits calls again, or some of them.
+    #[cold]
     #[inline(never)]
-    fn end_open(&mut self) {
+    fn admit_again(&mut self) {
         self.is_inner_unready = false;
         self.alarm = None;
     }
 
-    /// A call was rejected: the inner service is not called, though it may be ready.
+    /// Decides a call that is not simply admitted. If the inner service was not readied, the call is rejected though it
+    /// would be admitted by now, and is told that it may come back at once.
     #[inline(never)]
-    fn end_rejected(&mut self) {
-        self.release();
-        self.end_open();
+    fn decide(&mut self) -> PackedDecision {
+        let decision = match self.is_inner_unready {
+            false => self.circuit.admit_by_clock(),
+            true => PackedDecision::of(Err(self.circuit.rejection().unwrap_or(Rejection::of(0)))),
+        };
+        if decision.read().is_err() {
+            self.release();
+        }
+        decision
     }
 
     /// Gives back what the inner service has reserved, if the layer was told to.
     fn release(&mut self) {
         if let (Some(renew), false) = (self.renew, self.is_inner_unready) {
             self.inner = renew(&self.inner);
+            self.is_inner_unready = true;
         }
     }
 }
@@ -203,12 +219,13 @@ where
     type Error = S::Error;
     type Future = CircuitBreakerFuture<S::Future, CallShare<Circuit>, C>;
 
+    #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         if let Some(rejection) = self.circuit.rejection() {
-            return self.poll_open(rejection, cx).map(Ok);
+            return self.poll_rejecting(rejection, cx).map(Ok);
         }
         if self.is_inner_unready {
-            self.end_open();
+            self.admit_again();
         }
         match ready!(self.inner.poll_ready(cx)) {
             Ok(()) => Poll::Ready(Ok(())),
@@ -223,10 +240,7 @@ where
     #[inline(always)]
     fn call(&mut self, request: R) -> Self::Future {
         let (circuit, classifier) = (self.circuit.lend(), self.classifier.clone());
-        let admitted = if self.is_inner_unready { Err(circuit.rejection_of_unready()) } else { circuit.admit() };
-        if admitted.is_err() {
-            self.end_rejected();
-        }
+        let admitted = circuit.admit_or_else(!self.is_inner_unready, || self.decide());
         CircuitBreakerFuture::start(circuit, classifier, admitted, || self.inner.call(request))
     }
 }

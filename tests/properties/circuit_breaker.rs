@@ -49,6 +49,8 @@ enum Step {
     End(usize, End),
     /// So many calls, each of which succeeds before the next, until one is rejected.
     Succeed(usize),
+    /// So many calls one after the other, each of which is dropped after this time, and then none for that time.
+    GiveUp(usize, Duration, Duration),
     Pass(Duration),
     Force(State),
 }
@@ -500,6 +502,20 @@ async fn agree(settings: Settings, steps: Vec<Step>, look_every: usize) -> Resul
                     }
                 }
             }
+            Step::GiveUp(calls, after, idle) => {
+                for _ in 0..calls {
+                    let (real, expected) = (breaker.try_acquire(), model.admit());
+                    prop_assert_eq!(real.is_ok(), expected.is_ok(), "step {}", number);
+                    tokio::time::advance(after).await;
+                    model.now += after;
+                    if let (Ok(permit), Ok(call)) = (real, expected) {
+                        finish(permit, End::Dropped);
+                        model.end(call, End::Dropped);
+                    }
+                    tokio::time::advance(idle).await;
+                    model.now += idle;
+                }
+            }
             Step::Pass(span) => {
                 tokio::time::advance(span).await;
                 model.now += span;
@@ -590,6 +606,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         40 => Just(Step::Admit),
         40 => (any::<usize>(), end).prop_map(|(which, end)| Step::End(which, end)),
         2 => select(vec![1, 3, 10, 300]).prop_map(Step::Succeed),
+        2 => (1_usize..4, select(vec![0_u64, 300, 699]), select(vec![0_u64, 1, 100, 700])).prop_map(
+            |(calls, after, idle)| Step::GiveUp(calls, Duration::from_millis(after), Duration::from_millis(idle))
+        ),
         18 => span.prop_map(Step::Pass),
         2 => select(states.to_vec()).prop_map(Step::Force),
     ];
