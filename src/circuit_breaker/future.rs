@@ -64,14 +64,14 @@ where
         let (call, admitted) = match admitted {
             Ok(admitted) => {
                 let operation = with_rollback(operation, || circuit.settle_dropped(admitted));
-                (Call::Running { operation }, admitted)
+                (Call::Running { operation }, Some(admitted))
             }
             Err(rejection) => {
                 let call = match circuit.count_rejected_call(rejection) {
                     false => Call::Rejected { rejection },
                     true => Call::RejectedAfterYield { rejection },
                 };
-                (call, AdmittedCall::NONE)
+                (call, None)
             }
         };
         Self { call, permit: Permit::new(circuit, admitted), classifier }

@@ -1,4 +1,4 @@
-use std::{mem, ops::Deref};
+use std::ops::Deref;
 
 use super::shared::{AdmittedCall, Circuit};
 use crate::{classify::Verdict, sync::Arc};
@@ -16,7 +16,7 @@ pub struct CircuitBreakerPermit {
 
 impl CircuitBreakerPermit {
     pub(super) fn new(circuit: Arc<Circuit>, admitted: AdmittedCall) -> Self {
-        Self { permit: Permit::new(circuit, admitted) }
+        Self { permit: Permit::new(circuit, Some(admitted)) }
     }
 
     /// The dependency answered.
@@ -42,15 +42,15 @@ where
     A: Deref<Target = Circuit>,
 {
     circuit: A,
-    // `NONE` once it is settled.
-    admitted: AdmittedCall,
+    // `None` once it is settled, and where the call was rejected.
+    admitted: Option<AdmittedCall>,
 }
 
 impl<A> Permit<A>
 where
     A: Deref<Target = Circuit>,
 {
-    pub(super) fn new(circuit: A, admitted: AdmittedCall) -> Self {
+    pub(super) fn new(circuit: A, admitted: Option<AdmittedCall>) -> Self {
         Self { circuit, admitted }
     }
 
@@ -61,17 +61,21 @@ where
     /// Settles a success, if that needs neither the lock nor the clock.
     #[inline]
     pub(super) fn settle_success(&mut self, verdict: Verdict) -> bool {
-        let settled = matches!(verdict, Verdict::Healthy) && self.circuit.settle_success(self.admitted);
+        let settled = match self.admitted {
+            Some(admitted) if matches!(verdict, Verdict::Healthy) => self.circuit.settle_success(admitted),
+            _ => false,
+        };
         if settled {
-            self.admitted = AdmittedCall::NONE;
+            self.admitted = None;
         }
         settled
     }
 
     #[inline]
     pub(super) fn settle(&mut self, verdict: Verdict) {
-        let admitted = mem::replace(&mut self.admitted, AdmittedCall::NONE);
-        self.circuit.settle(admitted, verdict);
+        if let Some(admitted) = self.admitted.take() {
+            self.circuit.settle(admitted, verdict);
+        }
     }
 }
 
@@ -81,8 +85,8 @@ where
 {
     #[inline]
     fn drop(&mut self) {
-        if !self.admitted.is_none() {
-            self.circuit.settle_dropped(self.admitted);
+        if let Some(admitted) = self.admitted {
+            self.circuit.settle_dropped(admitted);
         }
     }
 }

@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{num::NonZeroU64, time::Duration};
 
 use super::{
     config::{Options, Rules},
@@ -70,32 +70,14 @@ const REJECTIONS_PER_YIELD: u64 = 32;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AdmittedCall {
     admission: EncodedAdmission,
-    /// When it was admitted, if a rule needs that.
-    since: u64,
+    /// When it was admitted, if a rule needs that. Never zero, so that an `Option` of it is no larger.
+    since: NonZeroU64,
 }
 
 impl AdmittedCall {
-    /// The admission of no call.
-    pub(super) const NONE: Self = Self { admission: EncodedAdmission::NONE, since: 0 };
-
     #[inline]
-    pub(super) fn is_none(self) -> bool {
-        self.admission == EncodedAdmission::NONE
-    }
-}
-
-/// A `Result<AdmittedCall, Rejection>` in two words, so that a function returns it in registers.
-#[derive(Clone, Copy)]
-pub(super) struct PackedDecision(AdmittedCall);
-
-impl PackedDecision {
-    pub(super) fn of(admitted: Result<AdmittedCall, Rejection>) -> Self {
-        Self(admitted.unwrap_or_else(|rejection| AdmittedCall { since: rejection.left(), ..AdmittedCall::NONE }))
-    }
-
-    #[inline]
-    pub(super) fn read(self) -> Result<AdmittedCall, Rejection> {
-        if self.0.is_none() { Err(Rejection::of(self.0.since)) } else { Ok(self.0) }
+    fn new(admission: EncodedAdmission, since: u64) -> Self {
+        Self { admission, since: NonZeroU64::new(since).unwrap_or(NonZeroU64::MIN) }
     }
 }
 
@@ -159,26 +141,23 @@ impl Circuit {
     pub(super) fn admit_or_else(
         &self,
         may_be_made: bool,
-        decide: impl FnOnce() -> PackedDecision,
+        decide: impl FnOnce() -> Result<AdmittedCall, Rejection>,
     ) -> Result<AdmittedCall, Rejection> {
-        let decision = match self.gate.admit() {
-            Some(admission) if may_be_made && !self.clock_reads.at_start => {
-                PackedDecision(AdmittedCall { admission, since: NOT_READ })
-            }
+        match self.gate.admit() {
+            Some(admission) if may_be_made && !self.clock_reads.at_start => Ok(AdmittedCall::new(admission, NOT_READ)),
             _ => decide(),
-        };
-        decision.read()
+        }
     }
 
     #[inline(never)]
-    pub(super) fn admit_by_clock(&self) -> PackedDecision {
-        PackedDecision::of(self.admit_at(self.clock.now()))
+    pub(super) fn admit_by_clock(&self) -> Result<AdmittedCall, Rejection> {
+        self.admit_at(self.clock.now())
     }
 
     fn admit_at(&self, now: u64) -> Result<AdmittedCall, Rejection> {
         match self.gate.load() {
             GateState::Passing { generation, .. } => {
-                Ok(AdmittedCall { admission: EncodedAdmission::encode(Admission::Call { generation }), since: now })
+                Ok(AdmittedCall::new(EncodedAdmission::encode(Admission::Call { generation }), now))
             }
             GateState::Open { until } if self.is_ahead(until, now) => Err(Rejection::until(until, now)),
             GateState::Open { .. } | GateState::HalfOpen => {
@@ -186,7 +165,7 @@ impl Circuit {
                     let (admission, transition) = core.admit(now);
                     (admission.map(|admission| (admission, now)), transition)
                 })?;
-                Ok(AdmittedCall { admission: EncodedAdmission::encode(admission), since: now })
+                Ok(AdmittedCall::new(EncodedAdmission::encode(admission), now))
             }
         }
     }
@@ -271,7 +250,7 @@ impl Circuit {
             return;
         }
         let now = catch_panic(|| self.clock.now());
-        let has_run_for = |after| now.is_some_and(|now| now.saturating_sub(admitted.since) >= after);
+        let has_run_for = |after| now.is_some_and(|now| now.saturating_sub(admitted.since.get()) >= after);
         if self.count_dropped_after.is_some_and(has_run_for) {
             self.settle_failure(admitted, Verdict::Failed);
         } else if let Admission::Probe { number } = admitted.admission.decode() {
@@ -307,7 +286,7 @@ impl Circuit {
     }
 
     fn is_slow(&self, admitted: AdmittedCall, now: u64) -> bool {
-        self.slow_after.is_some_and(|after| now.saturating_sub(admitted.since) >= after)
+        self.slow_after.is_some_and(|after| now.saturating_sub(admitted.since.get()) >= after)
     }
 
     /// Every outcome but a success that is ignored or tallied goes to the core.

@@ -51,10 +51,6 @@ impl Rejection {
         if until == FOREVER { Self::UNKNOWN_TIME } else { Self::of(until.saturating_sub(now)) }
     }
 
-    pub(super) fn left(self) -> u64 {
-        self.left
-    }
-
     pub(super) fn retry_after(self) -> Option<Duration> {
         (self.left != FOREVER).then(|| Duration::from_nanos(self.left))
     }

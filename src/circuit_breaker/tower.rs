@@ -15,7 +15,7 @@ use super::{
     future::CircuitBreakerFuture,
     permit::Permit,
     policy::CircuitBreaker,
-    shared::{Circuit, PackedDecision},
+    shared::{AdmittedCall, Circuit},
     state::Rejection,
 };
 use crate::{
@@ -147,7 +147,7 @@ impl<S, C> CircuitBreakerService<S, C> {
     {
         let circuit = &*self.circuit;
         if let Ok(admitted) = circuit.admit() {
-            let mut permit = Permit::new(circuit, admitted);
+            let mut permit = Permit::new(circuit, Some(admitted));
             permit.settle(self.classifier.classify(unready));
         }
     }
@@ -189,12 +189,12 @@ impl<S, C> CircuitBreakerService<S, C> {
     /// Decides a call that is not simply admitted. If the inner service was not readied, the call is rejected though it
     /// would be admitted by now, and is told that it may come back at once.
     #[inline(never)]
-    fn decide(&mut self) -> PackedDecision {
+    fn decide(&mut self) -> Result<AdmittedCall, Rejection> {
         let decision = match self.is_inner_unready {
             false => self.circuit.admit_by_clock(),
-            true => PackedDecision::of(Err(self.circuit.rejection().unwrap_or(Rejection::of(0)))),
+            true => Err(self.circuit.rejection().unwrap_or(Rejection::of(0))),
         };
-        if decision.read().is_err() {
+        if decision.is_err() {
             self.release();
         }
         decision
