@@ -299,6 +299,27 @@ mod by_http_status {
         assert_eq!(before_and_after.classify(&Err::<u8, _>(ApiError::Broken)), Verdict::Failed);
     }
 
+    /// Two attempts fail, and then our own breaker rejects the third.
+    #[tokio::test(start_paused = true)]
+    async fn r8_by_every_classifier_a_rejection_tells_how_many_attempts_were_sent() {
+        async fn attempts_sent(classifier: impl Classify<Response, Failure>) -> u32 {
+            let breaker = CircuitBreaker::builder("users").consecutive_failures(2, Duration::ZERO).build().unwrap();
+            let retry = RetryWithBackoff::builder("users").no_backoff().classify(classifier).build().unwrap();
+            let answer = retry.call(|| breaker.call(|| ready(Err::<Response, Failure>(Error::Inner("bad"))))).await;
+            answer.unwrap_err().as_rejected().expect("the circuit is open").attempts_sent()
+        }
+        assert_eq!(attempts_sent(ByError).await, 2);
+        assert_eq!(attempts_sent(by_status(Response::status)).await, 2);
+        assert_eq!(attempts_sent(by_error_status(|_: &&str| None::<u16>)).await, 2);
+        assert_eq!(attempts_sent(by_error().errors_if(|error: &&str| *error == "bad", Verdict::TRANSIENT)).await, 2);
+        assert_eq!(attempts_sent(Arc::new(by_status(Response::status))).await, 2);
+        let closure = classify_fn(|result: &Result<Response, Failure>| match result {
+            Err(Error::Rejected(_)) => Verdict::Ignored,
+            _ => Verdict::TRANSIENT,
+        });
+        assert_eq!(attempts_sent(closure).await, 2);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn an_error_that_no_rule_knows_is_judged_as_by_default() {
         let by_error = by_error().errors_if(ApiError::is_404, Verdict::Healthy);
