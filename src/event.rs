@@ -14,7 +14,8 @@ pub(crate) trait Event {
     fn trace(&self);
 }
 
-/// A policy's name (`N` is `Option<Name>` where it may have none), and the listeners of its events, in the order in which they were added.
+/// A policy's name (`N` is `Option<Name>` where it may have none), and the listeners of its events, in the order in
+/// which they were added.
 pub(crate) struct Reporter<E, N = Name> {
     name: N,
     listeners: Vec<Arc<dyn Fn(&E) + Send + Sync>>,

@@ -74,8 +74,8 @@ fn add_two_thousand_years(value: &str, place: Range<usize>) -> Option<String> {
     Some(format!("{before}{}{after}", year + 2000))
 }
 
-/// `httpdate` reads two digits as a year from 1970 to 2069. If the day of the week is wrong in that year, the digits may
-/// still mean a year from 1900 to 1969.
+/// `httpdate` reads two digits as a year from 1970 to 2069. If the day of the week is wrong in that year, the digits
+/// may still mean a year from 1900 to 1969.
 fn from_two_digits(value: &str) -> Option<String> {
     const WEEKDAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
     let (weekday, rest) = value.split_once(", ").filter(|(weekday, _)| WEEKDAYS.contains(weekday))?;

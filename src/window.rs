@@ -4,8 +4,8 @@
 //! other outcome is a miss.
 //!
 //! A window of calls holds the last N outcomes, which leave one by one. A window of time holds the outcomes of the last
-//! span. It cuts time into slices of a tenth of the span, counted from when the window was made. The outcomes of a slice
-//! leave together, one span after the slice has ended. So an outcome that is not older than the span always counts, and
+//! span. It cuts time into slices of a tenth of the span, counted from when the window was made. The outcomes of a
+//! slice leave together, one span after the slice has ended. So an outcome that is not older than the span always counts, and
 //! one that is as old as the span and a slice, or older, never does.
 
 use std::mem;
@@ -91,8 +91,8 @@ impl CountWindow {
 /// Into how many slices the span of a time window is cut.
 pub(crate) const SLICES: usize = 10;
 
-/// How many slices a time window holds. The latest of them has only begun, so `SLICES` of them cover less than the span:
-/// an outcome from the end of a slice would leave up to a slice too early.
+/// How many slices a time window holds. The latest of them has only begun, so `SLICES` of them cover less than the
+/// span: an outcome from the end of a slice would leave up to a slice too early.
 const HELD_SLICES: usize = SLICES + 1;
 
 /// The outcomes of the last `span`; the module says when each of them leaves.
@@ -142,7 +142,7 @@ impl TimeWindow {
         }
     }
 
-    /// Begins the slice of `now`, which is not before the end of the latest, and lets the slices that are too old leave.
+    /// Begins the slice of `now`, which is not before the end of the latest. The slices that are too old leave.
     #[cold]
     fn rotate(&mut self, now: u64) {
         let head = slice_at(now.saturating_sub(self.origin), self.span);

@@ -75,6 +75,7 @@ both_ways! {
     b6_two_probes_dropped_an_hour_apart_do_not_reopen,
     b6_a_dropped_call_says_nothing_by_default,
     b6_a_dropped_call_counts_once_it_has_run_for_long,
+    b6_a_call_that_has_ended_is_not_counted_as_dropped_too,
     b7_manual_states,
     b7_each_transition_emits_one_event,
     g0_the_call_itself_decides_and_starts,
@@ -797,6 +798,14 @@ async fn b6_a_dropped_call_says_nothing_by_default(way: Way) {
         assert!(given_up.is_err());
     }
     assert_eq!((breaker.state(), breaker.snapshot().counts), (State::Closed, Counts::default()));
+}
+
+async fn b6_a_call_that_has_ended_is_not_counted_as_dropped_too(way: Way) {
+    let breaker = build(three_in_a_row().count_dropped_after(secs(1)));
+    for _ in 0..3 {
+        assert_eq!(breaker.through(way, &succeed_after(secs(2))).await, Ok(1));
+        assert_eq!(breaker.snapshot().counts.consecutive_failures, 0);
+    }
 }
 
 async fn b6_a_dropped_call_counts_once_it_has_run_for_long(way: Way) {

@@ -66,7 +66,8 @@ impl<C> RetryWithBackoff<C> {
     /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
     /// # async fn send() -> Result<u32, std::num::ParseIntError> { "7".parse() }
     /// # use std::num::ParseIntError;
-    /// let retry = RetryWithBackoff::new("users").retry_if(|error: &ParseIntError| error.to_string().contains("empty"));
+    /// let retry = RetryWithBackoff::new("users");
+    /// let retry = retry.retry_if(|error: &ParseIntError| error.to_string().contains("empty"));
     /// assert_eq!(retry.call(send).await, Ok(7));
     /// # }
     /// ```
