@@ -179,21 +179,41 @@ impl BulkheadFull {
     }
 }
 
-/// The operation was started, and took longer than its timeout allows.
+/// The operation took longer than its timeout, or than the [`Deadline`](crate::Deadline) around it, allows.
 ///
 /// It was dropped. What it had already caused elsewhere is not undone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-#[error("{}took longer than {limit:?}", quoted(.name))]
+#[error("{}{}", quoted(.name), took_longer(*.limit, *.cause))]
 pub struct Elapsed {
     name: Option<Name>,
     limit: Duration,
+    cause: Cause,
+}
+
+/// What ended an operation that took too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Cause {
+    /// A timeout's own limit.
+    Limit,
+    /// The deadline of the scope around it, which was earlier.
+    Deadline,
+    /// A limit or a deadline, while the call waited to be started.
+    NotStarted,
 }
 
 impl Elapsed {
     /// What a timeout of this name and limit says. Policies make their own; this is for tests of how your code handles
     /// one.
     pub fn new(name: Option<Name>, limit: Duration) -> Self {
-        Self { name, limit }
+        Self::caused_by(Cause::Limit, name, limit)
+    }
+
+    pub(crate) fn caused_by(cause: Cause, name: Option<Name>, limit: Duration) -> Self {
+        Self { name, limit, cause }
+    }
+
+    pub(crate) fn cause(&self) -> Cause {
+        self.cause
     }
 
     /// The timeout's name, if it was given one.
@@ -201,7 +221,7 @@ impl Elapsed {
         self.name.as_ref().map(Name::as_str)
     }
 
-    /// How long the operation was allowed to take.
+    /// How long the operation was allowed to take: the timeout's limit, or the whole span of the deadline.
     pub fn limit(&self) -> Duration {
         self.limit
     }
@@ -213,6 +233,14 @@ fn for_another(retry_after: &Option<Duration>) -> String {
 
 fn after_waiting(waited: &Option<Duration>) -> String {
     waited.map_or_else(String::new, |waited| format!(", and stayed full for {waited:?}"))
+}
+
+fn took_longer(limit: Duration, cause: Cause) -> String {
+    match cause {
+        Cause::Limit => format!("took longer than {limit:?}"),
+        Cause::Deadline => format!("took longer than the deadline allows, {limit:?}"),
+        Cause::NotStarted => format!("was not started within {limit:?}"),
+    }
 }
 
 fn quoted(name: &Option<Name>) -> String {
@@ -243,10 +271,11 @@ impl Rejected {
     ///
     /// An operation that was not started can be sent again without harm, even if it is not idempotent. Where a retry
     /// ended with this rejection, it speaks of all the retry's attempts: see [`attempts_sent`](Self::attempts_sent). A
-    /// timeout around a bulkhead's queue says `true`, although the call may have spent all of the time in the queue.
+    /// timeout around a bulkhead's queue says `true`, although the call may have spent all of the time in the queue. A
+    /// pipeline, and a queue in the scope of a [`Deadline`](crate::Deadline), know it: they say `false`.
     pub fn was_started(&self) -> bool {
         match self {
-            Self::TimedOut(_) => true,
+            Self::TimedOut(elapsed) => elapsed.cause != Cause::NotStarted,
             Self::CircuitOpen(_) | Self::BulkheadFull(_) => self.attempts_sent() > 0,
         }
     }
@@ -259,7 +288,7 @@ impl Rejected {
         match self {
             Self::CircuitOpen(open) => open.attempts_sent,
             Self::BulkheadFull(full) => full.attempts_sent,
-            Self::TimedOut(_) => 1,
+            Self::TimedOut(elapsed) => u32::from(elapsed.cause != Cause::NotStarted),
         }
     }
 

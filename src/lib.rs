@@ -221,12 +221,14 @@ mod classify;
 mod clock;
 #[cfg(feature = "tower")]
 mod clone_request;
+mod deadline;
 mod error;
 mod event;
 pub mod fallback;
 pub mod guide;
 mod operation;
 mod panics;
+pub mod pipeline;
 mod random;
 pub mod retry;
 mod retry_after;
@@ -247,8 +249,10 @@ pub use self::{
         ByError, ByErrorStatus, ByGrpcCode, ByGrpcCodeInside, ByStatus, Classify, ClassifyFn, RetryIf, Verdict,
         by_error, by_error_status, by_grpc_code, by_status, classify_fn,
     },
+    deadline::{Deadline, DeadlineScope},
     error::{BadSetting, BulkheadFull, CircuitOpen, ConfigError, Elapsed, Name, Rejected},
     fallback::{Fallback, FallbackEvent, FallbackFuture},
+    pipeline::{Pipeline, PipelineBuilder, PipelineFuture},
     retry::{RetryBudget, RetryBudgetBuilder, RetryBuilder, RetryEvent, RetryFuture, RetryWithBackoff},
     retry_after::parse_retry_after,
     timeout::{Timeout, TimeoutEvent, TimeoutFuture},
@@ -260,6 +264,7 @@ pub use self::{
     carry::{LiftLayer, LiftService},
     circuit_breaker::{CircuitBreakerLayer, CircuitBreakerService},
     fallback::{FallbackLayer, FallbackService},
+    pipeline::{PipelineLayer, PipelineService},
     retry::{RetryLayer, RetryService},
     timeout::{TimeoutLayer, TimeoutService},
 };
@@ -273,7 +278,7 @@ pub use self::{
 #[cfg(feature = "tower")]
 #[doc(hidden)]
 pub use self::{
-    clone_request::{ByClone, CloneFn, CloneRequest},
+    clone_request::{ByClone, CloneFn, CloneRequest, SendOnce},
     operation::{SendRequest, SendRequestFuture},
 };
 

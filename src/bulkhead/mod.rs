@@ -104,6 +104,9 @@ pub use self::{
     permit::BulkheadPermit, policy::Bulkhead, shared::Snapshot,
 };
 
+// What a pipeline is built of.
+pub(crate) use self::{rejection::Rejection, state::Entry, wait::WaitLimit};
+
 // Only signatures name this.
 #[doc(hidden)]
 pub use self::shared::Slots;

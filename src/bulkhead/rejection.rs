@@ -9,7 +9,7 @@ use crate::error::BulkheadFull;
 const REJECTIONS_PER_YIELD: u64 = 32;
 
 /// What a call that was rejected at once has inside.
-pub(super) struct Rejection {
+pub(crate) struct Rejection {
     // `None` once it is done.
     full: Option<BulkheadFull>,
     /// Whether the next poll lets other tasks run.
@@ -24,7 +24,7 @@ impl Rejection {
     }
 
     #[inline(always)]
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<BulkheadFull> {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<BulkheadFull> {
         if self.pends {
             self.pends = false;
             cx.waker().wake_by_ref();

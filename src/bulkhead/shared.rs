@@ -7,7 +7,6 @@ use super::{
     state::{Core, Entry},
 };
 use crate::{
-    clock::{self, Instant},
     error::{BulkheadFull, Name},
     event::Reporter,
     panics::catch_panic,
@@ -79,7 +78,7 @@ impl Slots {
         }
     }
 
-    pub(super) fn name(&self) -> &Name {
+    pub(crate) fn name(&self) -> &Name {
         self.reporter.name()
     }
 
@@ -114,7 +113,7 @@ impl Slots {
     }
 
     #[inline]
-    pub(super) fn enter(&self) -> Entry {
+    pub(crate) fn enter(&self) -> Entry {
         match self.free.take() {
             Taken::Slot => Entry::Slot,
             Taken::Full if !self.has_queue() => Entry::Full,
@@ -128,14 +127,8 @@ impl Slots {
         self.with_core(|core| core.enter(Waker::noop().clone()))
     }
 
-    /// When a wait that begins now ends. `None` is never.
-    #[inline(never)]
-    pub(super) fn wait_deadline(&self) -> Option<Instant> {
-        self.max_wait.and_then(|span| clock::after(clock::now(), span))
-    }
-
     /// Whether the slot that this ticket waits for is granted. If not, `waker` is woken when it is granted.
-    pub(super) fn is_granted(&self, ticket: u64, waker: &Waker) -> bool {
+    pub(crate) fn is_granted(&self, ticket: u64, waker: &Waker) -> bool {
         // Cloned before the lock is taken, and dropped after it is released: a waker is the caller's code, and may do
         // anything.
         let waker = waker.clone();
@@ -144,7 +137,7 @@ impl Slots {
     }
 
     /// Leaves the queue. If the slot was granted meanwhile, gives it back.
-    pub(super) fn leave(&self, ticket: u64) {
+    pub(crate) fn leave(&self, ticket: u64) {
         let left = self.with_core(|core| core.leave(ticket));
         if left.is_none() {
             self.release();
@@ -152,7 +145,7 @@ impl Slots {
     }
 
     #[inline]
-    pub(super) fn release(&self) {
+    pub(crate) fn release(&self) {
         if !self.free.give_back() {
             self.hand_over();
         }
@@ -185,15 +178,15 @@ impl Slots {
 
     /// Rejects a call that has not waited.
     #[inline(always)]
-    pub(super) fn reject_call(&self) -> Rejection {
+    pub(crate) fn reject_call(&self) -> Rejection {
         let before = self.rejected.at_once.fetch_add(1, Ordering::Relaxed);
         Rejection::new(self.report_rejected(None), before + 1)
     }
 
     /// Rejects a call whose wait has ended.
-    pub(super) fn reject_queued(&self) -> BulkheadFull {
+    pub(super) fn reject_queued(&self, waited: Option<Duration>) -> BulkheadFull {
         self.rejected.others.fetch_add(1, Ordering::Relaxed);
-        self.report_rejected(self.max_wait)
+        self.report_rejected(waited)
     }
 
     /// Rejects a permit that is asked for at this moment only.

@@ -8,7 +8,7 @@ use std::{collections::VecDeque, mem};
 
 /// What a call gets that asks for a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Entry {
+pub(crate) enum Entry {
     Slot,
     Queued(u64),
     Full,
