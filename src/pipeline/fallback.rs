@@ -19,6 +19,10 @@ pub trait PipelineFallback<T, E, K>: sealed::PipelineFallback {
     /// The future that returns the fallback's own result.
     type Future: Future<Output = Result<T, E>>;
 
+    /// Whether it never answers.
+    #[doc(hidden)]
+    const IS_NONE: bool = false;
+
     /// Whether it answers for this result.
     #[doc(hidden)]
     fn handles(&self, verdict: Verdict, result: &Result<T, E>, extracted: &Option<K>) -> bool;
@@ -44,6 +48,8 @@ pub struct NoFallback;
 
 impl<T, E, K> PipelineFallback<T, E, K> for NoFallback {
     type Future = Pending<Result<T, E>>;
+
+    const IS_NONE: bool = true;
 
     #[inline(always)]
     fn handles(&self, _: Verdict, _: &Result<T, E>, _: &Option<K>) -> bool {

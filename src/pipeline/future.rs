@@ -1,6 +1,7 @@
 use std::{
     fmt,
     future::Future,
+    mem,
     ops::Deref,
     pin::Pin,
     task::{Context, Poll, ready},
@@ -144,11 +145,14 @@ where
         let mut permits = Permits::none(whole);
         let mut limits = Limits::new(permits.parts());
         let entered = limits.enter();
-        let mut progress = Progress::new(permits.parts().retry().map_or(CallStart::default(), |retry| retry.begin()));
+        let mut progress = Progress::new(CallStart::default());
         let mut attempts = attempts;
         let (stage, end) = match permits.parts().slots().map_or(Entry::Slot, |slots| slots.enter()) {
             Entry::Slot => {
                 permits.hold_slot();
+                if let Some(retry) = permits.parts().retry() {
+                    progress = Progress::new(retry.begin());
+                }
                 match starts_now {
                     true => start_attempt(&mut permits, &mut limits, &mut progress, &mut attempts, None),
                     false => (Stage::Starting, limits.end_of_stage(None)),
@@ -319,6 +323,9 @@ where
                 // A slot that is granted wins over a wait that has ended.
                 if slots.is_granted(ticket, cx.waker()) {
                     this.permits.hold_slot();
+                    if let Some(retry) = this.permits.parts().retry() {
+                        *this.progress = Progress::new(retry.begin());
+                    }
                 } else {
                     ready!(this.alarm.as_mut().poll(cx));
                     let limit = *limit;
@@ -445,8 +452,11 @@ where
     fn end_by_total(self: Pin<&mut Self>) -> StageEnd<T, E> {
         let mut this = self.project();
         let was_started = this.progress.sent_before > 0 || matches!(*this.stage, Stage::Running { .. });
+        // All that it holds is given back before anyone is told.
         this.stage.set(Stage::Done);
         this.permits.settle_dropped();
+        this.permits.release_slot();
+        drop(mem::take(&mut this.progress.token));
         let cause = match this.limits.total.unwrap_or(Cause::Limit) {
             cause if was_started => cause,
             _ => Cause::NotStarted,

@@ -1,6 +1,8 @@
 //! A [`Pipeline`] is all policies around one dependency, in the right order.
 
 mod config;
+mod context;
+mod erased;
 mod fallback;
 mod future;
 mod permits;
@@ -11,7 +13,14 @@ mod tower;
 
 #[cfg(feature = "tower")]
 pub use self::tower::{PipelineLayer, PipelineService};
-pub use self::{config::PipelineBuilder, fallback::NoFallback, future::PipelineFuture, policy::Pipeline};
+pub use self::{
+    config::PipelineBuilder,
+    context::ContextFuture,
+    erased::{BoxClassify, BoxFallback, BoxPipeline},
+    fallback::NoFallback,
+    future::PipelineFuture,
+    policy::Pipeline,
+};
 
 // What only signatures name.
 #[doc(hidden)]
