@@ -244,8 +244,8 @@ pub use self::{
         CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerEvent, CircuitBreakerFuture, CircuitBreakerPermit,
     },
     classify::{
-        ByError, ByErrorStatus, ByGrpcCode, ByGrpcCodeInside, ByStatus, Classify, ClassifyFn, RetryIf, Verdict,
-        by_error, by_error_status, by_grpc_code, by_status, classify_fn,
+        ByError, ByErrorStatus, ByGrpcCode, ByGrpcCodeInside, ByStatus, Classify, ClassifyFn, NotIdempotent, RetryIf,
+        Verdict, by_error, by_error_status, by_grpc_code, by_status, classify_fn,
     },
     error::{BadSetting, BulkheadFull, CircuitOpen, ConfigError, Elapsed, Name, Rejected},
     fallback::{Fallback, FallbackEvent, FallbackFuture},

@@ -20,6 +20,7 @@ mod closure;
 mod error_rules;
 mod grpc;
 mod hint;
+mod not_idempotent;
 mod status;
 mod verdict;
 
@@ -27,6 +28,7 @@ pub use self::{
     by_error::ByError,
     closure::{ClassifyFn, RetryIf, classify_fn},
     grpc::{ByGrpcCode, ByGrpcCodeInside, by_grpc_code},
+    not_idempotent::NotIdempotent,
     status::{ByErrorStatus, ByStatus, by_error, by_error_status, by_status},
     verdict::{Classify, Verdict},
 };

@@ -5,6 +5,7 @@ use std::{
 };
 
 use crate::{
+    classify::Verdict,
     clock::{self, Instant},
     operation::ResultFuture,
 };
@@ -28,9 +29,10 @@ pub trait Attempts: sealed::Sealed {
     /// One attempt.
     type Future: ResultFuture;
 
-    /// Whether another attempt is possible at all.
+    /// Whether another attempt is possible, and safe after a result of this verdict.
     #[doc(hidden)]
-    fn can_repeat(&self) -> bool {
+    fn can_repeat(&self, verdict: Verdict) -> bool {
+        let _ = verdict;
         true
     }
 

@@ -15,7 +15,7 @@ use super::{
     shared::Shared,
 };
 use crate::{
-    classify::{ByError, Classify},
+    classify::{ByError, Classify, Verdict},
     clone_request::{ByClone, CloneFn, CloneRequest},
     share::{CallShare, ServiceShare},
 };
@@ -23,7 +23,7 @@ use crate::{
 impl<C: Clone> RetryWithBackoff<C> {
     /// The retry as a tower layer. Every service it is applied to shares this budget.
     ///
-    /// Send only idempotent requests through it.
+    /// Send only idempotent requests through it; the layer of [`not_idempotent`](Self::not_idempotent) is for the rest.
     pub fn layer(&self) -> RetryLayer<C> {
         RetryLayer { retry: self.clone(), cloner: ByClone }
     }
@@ -166,8 +166,8 @@ where
 {
     type Future = S::Future;
 
-    fn can_repeat(&self) -> bool {
-        self.request.is_some()
+    fn can_repeat(&self, verdict: Verdict) -> bool {
+        self.request.as_ref().is_some_and(|request| self.cloner.may_repeat(request, verdict))
     }
 
     fn poll_start(&mut self, cx: &mut Context<'_>, _: u32, last: bool) -> Poll<Started<S::Future>> {
