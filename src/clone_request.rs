@@ -36,7 +36,7 @@ pub trait CloneRequest<R>: sealed::CloneRequest<R> {
     }
 }
 
-mod sealed {
+pub(crate) mod sealed {
     /// It has the same bounds as [`CloneRequest`](super::CloneRequest): otherwise a user could implement that for
     /// `ByClone` and a request of their own that is not `Clone`.
     pub trait CloneRequest<R> {}

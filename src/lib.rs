@@ -212,6 +212,7 @@
 //!   event. The events do not say why an attempt failed, because an error need not be printable: log that in the
 //!   operation.
 //! - `anyhow`: `anyhow::Error` carries rejections.
+//! - `http`: the module [`http`], what HTTP clients and servers need.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod bulkhead;
@@ -225,6 +226,10 @@ mod error;
 mod event;
 pub mod fallback;
 pub mod guide;
+#[cfg(feature = "http")]
+pub mod http;
+#[cfg(all(feature = "http", feature = "tower"))]
+mod on_server;
 mod operation;
 mod panics;
 mod random;

@@ -24,6 +24,8 @@ mod not_idempotent;
 mod status;
 mod verdict;
 
+#[cfg(feature = "http")]
+pub(crate) use self::hint::sealed as sealed_hint;
 pub use self::{
     by_error::ByError,
     closure::{ClassifyFn, RetryIf, classify_fn},

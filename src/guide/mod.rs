@@ -14,5 +14,7 @@
 pub mod choosing;
 pub mod errors;
 pub mod grpc;
+#[cfg(feature = "http")]
+pub mod http;
 pub mod migrating;
 pub mod testing;

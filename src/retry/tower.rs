@@ -61,6 +61,12 @@ impl<C> RetryLayer<C> {
     {
         RetryLayer { retry: self.retry, cloner: CloneFn(clone) }
     }
+
+    /// Copies requests, and decides for each of them whether it may be sent again, by this rule: `http::Idempotent`,
+    /// with the feature `http`.
+    pub fn clone_request_by<K>(self, rule: K) -> RetryLayer<C, K> {
+        RetryLayer { retry: self.retry, cloner: rule }
+    }
 }
 
 impl<C: Clone, K: Clone> Clone for RetryLayer<C, K> {
@@ -73,6 +79,8 @@ impl<S, C: Clone, K: Clone> Layer<S> for RetryLayer<C, K> {
     type Service = RetryService<S, C, K>;
 
     fn layer(&self, inner: S) -> Self::Service {
+        #[cfg(feature = "http")]
+        crate::on_server::refuse("retry", self.retry.name());
         RetryService::new(inner, self.retry.clone(), self.cloner.clone())
     }
 }
