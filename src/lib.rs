@@ -212,7 +212,8 @@
 //!   event. The events do not say why an attempt failed, because an error need not be printable: log that in the
 //!   operation.
 //! - `anyhow`: `anyhow::Error` carries rejections.
-//! - `http`: the module [`http`], what HTTP clients and servers need.
+//! - `http`: the module `http`, what HTTP clients and servers need.
+//! - `http-body`: `bulkhead.layer().hold_until_body_ends()`, for responses whose bodies take long.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod bulkhead;

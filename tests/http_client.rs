@@ -40,7 +40,7 @@ fn soon() -> RetryBuilder<withstand::ByError> {
     RetryWithBackoff::builder("users").backoff(Constant::new(Duration::from_millis(20)))
 }
 
-type ReqwestJudge = ByResponse<reqwest::Response, withstand::ErrorRules<reqwest::Error>>;
+type ReqwestJudge = ByResponse<reqwest::Response, reqwest::Error>;
 
 fn by_reqwest() -> ReqwestJudge {
     by_headers(reqwest::Response::status, reqwest::Response::headers)

@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use ::http::{HeaderMap, Response, StatusCode, header::RETRY_AFTER};
 
 use super::{quota::quota, retry_after::retry_after};
-use crate::classify::{ByStatus, Hint, Verdict, by_status, sealed_hint};
+use crate::classify::{ByStatus, ErrorRules, Hint, Verdict, by_status, sealed_hint};
 
 /// Judges an answer by its status, and reads from its headers how long the server wants to be left alone: [`by_status`]
 /// with [`retry_after`].
@@ -24,7 +24,7 @@ use crate::classify::{ByStatus, Hint, Verdict, by_status, sealed_hint};
 ///     .errors_if(hyper_util::client::legacy::Error::is_connect, Verdict::Unreached);
 /// let breaker = CircuitBreaker::new("users").classify(by_response);
 /// ```
-pub fn by_response<B>() -> ByResponse<Response<B>> {
+pub fn by_response<B>() -> ByStatus<fn(&Response<B>) -> StatusCode, (), ReadHeaders<Response<B>>> {
     by_headers(Response::status, Response::headers)
 }
 
@@ -39,13 +39,18 @@ pub fn by_response<B>() -> ByResponse<Response<B>> {
 ///     .errors_if(reqwest::Error::is_connect, Verdict::Unreached);
 /// let breaker = CircuitBreaker::new("users").classify(by_response);
 /// ```
-pub fn by_headers<T>(status: fn(&T) -> StatusCode, headers: fn(&T) -> &HeaderMap) -> ByResponse<T> {
+///
+/// With rules for errors its type is [`ByResponse`], for a struct to name.
+pub fn by_headers<T>(
+    status: fn(&T) -> StatusCode,
+    headers: fn(&T) -> &HeaderMap,
+) -> ByStatus<fn(&T) -> StatusCode, (), ReadHeaders<T>> {
     by_status(status).with_hint(ReadHeaders { status, headers })
 }
 
-/// The classifier that [`by_response`] and [`by_headers`] make. `T` is the answer; with rules for errors, `X` is
-/// `ErrorRules<E>`.
-pub type ByResponse<T, X = ()> = ByStatus<fn(&T) -> StatusCode, X, ReadHeaders<T>>;
+/// The classifier that [`by_response`] and [`by_headers`] make, with rules for errors. `T` is the answer, and `E` is what
+/// the rules take.
+pub type ByResponse<T, E> = ByStatus<fn(&T) -> StatusCode, ErrorRules<E>, ReadHeaders<T>>;
 
 /// What the headers of an answer say.
 pub struct ReadHeaders<T> {
