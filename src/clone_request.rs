@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::classify::Verdict;
+
 /// Copies a request, or declines to copy it.
 ///
 /// Sealed: a layer's `clone_request` takes a function, and its `clone_request_fn` a closure. So [`ByClone`] is always
@@ -25,9 +27,16 @@ use std::fmt;
 pub trait CloneRequest<R>: sealed::CloneRequest<R> {
     /// Returns a copy, or `None`: then the request is sent once.
     fn clone_request(&self, request: &R) -> Option<R>;
+
+    /// Whether this request, of which there is a copy, may be sent again after a result of this verdict.
+    #[doc(hidden)]
+    fn may_repeat(&self, request: &R, verdict: Verdict) -> bool {
+        let _ = (request, verdict);
+        true
+    }
 }
 
-mod sealed {
+pub(crate) mod sealed {
     /// It has the same bounds as [`CloneRequest`](super::CloneRequest): otherwise a user could implement that for
     /// `ByClone` and a request of their own that is not `Clone`.
     pub trait CloneRequest<R> {}

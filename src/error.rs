@@ -363,6 +363,24 @@ impl Rejected {
         Some(left.as_secs().saturating_add(u64::from(left.subsec_nanos() > 0)))
     }
 
+    /// The HTTP status that says the same: 503 (Service Unavailable) for an open circuit and for a full bulkhead, 504
+    /// (Gateway Timeout) for a timeout.
+    ///
+    /// It is never 408 (Request Timeout): that says that the *client* was too slow, and browsers send the request again
+    /// by themselves.
+    ///
+    /// ```
+    /// use withstand::{CircuitOpen, Rejected};
+    ///
+    /// assert_eq!(Rejected::from(CircuitOpen::new("stock", None)).http_status(), 503);
+    /// ```
+    pub fn http_status(&self) -> u16 {
+        match self {
+            Self::CircuitOpen(_) | Self::BulkheadFull(_) => 503,
+            Self::TimedOut(_) => 504,
+        }
+    }
+
     /// The gRPC code that says the same: `UNAVAILABLE` for an open circuit, `RESOURCE_EXHAUSTED` for a full bulkhead,
     /// `DEADLINE_EXCEEDED` for a timeout.
     ///

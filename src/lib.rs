@@ -212,6 +212,8 @@
 //!   event. The events do not say why an attempt failed, because an error need not be printable: log that in the
 //!   operation.
 //! - `anyhow`: `anyhow::Error` carries rejections.
+//! - `http`: the module `http`, what HTTP clients and servers need.
+//! - `http-body`: `bulkhead.layer().hold_until_body_ends()`, for responses whose bodies take long.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod bulkhead;
@@ -226,6 +228,10 @@ mod error;
 mod event;
 pub mod fallback;
 pub mod guide;
+#[cfg(feature = "http")]
+pub mod http;
+#[cfg(all(feature = "http", feature = "tower"))]
+mod on_server;
 mod operation;
 mod panics;
 pub mod pipeline;
@@ -246,8 +252,8 @@ pub use self::{
         CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerEvent, CircuitBreakerFuture, CircuitBreakerPermit,
     },
     classify::{
-        ByError, ByErrorStatus, ByGrpcCode, ByGrpcCodeInside, ByStatus, Classify, ClassifyFn, RetryIf, Verdict,
-        by_error, by_error_status, by_grpc_code, by_status, classify_fn,
+        ByError, ByErrorStatus, ByGrpcCode, ByGrpcCodeInside, ByStatus, Classify, ClassifyFn, NotIdempotent, RetryIf,
+        Verdict, by_error, by_error_status, by_grpc_code, by_status, classify_fn,
     },
     deadline::{Deadline, DeadlineScope},
     error::{BadSetting, BulkheadFull, CircuitOpen, ConfigError, Elapsed, Name, Rejected},

@@ -475,7 +475,7 @@ where
         let attempts = this.attempts.as_mut().expect("an attempt has just ended");
         let wait = match verdict {
             Verdict::Transient { .. } | Verdict::Throttled { .. } | Verdict::Unreached => {
-                retry.plan_retry(this.progress, verdict, attempts.can_repeat())
+                retry.plan_retry(this.progress, verdict, attempts.can_repeat(verdict))
             }
             Verdict::Healthy => {
                 retry.record_success(this.progress);

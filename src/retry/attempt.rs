@@ -5,6 +5,7 @@ use std::{
 };
 
 use crate::{
+    classify::Verdict,
     clock::{self, Instant},
     operation::ResultFuture,
 };
@@ -37,9 +38,10 @@ pub trait Attempts: sealed::Sealed {
     #[doc(hidden)]
     const NEEDS_READINESS: bool = false;
 
-    /// Whether another attempt is possible at all.
+    /// Whether another attempt is possible, and safe after a result of this verdict.
     #[doc(hidden)]
-    fn can_repeat(&self) -> bool {
+    fn can_repeat(&self, verdict: Verdict) -> bool {
+        let _ = verdict;
         true
     }
 

@@ -129,7 +129,8 @@ where
         let attempts = this.attempts.as_mut().expect("an attempt has just ended");
         let wait = match verdict {
             Verdict::Transient { .. } | Verdict::Throttled { .. } | Verdict::Unreached => {
-                this.shared.plan_retry(this.progress, verdict, attempts.can_repeat())
+                let can_repeat = attempts.can_repeat(verdict) && this.classifier.may_repeat(verdict);
+                this.shared.plan_retry(this.progress, verdict, can_repeat)
             }
             Verdict::Healthy => {
                 this.shared.record_success(this.progress);

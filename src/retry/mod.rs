@@ -62,7 +62,8 @@
 //! [`Timeout`](crate::Timeout) outside.
 //!
 //! **Send again only what is idempotent.** A call that failed may have had its effect. Only after `Unreached` is it
-//! certain that nothing was sent.
+//! certain that nothing was sent. For calls that are not idempotent,
+//! [`retry.not_idempotent()`](RetryWithBackoff::not_idempotent) is a handle that sends again only what had no effect.
 //!
 //! # Budget
 //!
