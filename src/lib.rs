@@ -227,7 +227,9 @@ pub mod fallback;
 pub mod guide;
 mod operation;
 mod panics;
+mod queue;
 mod random;
+mod rejections;
 pub mod retry;
 mod retry_after;
 #[cfg(feature = "tower")]

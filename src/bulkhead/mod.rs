@@ -90,7 +90,6 @@ mod future;
 mod gate;
 mod permit;
 mod policy;
-mod rejection;
 mod shared;
 mod state;
 #[cfg(feature = "tower")]
