@@ -235,7 +235,9 @@ mod on_server;
 mod operation;
 mod panics;
 pub mod pipeline;
+mod queue;
 mod random;
+mod rejections;
 pub mod retry;
 mod retry_after;
 #[cfg(feature = "tower")]

@@ -9,12 +9,15 @@ use pin_project_lite::pin_project;
 
 use super::{
     permit::{BulkheadPermit, SlotGuard},
-    rejection::Rejection,
     shared::Slots,
     state::Entry,
     wait::QueueWait,
 };
-use crate::{error::Rejected, sync::Arc};
+use crate::{
+    error::{BulkheadFull, Rejected},
+    rejections::RejectedCall,
+    sync::Arc,
+};
 
 pin_project! {
     /// Waits in the queue for a slot. The wait ends `max_wait` after this future was made.
@@ -34,7 +37,7 @@ pin_project! {
         Queued { #[pin] wait: QueueWait<Arc<Slots>> },
         // `None` once it is done.
         Acquired { slot: Option<SlotGuard<Arc<Slots>>> },
-        Rejected { rejection: Rejection },
+        Rejected { rejection: RejectedCall<BulkheadFull> },
     }
 }
 

@@ -95,7 +95,6 @@ mod gate;
 mod hold;
 mod permit;
 mod policy;
-mod rejection;
 mod shared;
 mod state;
 #[cfg(feature = "tower")]
@@ -112,7 +111,7 @@ pub use self::{
 };
 
 // What a pipeline is built of.
-pub(crate) use self::{rejection::Rejection, state::Entry, wait::WaitLimit};
+pub(crate) use self::{state::Entry, wait::WaitLimit};
 
 // Only signatures name this.
 #[doc(hidden)]

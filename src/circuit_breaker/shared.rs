@@ -14,7 +14,8 @@ use crate::{
     event::Reporter,
     panics::catch_panic,
     random::Random,
-    sync::{AtomicU64, CachePadded, Lock, LockGuard, Ordering},
+    rejections::Rejections,
+    sync::{CachePadded, Lock, LockGuard},
 };
 
 /// The circuit that a breaker's clones and layers share: the core behind its lock, and the gate in front of it.
@@ -31,26 +32,6 @@ pub struct Circuit {
     rejections: CachePadded<Rejections>,
 }
 
-/// How many rejections callers were told of, since the circuit was made.
-#[derive(Debug)]
-struct Rejections {
-    /// Of calls. One in [`REJECTIONS_PER_YIELD`] of them pends.
-    calls: AtomicU64,
-    /// Of permits, which cannot pend. They have a count of their own: otherwise a caller that alternates between the
-    /// two could be the one whose calls never pend.
-    permits: AtomicU64,
-}
-
-impl Rejections {
-    fn new() -> Self {
-        Self { calls: AtomicU64::new(0), permits: AtomicU64::new(0) }
-    }
-
-    fn total(&self) -> u64 {
-        self.calls.load(Ordering::Relaxed) + self.permits.load(Ordering::Relaxed)
-    }
-}
-
 /// When the clock is read. Only rules that need the moment ask for it, because reading it is the most expensive part of
 /// a call.
 #[derive(Clone, Copy, Debug)]
@@ -62,9 +43,6 @@ struct ClockReads {
 
 /// The clock was not read: no rule asks for the moment. A clock never reads zero.
 const NOT_READ: u64 = 0;
-
-/// One rejected call in this many pends once. So a caller that loops on rejections lets other tasks run.
-const REJECTIONS_PER_YIELD: u64 = 32;
 
 /// A call that was admitted. It must be settled once.
 #[derive(Clone, Copy, Debug)]
@@ -205,14 +183,14 @@ impl Circuit {
     #[cold]
     #[inline(never)]
     pub(crate) fn count_rejected_call(&self, rejection: Rejection) -> bool {
-        let before = self.rejections.calls.fetch_add(1, Ordering::Relaxed);
+        let pends = self.rejections.count_call();
         self.report(rejection);
-        before % REJECTIONS_PER_YIELD == REJECTIONS_PER_YIELD - 1
+        pends
     }
 
     /// Counts and reports that a permit was not given.
     pub(super) fn count_rejected_permit(&self, rejection: Rejection) {
-        self.rejections.permits.fetch_add(1, Ordering::Relaxed);
+        self.rejections.count_other();
         self.report(rejection);
     }
 

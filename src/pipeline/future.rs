@@ -16,14 +16,15 @@ use super::{
     shared::{HasParts, HoldsParts, Parts, Whole},
 };
 use crate::{
-    bulkhead::{self, Entry, WaitLimit},
+    bulkhead::{Entry, WaitLimit},
     carry::CarriesRejected,
     circuit_breaker,
     classify::{Classify, Verdict},
     clock::{self, Alarm, Instant},
     deadline::{self, Deadline, Entered},
-    error::{Cause, Rejected},
+    error::{BulkheadFull, Cause, Rejected},
     operation::ResultFuture,
+    rejections::RejectedCall,
     retry::{AttemptPlan, Attempts, CallStart, GaveUp, Progress},
 };
 
@@ -62,7 +63,7 @@ pin_project! {
         // It waits for a slot of the bulkhead.
         Queued { limit: WaitLimit },
         // The bulkhead rejected it.
-        Full { rejection: bulkhead::Rejection },
+        Full { rejection: RejectedCall<BulkheadFull> },
         // The next attempt waits until it can be started.
         Starting,
         Running { #[pin] attempt: F },
