@@ -1,29 +1,28 @@
 use std::{
     fmt,
     future::Future,
-    mem,
     ops::Deref,
     pin::Pin,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use pin_project_lite::pin_project;
 
 use super::{
     fallback::PipelineFallback,
-    permits::Permits,
-    shared::{HasParts, HoldsParts, Parts, Whole},
+    permits::{Permits, Taken},
+    shared::{HasParts, HoldsParts, Parts, Span, Whole},
 };
 use crate::{
     bulkhead::{Entry, WaitLimit},
     carry::CarriesRejected,
-    circuit_breaker,
+    circuit_breaker::{self, Circuit},
     classify::{Classify, Verdict},
     clock::{self, Alarm, Instant},
     deadline::{self, Deadline, Entered},
     error::{BulkheadFull, Cause, Rejected},
     operation::ResultFuture,
+    panics::with_rollback,
     rejections::RejectedCall,
     retry::{AttemptPlan, Attempts, CallStart, GaveUp, Progress},
 };
@@ -48,7 +47,9 @@ pin_project! {
         // `None` once the attempts are over: a request goes with its call, though the future may be kept.
         attempts: Option<A>,
         extracted: Option<K>,
-        progress: Progress,
+        call_start: CallStart,
+        // `None` until an attempt has failed.
+        progress: Option<Progress>,
         limits: Limits,
         // One timer for the whole call. It is set to the end of the present stage, or to the end of the call if that is
         // earlier.
@@ -85,9 +86,9 @@ struct Limits {
     /// Whether the pipeline ends the call at the deadline, and what the rejection then says. Without a total timeout it
     /// does not: then the deadline only shortens waits and attempts.
     total: Option<Cause>,
-    attempt: Option<Duration>,
-    /// The end of the attempt that runs, by its own limit.
-    attempt_end: Option<Instant>,
+    attempt: Option<Span>,
+    /// Whether the deadline ends the attempt that runs before its own limit does.
+    is_attempt_cut: bool,
 }
 
 impl Limits {
@@ -97,12 +98,12 @@ impl Limits {
         let (deadline, total) = match parts.total.get() {
             None => (around, None),
             Some(total) => {
-                let own = Deadline::after(clock::now(), total);
+                let own = Deadline::after(clock::now(), total.get());
                 let deadline = own.or_earlier(around);
                 (deadline, Some(if deadline == own { Cause::Limit } else { Cause::Deadline }))
             }
         };
-        Self { deadline, total, attempt: parts.attempt.get(), attempt_end: None }
+        Self { deadline, total, attempt: parts.attempt.get(), is_attempt_cut: false }
     }
 
     /// All that runs inside of the total timeout knows its deadline.
@@ -120,8 +121,9 @@ impl Limits {
     #[inline]
     fn begin_attempt(&mut self) -> Option<Instant> {
         let Some(limit) = self.attempt else { return self.end_of_stage(None) };
-        self.attempt_end = clock::after(clock::now(), limit);
-        if self.deadline.is_before(self.attempt_end) { self.deadline.end() } else { self.attempt_end }
+        let end = clock::after(clock::now(), limit.get());
+        self.is_attempt_cut = self.deadline.is_before(end);
+        if self.is_attempt_cut { self.deadline.end() } else { end }
     }
 }
 
@@ -139,36 +141,53 @@ where
     F: ResultFuture<Ok = T, Err = E>,
     P: Deref<Target = Whole<C, B>>,
 {
-    /// Begins a call. `starts_now`: the first attempt needs no readiness, and is started here unless the call has to
-    /// wait.
+    /// Begins a call. The first attempt is started here, unless the call or the attempt has to wait.
+    ///
+    /// Every call is built in here, in one place, and of what is in registers: a part that is alive while the operation
+    /// starts, and has to be dropped if that panics, would be in memory, and would be copied from there.
     #[inline(always)]
-    pub(super) fn start(whole: P, extracted: K, attempts: A, starts_now: bool) -> Self {
-        let mut permits = Permits::none(whole);
-        let mut limits = Limits::new(permits.parts());
+    pub(super) fn start(whole: P, extracted: K, mut attempts: A) -> Self {
+        let parts = &*whole.parts;
+        let mut limits = Limits::new(parts);
         let entered = limits.enter();
-        let mut progress = Progress::new(CallStart::default());
-        let mut attempts = attempts;
-        let (stage, end) = match permits.parts().slots().map_or(Entry::Slot, |slots| slots.enter()) {
+        let entry = parts.slots().map_or(Entry::Slot, |slots| slots.enter());
+        let mut call_start = CallStart::default();
+        let (stage, taken, end) = match entry {
             Entry::Slot => {
-                permits.hold_slot();
-                if let Some(retry) = permits.parts().retry() {
-                    progress = Progress::new(retry.begin());
+                if let Some(retry) = parts.retry() {
+                    call_start = retry.begin();
                 }
-                match starts_now {
-                    true => start_attempt(&mut permits, &mut limits, &mut progress, &mut attempts, None),
-                    false => (Stage::Starting, limits.end_of_stage(None)),
+                match A::NEEDS_READINESS {
+                    true => (Stage::Starting, Taken::SLOT, limits.end_of_stage(None)),
+                    false => match parts.circuit().map(Circuit::admit).transpose() {
+                        Ok(admitted) => {
+                            let end = limits.begin_attempt();
+                            let taken = Taken::attempt(admitted);
+                            let plan = AttemptPlan { number: 1, is_last: parts.is_last(1), end };
+                            let attempt = with_rollback(|| attempts.start(plan), || taken.give_back(parts));
+                            (Stage::Running { attempt }, taken, end)
+                        }
+                        Err(rejection) => (circuit_open(parts, rejection), Taken::SLOT, None),
+                    },
                 }
             }
             Entry::Queued(ticket) => {
-                permits.queue(ticket);
-                let (end, limit) = permits.parts().slots().map_or((None, WaitLimit::MaxWait), WaitLimit::of);
-                (Stage::Queued { limit }, end)
+                let (end, limit) = parts.slots().map_or((None, WaitLimit::MaxWait), WaitLimit::of);
+                (Stage::Queued { limit }, Taken::ticket(ticket), end)
             }
-            Entry::Full => (full(permits.parts()), None),
+            Entry::Full => (full(parts), Taken::NOTHING, None),
         };
         drop(entered);
-        let alarm = Alarm::at(end);
-        Self { stage, permits, attempts: Some(attempts), extracted: Some(extracted), progress, limits, alarm }
+        Self {
+            stage,
+            permits: Permits::new(whole, taken),
+            attempts: Some(attempts),
+            extracted: Some(extracted),
+            call_start,
+            progress: None,
+            limits,
+            alarm: Alarm::at(end),
+        }
     }
 }
 
@@ -181,43 +200,11 @@ fn full<F, R, G>(parts: &Parts) -> Stage<F, R, G> {
     }
 }
 
-/// Starts the next attempt, unless the circuit rejects it. `rejected`: it does, whatever it says by now.
-///
-/// With the stage comes its end.
-#[inline(always)]
-fn start_attempt<A, R, G, P>(
-    permits: &mut Permits<P>,
-    limits: &mut Limits,
-    progress: &mut Progress,
-    attempts: &mut A,
-    rejected: Option<circuit_breaker::Rejection>,
-) -> (Stage<A::Future, R, G>, Option<Instant>)
-where
-    A: Attempts,
-    P: HoldsParts,
-{
-    progress.token.mark_sent();
-    let decision = match (permits.parts().circuit(), rejected) {
-        (Some(circuit), None) => circuit.admit().map(Some).map_err(|rejection| (circuit, rejection)),
-        (Some(circuit), Some(rejection)) => Err((circuit, rejection)),
-        (None, _) => Ok(None),
-    };
-    match decision {
-        Ok(admitted) => {
-            if let Some(admitted) = admitted {
-                permits.admit(admitted);
-            }
-            let end = limits.begin_attempt();
-            let number = progress.attempt;
-            let is_last = permits.parts().retry().is_none_or(|retry| retry.is_last(number));
-            let attempt = attempts.start(AttemptPlan { number, is_last, end });
-            (Stage::Running { attempt }, end)
-        }
-        Err((circuit, rejection)) => {
-            let pends = circuit.count_rejected_call(rejection);
-            (Stage::CircuitOpen { rejection, pends }, None)
-        }
-    }
+/// The circuit breaker rejects the attempt.
+#[cold]
+fn circuit_open<F, R, G>(parts: &Parts, rejection: circuit_breaker::Rejection) -> Stage<F, R, G> {
+    let pends = parts.circuit().is_some_and(|circuit| circuit.count_rejected_call(rejection));
+    Stage::CircuitOpen { rejection, pends }
 }
 
 impl<A, F, T, E, G, K, P, C, B> Future for PipelineFuture<A, F, Result<T, E>, G, K, P>
@@ -254,7 +241,7 @@ where
             return self.poll_stages(StageEnd::AttemptEnded(result, verdict), cx);
         }
         if let Some(retry) = this.permits.parts().retry() {
-            retry.record_success(this.progress);
+            retry.record_success(this.progress.as_mut());
         }
         *this.attempts = None;
         this.alarm.disarm();
@@ -325,7 +312,7 @@ where
                 if slots.is_granted(ticket, cx.waker()) {
                     this.permits.hold_slot();
                     if let Some(retry) = this.permits.parts().retry() {
-                        *this.progress = Progress::new(retry.begin());
+                        *this.call_start = retry.begin();
                     }
                 } else {
                     ready!(this.alarm.as_mut().poll(cx));
@@ -369,9 +356,10 @@ where
             StageProj::Sleeping { unpaid } => {
                 ready!(this.alarm.as_mut().poll(cx));
                 if let Some(mut last) = unpaid.take() {
-                    let is_paid = this.permits.parts().retry().is_none_or(|retry| retry.pay_after_wait(this.progress));
+                    let progress = this.progress.as_mut().expect("an attempt has failed");
+                    let is_paid = this.permits.parts().retry().is_none_or(|retry| retry.pay_after_wait(progress));
                     if !is_paid {
-                        tell_attempts_sent(&mut last, this.progress.sent_before);
+                        tell_attempts_sent(&mut last, progress.sent_before);
                         return Poll::Ready(StageEnd::CallEnded(last, None));
                     }
                     this.attempts.as_mut().expect("the call goes on").take(last);
@@ -409,7 +397,25 @@ where
                 }
             }
         }
-        let (stage, end) = start_attempt(this.permits, this.limits, this.progress, attempts, rejected);
+        let mut number = 1;
+        if let Some(progress) = this.progress {
+            progress.token.mark_sent();
+            number = progress.attempt;
+        }
+        let parts = this.permits.whole.parts();
+        let decision = match rejected {
+            Some(rejection) => Err(rejection),
+            None => parts.circuit().map(Circuit::admit).transpose(),
+        };
+        let (stage, end) = match decision {
+            Ok(admitted) => {
+                let end = this.limits.begin_attempt();
+                let plan = AttemptPlan { number, is_last: parts.is_last(number), end };
+                this.permits.admit(admitted);
+                (Stage::Running { attempt: attempts.start(plan) }, end)
+            }
+            Err(rejection) => (circuit_open(parts, rejection), None),
+        };
         this.stage.set(stage);
         this.alarm.set(Alarm::at(end));
         Poll::Ready(StageEnd::NextStageEntered)
@@ -421,28 +427,27 @@ where
         let mut unready = Err(error);
         let parts = this.permits.parts();
         if let Some(Ok(admitted)) = parts.circuit().map(|circuit| circuit.admit()) {
-            this.permits.admit(admitted);
+            this.permits.admit(Some(admitted));
             let verdict = this.permits.whole.classifier.classify(&unready);
             this.permits.settle(verdict);
         }
-        if let Some(retry) = this.permits.parts().retry() {
-            retry.end_without_sending(this.progress, GaveUp::NotReady);
+        if let (Some(retry), Some(progress)) = (this.permits.parts().retry(), this.progress) {
+            retry.end_without_sending(progress, GaveUp::NotReady);
+            tell_attempts_sent(&mut unready, progress.sent_before);
         }
-        tell_attempts_sent(&mut unready, this.progress.sent_before);
         StageEnd::CallEnded(unready, None)
     }
 
     /// The limit of the attempt has passed, or the deadline.
     fn end_by_limit(mut self: Pin<&mut Self>) -> StageEnd<T, E> {
         let mut this = self.as_mut().project();
-        let by_deadline = this.limits.deadline.is_before(this.limits.attempt_end);
         let Some(limit) = this.limits.attempt else { return self.end_by_total() };
         // It is dropped before anyone is told.
         this.stage.set(Stage::Done);
         let reporter = &this.permits.parts().attempt.reporter;
-        let rejected = match by_deadline {
+        let rejected = match this.limits.is_attempt_cut {
             true => reporter.report(this.limits.deadline.span(), Cause::Deadline),
-            false => reporter.report(limit, Cause::Limit),
+            false => reporter.report(limit.get(), Cause::Limit),
         };
         let result = Err(E::from_rejected(rejected));
         let verdict = this.permits.whole.classifier.classify(&result);
@@ -452,12 +457,13 @@ where
     /// The total timeout ends the call, whatever it is doing.
     fn end_by_total(self: Pin<&mut Self>) -> StageEnd<T, E> {
         let mut this = self.project();
-        let was_started = this.progress.sent_before > 0 || matches!(*this.stage, Stage::Running { .. });
+        let sent_before = this.progress.as_ref().map_or(0, |progress| progress.sent_before);
+        let was_started = sent_before > 0 || matches!(*this.stage, Stage::Running { .. });
         // All that it holds is given back before anyone is told.
         this.stage.set(Stage::Done);
         this.permits.settle_dropped();
         this.permits.release_slot();
-        drop(mem::take(&mut this.progress.token));
+        *this.progress = None;
         let cause = match this.limits.total.unwrap_or(Cause::Limit) {
             cause if was_started => cause,
             _ => Cause::NotStarted,
@@ -474,27 +480,28 @@ where
         this.permits.settle(verdict);
         let Some(retry) = this.permits.whole.parts().retry() else { return StageEnd::CallEnded(result, Some(verdict)) };
         let attempts = this.attempts.as_mut().expect("an attempt has just ended");
+        let progress = this.progress.get_or_insert_with(|| Progress::new(*this.call_start));
         let wait = match verdict {
             Verdict::Transient { .. } | Verdict::Throttled { .. } | Verdict::Unreached => {
-                retry.plan_retry(this.progress, verdict, attempts.can_repeat(verdict))
+                retry.plan_retry(progress, verdict, attempts.can_repeat(verdict))
             }
             Verdict::Healthy => {
-                retry.record_success(this.progress);
+                retry.record_success(Some(progress));
                 None
             }
             Verdict::Ignored => {
                 let rejected = result.as_ref().err().and_then(CarriesRejected::as_rejected);
-                retry.end_ignored(this.progress, rejected);
+                retry.end_ignored(progress, rejected);
                 None
             }
             Verdict::Failed => None,
         };
         let Some(wait) = wait else {
-            tell_attempts_sent(&mut result, this.progress.sent_before);
+            tell_attempts_sent(&mut result, progress.sent_before);
             return StageEnd::CallEnded(result, Some(verdict));
         };
         let rejected = result.as_ref().err().and_then(CarriesRejected::as_rejected);
-        this.progress.sent_before += u32::from(rejected.is_none_or(Rejected::was_started));
+        progress.sent_before += u32::from(rejected.is_none_or(Rejected::was_started));
         let mut unpaid = None;
         if wait.is_paid {
             attempts.take(result);

@@ -4,7 +4,7 @@ use super::{
     config::PipelineBuilder,
     fallback::{NoFallback, PipelineFallback},
     future::PipelineFuture,
-    shared::Whole,
+    shared::{Span, Whole},
 };
 use crate::{
     bulkhead::Bulkhead,
@@ -84,7 +84,7 @@ impl<C, F> Pipeline<C, F> {
         C: Classify<T, E>,
         F: PipelineFallback<T, E, ()>,
     {
-        PipelineFuture::start(&self.whole, (), Repeat { operation }, true)
+        PipelineFuture::start(&self.whole, (), Repeat { operation })
     }
 
     /// [`call`](Self::call), for an operation that needs to know which attempt it is, what the error of the one before
@@ -120,7 +120,7 @@ impl<C, F> Pipeline<C, F> {
         C: Classify<T, E>,
         F: PipelineFallback<T, E, ()>,
     {
-        PipelineFuture::start(&self.whole, (), RepeatWith::new(operation), true)
+        PipelineFuture::start(&self.whole, (), RepeatWith::new(operation))
     }
 
     /// The pipeline's name.
@@ -130,12 +130,12 @@ impl<C, F> Pipeline<C, F> {
 
     /// How long a call may take in all. `None` without a total timeout.
     pub fn timeout(&self) -> Option<Duration> {
-        self.whole.parts.total.get()
+        self.whole.parts.total.get().map(Span::get)
     }
 
     /// How long each attempt may take. `None` without an attempt timeout.
     pub fn attempt_timeout(&self) -> Option<Duration> {
-        self.whole.parts.attempt.get()
+        self.whole.parts.attempt.get().map(Span::get)
     }
 
     /// The bulkhead, if there is one.

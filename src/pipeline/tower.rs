@@ -144,7 +144,7 @@ where
     fn call(&mut self, request: R) -> Self::Future {
         let extracted = self.extract.extract(&request);
         let attempts = Resend::new(self.inner.clone(), request, self.cloner.clone());
-        PipelineFuture::start(self.whole.lend(), extracted, attempts, false)
+        PipelineFuture::start(self.whole.lend(), extracted, attempts)
     }
 }
 

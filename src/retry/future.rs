@@ -90,7 +90,7 @@ where
         }
         this.stage.set(Stage::Starting);
         *this.attempts = None;
-        this.shared.record_success(this.progress);
+        this.shared.record_success(Some(this.progress));
         Poll::Ready(result)
     }
 }
@@ -133,7 +133,7 @@ where
                 this.shared.plan_retry(this.progress, verdict, can_repeat)
             }
             Verdict::Healthy => {
-                this.shared.record_success(this.progress);
+                this.shared.record_success(Some(this.progress));
                 None
             }
             Verdict::Ignored => {
