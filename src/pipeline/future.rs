@@ -25,6 +25,7 @@ use crate::{
     panics::with_rollback,
     rejections::RejectedCall,
     retry::{AttemptPlan, Attempts, CallStart, GaveUp, Progress},
+    slow_path::{SlowResult, return_after},
 };
 
 /// So many attempts may follow each other in one poll. Then other tasks get a turn.
@@ -223,13 +224,13 @@ where
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.as_mut().project();
         let StageProj::Running { attempt } = this.stage.as_mut().project() else {
-            return self.poll_stages(StageEnd::NextStageEntered, cx);
+            return SlowResult::into_poll(self.poll_stages(StageEnd::NextStageEntered, cx));
         };
         let entered = this.limits.enter();
         let polled = attempt.poll(cx);
         let Poll::Ready(result) = polled else {
             drop(entered);
-            return self.poll_limit(cx);
+            return SlowResult::into_poll(self.poll_limit(cx));
         };
         let whole = &*this.permits.whole;
         let verdict = whole.classifier.classify(&result);
@@ -238,15 +239,16 @@ where
         // The attempt goes first, then its permits.
         this.stage.set(Stage::Done);
         if !(is_success && this.permits.settle_success()) {
-            return self.poll_stages(StageEnd::AttemptEnded(result, verdict), cx);
+            return SlowResult::into_poll(self.poll_stages(StageEnd::AttemptEnded(result, verdict), cx));
         }
-        if let Some(retry) = this.permits.parts().retry() {
-            retry.record_success(this.progress.as_mut());
-        }
-        *this.attempts = None;
-        this.alarm.disarm();
-        this.permits.release_slot();
-        Poll::Ready(result)
+        Poll::Ready(return_after(result, || {
+            if let Some(retry) = this.permits.parts().retry() {
+                retry.record_success(this.progress.as_mut());
+            }
+            *this.attempts = None;
+            this.alarm.disarm();
+            this.permits.release_slot();
+        }))
     }
 }
 
@@ -262,7 +264,7 @@ where
 {
     /// The attempt is pending: waits for its end.
     #[inline(never)]
-    fn poll_limit(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, E>> {
+    fn poll_limit(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<SlowResult<T, E>> {
         ready!(self.as_mut().project().alarm.poll(cx));
         let entered = self.limits.enter();
         let end = self.as_mut().end_by_limit();
@@ -272,9 +274,9 @@ where
 
     /// Polls stage after stage, until one is pending or the call has ended.
     #[inline(never)]
-    fn poll_stages(mut self: Pin<&mut Self>, mut end: StageEnd<T, E>, cx: &mut Context<'_>) -> Poll<Result<T, E>> {
+    fn poll_stages(mut self: Pin<&mut Self>, mut end: StageEnd<T, E>, cx: &mut Context<'_>) -> Poll<SlowResult<T, E>> {
         if let StageProj::Recovering { .. } = self.as_mut().project().stage.project() {
-            return self.poll_recovery(cx);
+            return self.poll_recovery(cx).map(SlowResult::from);
         }
         let entered = self.limits.enter();
         let mut attempts = 0;
@@ -284,7 +286,7 @@ where
                     let verdict = verdict.unwrap_or_else(|| self.permits.whole.classifier.classify(&result));
                     // The fallback is outside of the total timeout.
                     drop(entered);
-                    return self.end_call(result, verdict, cx);
+                    return self.end_call(result, verdict, cx).map(SlowResult::from);
                 }
                 StageEnd::NextStageEntered => end = ready!(self.as_mut().poll_stage(cx)),
                 StageEnd::AttemptEnded(result, verdict) => {
