@@ -18,7 +18,10 @@ use std::{
 use futures::future::BoxFuture;
 pub use script::Perform;
 use tower::{Layer, Service};
-use withstand::{Bulkhead, CircuitBreaker, Classify, Error, Fallback, Rejected, RetryWithBackoff, Timeout, fallback};
+use withstand::{
+    Bulkhead, CircuitBreaker, Classify, Error, Fallback, Pipeline, Rejected, RetryWithBackoff, Timeout, fallback,
+    pipeline::PipelineFallback,
+};
 
 pub type Failure = Error<&'static str>;
 pub type Answer = Result<u32, Failure>;
@@ -219,6 +222,20 @@ where
         match way {
             Way::Plain => Box::pin(self.call(|| op())),
             Way::Tower => by_layer(&self.layer(), op.clone()),
+        }
+    }
+}
+
+impl<C, F> Policy for Pipeline<C, F>
+where
+    C: Classify<u32, Failure> + Clone + Send + Sync + 'static,
+    F: PipelineFallback<u32, Failure, (), Future: Send> + Clone + Send + Sync + 'static,
+{
+    fn through(&self, way: Way, op: &Op) -> BoxFuture<'_, Answer> {
+        let op = op.clone();
+        match way {
+            Way::Plain => Box::pin(self.call(move || op())),
+            Way::Tower => by_layer(&self.layer(), op),
         }
     }
 }

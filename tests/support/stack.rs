@@ -1,9 +1,11 @@
 //! Every policy, to be put around an operation or a service by number: for scenarios over all of them and every pair.
 
 use tower::{Layer, Service, util::BoxCloneSyncService};
-use withstand::{Bulkhead, CircuitBreaker, Fallback, RetryBudget, RetryWithBackoff, Timeout, circuit_breaker::Window};
+use withstand::{
+    Bulkhead, CircuitBreaker, Fallback, Pipeline, RetryBudget, RetryWithBackoff, Timeout, circuit_breaker::Window,
+};
 
-use super::{Answer, Failure, Op, Way, op, secs};
+use super::{Answer, Failure, Op, Way, ms, op, secs};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -12,22 +14,40 @@ pub enum Kind {
     Bulkhead,
     Retry,
     CircuitBreaker,
+    /// All of them in one.
+    Pipeline,
 }
 
-pub const KINDS: [Kind; 5] = [Kind::Fallback, Kind::Timeout, Kind::Bulkhead, Kind::Retry, Kind::CircuitBreaker];
+impl Kind {
+    pub fn has_slots(self) -> bool {
+        matches!(self, Self::Bulkhead | Self::Pipeline)
+    }
+
+    pub fn retries(self) -> bool {
+        matches!(self, Self::Retry | Self::Pipeline)
+    }
+
+    pub fn has_circuit(self) -> bool {
+        matches!(self, Self::CircuitBreaker | Self::Pipeline)
+    }
+}
+
+pub const KINDS: [Kind; 6] =
+    [Kind::Fallback, Kind::Timeout, Kind::Bulkhead, Kind::Retry, Kind::CircuitBreaker, Kind::Pipeline];
 
 /// Each policy alone, each pair, and all five in the order that the docs teach; outermost first.
 pub fn stacks() -> Vec<Vec<Kind>> {
     let alone = KINDS.map(|kind| vec![kind]);
     let pairs = KINDS.iter().flat_map(|outer| KINDS.map(|inner| vec![*outer, inner]));
     let mut taught = KINDS.to_vec();
-    taught.push(Kind::Timeout);
+    // In place of the pipeline, which is all of them.
+    *taught.last_mut().expect("there are some") = Kind::Timeout;
     alone.into_iter().chain(pairs).chain([taught]).collect()
 }
 
 pub type BoxService = BoxCloneSyncService<Op, u32, Failure>;
 
-/// One handle of each policy. None of them trips by itself in these scenarios.
+/// One handle of each policy, and a pipeline of the same handles. None of them trips by itself in these scenarios.
 #[derive(Clone, Debug)]
 pub struct Policies {
     pub bulkhead: Bulkhead,
@@ -35,6 +55,7 @@ pub struct Policies {
     pub budget: RetryBudget,
     retry: RetryWithBackoff,
     timeout: Timeout,
+    pipeline: Pipeline,
 }
 
 impl Policies {
@@ -45,16 +66,19 @@ impl Policies {
 
     pub fn with_slots(slots: usize) -> Self {
         let budget = RetryBudget::new(100);
-        Self {
-            bulkhead: Bulkhead::builder("users", slots).queue(4, secs(60)).build().expect("good settings"),
-            breaker: CircuitBreaker::builder("users")
-                .failure_rate(1.0, Window::calls(1000).min_calls(1000))
-                .build()
-                .expect("good settings"),
-            retry: RetryWithBackoff::builder("users").budget(&budget).build().expect("good settings"),
-            budget,
-            timeout: Timeout::new(secs(60)),
-        }
+        let bulkhead = Bulkhead::builder("users", slots).queue(4, secs(60)).build().expect("good settings");
+        let breaker = CircuitBreaker::builder("users").failure_rate(1.0, Window::calls(1000).min_calls(1000));
+        let breaker = breaker.consecutive_failures(20, ms(200));
+        let breaker = breaker.build().expect("good settings");
+        let retry = RetryWithBackoff::builder("users").budget(&budget).build().expect("good settings");
+        let pipeline = Pipeline::builder("users")
+            .timeout(secs(90))
+            .bulkhead(bulkhead.clone())
+            .retry(retry.clone())
+            .circuit_breaker(breaker.clone())
+            .attempt_timeout(secs(9));
+        let pipeline = pipeline.build().expect("good settings");
+        Self { bulkhead, breaker, budget, retry, timeout: Timeout::new(secs(60)), pipeline }
     }
 
     /// No slot is taken.
@@ -81,7 +105,7 @@ impl Policies {
     }
 
     fn around(&self, kind: Kind, inner: Op) -> Op {
-        let Self { bulkhead, breaker, retry, timeout, .. } = self.clone();
+        let Self { bulkhead, breaker, retry, timeout, pipeline, .. } = self.clone();
         match kind {
             Kind::Fallback => op(move || {
                 let inner = inner.clone();
@@ -103,6 +127,10 @@ impl Policies {
                 let (breaker, inner) = (breaker.clone(), inner.clone());
                 async move { breaker.call(|| inner()).await }
             }),
+            Kind::Pipeline => op(move || {
+                let (pipeline, inner) = (pipeline.clone(), inner.clone());
+                async move { pipeline.call(|| inner()).await }
+            }),
         }
     }
 
@@ -117,6 +145,7 @@ impl Policies {
             Kind::Timeout => BoxCloneSyncService::new(self.timeout.layer().layer(inner)),
             Kind::Retry => BoxCloneSyncService::new(self.retry.layer().layer(inner)),
             Kind::CircuitBreaker => BoxCloneSyncService::new(self.breaker.layer().layer(inner)),
+            Kind::Pipeline => BoxCloneSyncService::new(self.pipeline.layer().layer(inner)),
         }
     }
 }
