@@ -14,16 +14,15 @@ use super::{
     shared::{HasParts, HoldsParts, Parts, Span, Whole},
 };
 use crate::{
-    bulkhead::{Entry, WaitLimit},
+    bulkhead::{Entry, Slots, WaitLimit},
     carry::CarriesRejected,
     circuit_breaker::{self, Circuit},
     classify::{Classify, Verdict},
     clock::{self, Alarm, Instant},
     deadline::{self, Deadline, Entered},
-    error::{BulkheadFull, Cause, Rejected},
+    error::{Cause, Rejected},
     operation::ResultFuture,
     panics::with_rollback,
-    rejections::RejectedCall,
     retry::{AttemptPlan, Attempts, CallStart, GaveUp, Progress},
     slow_path::{SlowResult, return_after},
 };
@@ -45,6 +44,7 @@ pin_project! {
         #[pin]
         stage: Stage<F, R, G>,
         permits: Permits<P>,
+        hindrance: Hindrance,
         // `None` once the attempts are over: a request goes with its call, though the future may be kept.
         attempts: Option<A>,
         extracted: Option<K>,
@@ -62,21 +62,34 @@ pin_project! {
 pin_project! {
     #[project = StageProj]
     enum Stage<F, R, G> {
-        // It waits for a slot of the bulkhead.
-        Queued { limit: WaitLimit },
-        // The bulkhead rejected it.
-        Full { rejection: RejectedCall<BulkheadFull> },
+        // What hinders it is in the field of that name: here it would be copied with every call.
+        Hindered,
         // The next attempt waits until it can be started.
         Starting,
         Running { #[pin] attempt: F },
-        // The circuit breaker rejected the attempt.
-        CircuitOpen { rejection: circuit_breaker::Rejection, pends: bool },
         // Where the next attempt is not paid for yet, the last result is kept: if there is no token then, it ends the
         // call.
         Sleeping { unpaid: Option<R> },
         Recovering { #[pin] recovery: G },
         Done,
     }
+}
+
+/// What keeps a call, or an attempt, from being started.
+#[derive(Clone, Copy, Debug)]
+enum Hindrance {
+    None,
+    /// It waits for a slot of the bulkhead.
+    Queued(WaitLimit),
+    /// The bulkhead rejected it.
+    Full {
+        pends: bool,
+    },
+    /// The circuit breaker rejected the attempt.
+    CircuitOpen {
+        rejection: circuit_breaker::Rejection,
+        pends: bool,
+    },
 }
 
 /// What a call may take, as it was when the call began.
@@ -153,6 +166,7 @@ where
         let entered = limits.enter();
         let entry = parts.slots().map_or(Entry::Slot, |slots| slots.enter());
         let mut call_start = CallStart::default();
+        let mut hindrance = Hindrance::None;
         let (stage, taken, end) = match entry {
             Entry::Slot => {
                 if let Some(retry) = parts.retry() {
@@ -168,20 +182,28 @@ where
                             let attempt = with_rollback(|| attempts.start(plan), || taken.give_back(parts));
                             (Stage::Running { attempt }, taken, end)
                         }
-                        Err(rejection) => (circuit_open(parts, rejection), Taken::SLOT, None),
+                        Err(rejection) => {
+                            hindrance = circuit_open(parts, rejection);
+                            (Stage::Hindered, Taken::SLOT, None)
+                        }
                     },
                 }
             }
             Entry::Queued(ticket) => {
                 let (end, limit) = parts.slots().map_or((None, WaitLimit::MaxWait), WaitLimit::of);
-                (Stage::Queued { limit }, Taken::ticket(ticket), end)
+                hindrance = Hindrance::Queued(limit);
+                (Stage::Hindered, Taken::ticket(ticket), end)
             }
-            Entry::Full => (full(parts), Taken::NOTHING, None),
+            Entry::Full => {
+                hindrance = full(parts);
+                (Stage::Hindered, Taken::NOTHING, None)
+            }
         };
         drop(entered);
         Self {
             stage,
             permits: Permits::new(whole, taken),
+            hindrance,
             attempts: Some(attempts),
             extracted: Some(extracted),
             call_start,
@@ -194,18 +216,15 @@ where
 
 /// The bulkhead has neither a slot nor room in its queue.
 #[cold]
-fn full<F, R, G>(parts: &Parts) -> Stage<F, R, G> {
-    match parts.slots() {
-        Some(slots) => Stage::Full { rejection: slots.reject_call() },
-        None => Stage::Done,
-    }
+fn full(parts: &Parts) -> Hindrance {
+    Hindrance::Full { pends: parts.slots().is_some_and(Slots::count_rejected_call) }
 }
 
 /// The circuit breaker rejects the attempt.
 #[cold]
-fn circuit_open<F, R, G>(parts: &Parts, rejection: circuit_breaker::Rejection) -> Stage<F, R, G> {
+fn circuit_open(parts: &Parts, rejection: circuit_breaker::Rejection) -> Hindrance {
     let pends = parts.circuit().is_some_and(|circuit| circuit.count_rejected_call(rejection));
-    Stage::CircuitOpen { rejection, pends }
+    Hindrance::CircuitOpen { rejection, pends }
 }
 
 impl<A, F, T, E, G, K, P, C, B> Future for PipelineFuture<A, F, Result<T, E>, G, K, P>
@@ -306,31 +325,7 @@ where
     fn poll_stage(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<StageEnd<T, E>> {
         let mut this = self.as_mut().project();
         match this.stage.as_mut().project() {
-            StageProj::Queued { limit } => {
-                let (Some(slots), Some(ticket)) = (this.permits.parts().slots(), this.permits.ticket()) else {
-                    unreachable!("a call waits in the queue of its bulkhead")
-                };
-                // A slot that is granted wins over a wait that has ended.
-                if slots.is_granted(ticket, cx.waker()) {
-                    this.permits.hold_slot();
-                    if let Some(retry) = this.permits.parts().retry() {
-                        *this.call_start = retry.begin();
-                    }
-                } else {
-                    ready!(this.alarm.as_mut().poll(cx));
-                    let limit = *limit;
-                    this.permits.release_slot();
-                    let slots = this.permits.parts().slots();
-                    let rejected = slots.map(|slots| limit.reject(slots)).expect("it has a bulkhead");
-                    return Poll::Ready(StageEnd::CallEnded(Err(E::from_rejected(rejected)), None));
-                }
-                self.enter_starting();
-                Poll::Ready(StageEnd::NextStageEntered)
-            }
-            StageProj::Full { rejection } => {
-                let full = ready!(rejection.poll(cx));
-                Poll::Ready(StageEnd::CallEnded(Err(E::from_rejected(full.into())), None))
-            }
+            StageProj::Hindered => self.poll_hindered(cx),
             StageProj::Starting => self.poll_starting(cx),
             StageProj::Running { attempt } => match attempt.poll(cx) {
                 Poll::Ready(result) => {
@@ -343,18 +338,6 @@ where
                     Poll::Ready(self.end_by_limit())
                 }
             },
-            StageProj::CircuitOpen { pends, .. } if *pends => {
-                *pends = false;
-                cx.waker().wake_by_ref();
-                Poll::Pending
-            }
-            StageProj::CircuitOpen { rejection, .. } => {
-                let circuit = this.permits.parts().circuit().expect("it was rejected by its circuit");
-                let result = Err(E::from_rejected(circuit.rejected(*rejection)));
-                let verdict = this.permits.whole.classifier.classify(&result);
-                this.stage.set(Stage::Done);
-                Poll::Ready(StageEnd::AttemptEnded(result, verdict))
-            }
             StageProj::Sleeping { unpaid } => {
                 ready!(this.alarm.as_mut().poll(cx));
                 if let Some(mut last) = unpaid.take() {
@@ -371,6 +354,58 @@ where
             }
             StageProj::Recovering { .. } | StageProj::Done => panic!("polled after it was done"),
         }
+    }
+
+    /// Waits for the slot, or yields, and then rejects.
+    fn poll_hindered(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<StageEnd<T, E>> {
+        let mut this = self.as_mut().project();
+        let parts = this.permits.whole.parts();
+        match this.hindrance {
+            Hindrance::Full { pends: pends @ true } | Hindrance::CircuitOpen { pends: pends @ true, .. } => {
+                *pends = false;
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Hindrance::Queued(limit) => {
+                let limit = *limit;
+                self.poll_queue(limit, cx)
+            }
+            Hindrance::Full { .. } => {
+                let rejected = parts.slots().map(Slots::rejected).expect("its bulkhead has rejected it");
+                Poll::Ready(StageEnd::CallEnded(Err(E::from_rejected(rejected)), None))
+            }
+            Hindrance::CircuitOpen { rejection, .. } => {
+                let rejected = parts.circuit().map(|circuit| circuit.rejected(*rejection));
+                let result = Err(E::from_rejected(rejected.expect("its circuit has rejected it")));
+                let verdict = this.permits.whole.classifier.classify(&result);
+                this.stage.set(Stage::Done);
+                Poll::Ready(StageEnd::AttemptEnded(result, verdict))
+            }
+            Hindrance::None => unreachable!("nothing hinders it"),
+        }
+    }
+
+    /// Waits for the slot of the bulkhead.
+    fn poll_queue(mut self: Pin<&mut Self>, limit: WaitLimit, cx: &mut Context<'_>) -> Poll<StageEnd<T, E>> {
+        let this = self.as_mut().project();
+        let parts = this.permits.whole.parts();
+        let (Some(slots), Some(ticket)) = (parts.slots(), this.permits.ticket()) else {
+            unreachable!("a call waits in the queue of its bulkhead")
+        };
+        // A slot that is granted wins over a wait that has ended.
+        if !slots.is_granted(ticket, cx.waker()) {
+            ready!(this.alarm.poll(cx));
+            this.permits.release_slot();
+            let rejected = this.permits.whole.parts().slots().map(|slots| limit.reject(slots));
+            let rejected = E::from_rejected(rejected.expect("it has a bulkhead"));
+            return Poll::Ready(StageEnd::CallEnded(Err(rejected), None));
+        }
+        if let Some(retry) = parts.retry() {
+            *this.call_start = retry.begin();
+        }
+        this.permits.hold_slot();
+        self.enter_starting();
+        Poll::Ready(StageEnd::NextStageEntered)
     }
 
     /// The next attempt waits until it can be started. The wait ends with the call.
@@ -416,7 +451,10 @@ where
                 this.permits.admit(admitted);
                 (Stage::Running { attempt: attempts.start(plan) }, end)
             }
-            Err(rejection) => (circuit_open(parts, rejection), None),
+            Err(rejection) => {
+                *this.hindrance = circuit_open(parts, rejection);
+                (Stage::Hindered, None)
+            }
         };
         this.stage.set(stage);
         this.alarm.set(Alarm::at(end));
