@@ -24,7 +24,7 @@ use crate::{
     operation::ResultFuture,
     panics::with_rollback,
     retry::{AttemptPlan, Attempts, CallStart, GaveUp, Progress},
-    slow_path::{SlowResult, return_after},
+    slow_path::SlowResult,
 };
 
 /// So many attempts may follow each other in one poll. Then other tasks get a turn.
@@ -93,6 +93,8 @@ enum Hindrance {
 }
 
 /// What a call may take, as it was when the call began.
+///
+/// Where there is neither a total nor an attempt timeout, the deadline around the call is left to the parts that wait.
 #[derive(Clone, Copy, Debug)]
 struct Limits {
     /// The pipeline's own total, or the deadline around the call if that is earlier.
@@ -106,33 +108,38 @@ struct Limits {
 }
 
 impl Limits {
-    #[inline]
+    #[inline(always)]
     fn new(parts: &Parts) -> Self {
-        let around = deadline::current();
-        let (deadline, total) = match parts.total.get() {
-            None => (around, None),
-            Some(total) => {
+        let (total, attempt) = (parts.total.get(), parts.attempt.get());
+        let none = Self { deadline: Deadline::NEVER, total: None, attempt, is_attempt_cut: false };
+        match (total, attempt) {
+            (None, None) => none,
+            (None, Some(_)) => Self { deadline: deadline::current(), ..none },
+            (Some(total), _) => {
                 let own = Deadline::after(clock::now(), total.get());
-                let deadline = own.or_earlier(around);
-                (deadline, Some(if deadline == own { Cause::Limit } else { Cause::Deadline }))
+                let around = deadline::current();
+                match around.is_before(own.end()) {
+                    true => Self { deadline: around, total: Some(Cause::Deadline), ..none },
+                    false => Self { deadline: own, total: Some(Cause::Limit), ..none },
+                }
             }
-        };
-        Self { deadline, total, attempt: parts.attempt.get(), is_attempt_cut: false }
+        }
     }
 
     /// All that runs inside of the total timeout knows its deadline.
-    #[inline]
+    #[inline(always)]
     fn enter(&self) -> Option<Entered> {
         self.total.map(|_| self.deadline.enter())
     }
 
     /// When a stage ends that would end at `end` by itself.
+    #[inline(always)]
     fn end_of_stage(&self, end: Option<Instant>) -> Option<Instant> {
         if self.total.is_some() && self.deadline.is_before(end) { self.deadline.end() } else { end }
     }
 
     /// The end of an attempt that begins now, by its own limit or by the deadline.
-    #[inline]
+    #[inline(always)]
     fn begin_attempt(&mut self) -> Option<Instant> {
         let Some(limit) = self.attempt else { return self.end_of_stage(None) };
         let end = clock::after(clock::now(), limit.get());
@@ -215,13 +222,13 @@ where
 }
 
 /// The bulkhead has neither a slot nor room in its queue.
-#[cold]
+#[inline(always)]
 fn full(parts: &Parts) -> Hindrance {
     Hindrance::Full { pends: parts.slots().is_some_and(Slots::count_rejected_call) }
 }
 
 /// The circuit breaker rejects the attempt.
-#[cold]
+#[inline(always)]
 fn circuit_open(parts: &Parts, rejection: circuit_breaker::Rejection) -> Hindrance {
     let pends = parts.circuit().is_some_and(|circuit| circuit.count_rejected_call(rejection));
     Hindrance::CircuitOpen { rejection, pends }
@@ -257,17 +264,18 @@ where
         let is_success = verdict == Verdict::Healthy && !whole.fallback.handles(verdict, &result, this.extracted);
         // The attempt goes first, then its permits.
         this.stage.set(Stage::Done);
-        if !(is_success && this.permits.settle_success()) {
-            return SlowResult::into_poll(self.poll_stages(StageEnd::AttemptEnded(result, verdict), cx));
-        }
-        Poll::Ready(return_after(result, || {
-            if let Some(retry) = this.permits.parts().retry() {
-                retry.record_success(this.progress.as_mut());
+        match result {
+            Ok(answer) if is_success && this.permits.settle_success() => {
+                if let Some(retry) = this.permits.parts().retry() {
+                    retry.record_success(this.progress.as_mut());
+                }
+                *this.attempts = None;
+                this.alarm.disarm();
+                this.permits.release_slot();
+                Poll::Ready(Ok(answer))
             }
-            *this.attempts = None;
-            this.alarm.disarm();
-            this.permits.release_slot();
-        }))
+            result => SlowResult::into_poll(self.poll_stages(StageEnd::AttemptEnded(result, verdict), cx)),
+        }
     }
 }
 
