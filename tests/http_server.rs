@@ -212,7 +212,7 @@ impl Service<Request<()>> for Unready {
     type Future = Ready<Result<Response<String>, Error<Infallible>>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        Poll::Ready(Err(CircuitOpen::new("early", None)).map_err(Rejected::from).map_err(Error::Rejected))
+        Poll::Ready(Err(Error::Rejected(CircuitOpen::new("early", None).into())))
     }
 
     fn call(&mut self, _: Request<()>) -> Self::Future {

@@ -22,6 +22,7 @@ mod idempotency_key;
 #[cfg(feature = "tower")]
 mod idempotent;
 mod quota;
+#[cfg_attr(not(feature = "tower"), allow(dead_code, reason = "for the layers"))]
 mod rejection;
 mod response;
 mod retry_after;
