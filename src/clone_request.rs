@@ -43,6 +43,7 @@ pub(crate) mod sealed {
     impl<R: Clone> CloneRequest<R> for super::ByClone {}
     impl<R> CloneRequest<R> for fn(&R) -> Option<R> {}
     impl<R, F: Fn(&R) -> Option<R>> CloneRequest<R> for super::CloneFn<F> {}
+    impl<R> CloneRequest<R> for super::SendOnce {}
 }
 
 /// Copies a request by its `Clone`.
@@ -78,5 +79,15 @@ where
 impl<F> fmt::Debug for CloneFn<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CloneFn").finish_non_exhaustive()
+    }
+}
+
+/// Copies no request: each is sent once.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SendOnce;
+
+impl<R> CloneRequest<R> for SendOnce {
+    fn clone_request(&self, _: &R) -> Option<R> {
+        None
     }
 }

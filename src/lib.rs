@@ -223,6 +223,7 @@ mod classify;
 mod clock;
 #[cfg(feature = "tower")]
 mod clone_request;
+mod deadline;
 mod error;
 mod event;
 pub mod fallback;
@@ -233,7 +234,10 @@ pub mod http;
 mod on_server;
 mod operation;
 mod panics;
+pub mod pipeline;
+mod queue;
 mod random;
+mod rejections;
 pub mod retry;
 mod retry_after;
 #[cfg(feature = "tower")]
@@ -253,8 +257,10 @@ pub use self::{
         ByError, ByErrorStatus, ByGrpcCode, ByGrpcCodeInside, ByStatus, Classify, ClassifyFn, NotIdempotent, RetryIf,
         Verdict, by_error, by_error_status, by_grpc_code, by_status, classify_fn,
     },
+    deadline::{Deadline, DeadlineScope},
     error::{BadSetting, BulkheadFull, CircuitOpen, ConfigError, Elapsed, Name, Rejected},
     fallback::{Fallback, FallbackEvent, FallbackFuture},
+    pipeline::{Pipeline, PipelineBuilder, PipelineFuture},
     retry::{RetryBudget, RetryBudgetBuilder, RetryBuilder, RetryEvent, RetryFuture, RetryWithBackoff},
     retry_after::parse_retry_after,
     timeout::{Timeout, TimeoutEvent, TimeoutFuture},
@@ -266,6 +272,7 @@ pub use self::{
     carry::{LiftLayer, LiftService},
     circuit_breaker::{CircuitBreakerLayer, CircuitBreakerService},
     fallback::{FallbackLayer, FallbackService},
+    pipeline::{PipelineLayer, PipelineService},
     retry::{RetryLayer, RetryService},
     timeout::{TimeoutLayer, TimeoutService},
 };
@@ -279,7 +286,7 @@ pub use self::{
 #[cfg(feature = "tower")]
 #[doc(hidden)]
 pub use self::{
-    clone_request::{ByClone, CloneFn, CloneRequest},
+    clone_request::{ByClone, CloneFn, CloneRequest, SendOnce},
     operation::{SendRequest, SendRequestFuture},
 };
 

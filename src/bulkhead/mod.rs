@@ -95,7 +95,6 @@ mod gate;
 mod hold;
 mod permit;
 mod policy;
-mod rejection;
 mod shared;
 mod state;
 #[cfg(feature = "tower")]
@@ -110,6 +109,9 @@ pub use self::{
     acquire::BulkheadAcquire, config::BulkheadBuilder, event::BulkheadEvent, future::BulkheadFuture,
     permit::BulkheadPermit, policy::Bulkhead, shared::Snapshot,
 };
+
+// What a pipeline is built of.
+pub(crate) use self::{state::Entry, wait::WaitLimit};
 
 // Only signatures name this.
 #[doc(hidden)]

@@ -3,14 +3,13 @@ use std::{task::Waker, time::Duration};
 use super::{
     event::BulkheadEvent,
     gate::{FreeSlots, Taken},
-    rejection::Rejection,
     state::{Core, Entry},
 };
 use crate::{
-    clock::{self, Instant},
     error::{BulkheadFull, Name},
     event::Reporter,
     panics::catch_panic,
+    rejections::{RejectedCall, Rejections},
     sync::{AtomicU64, CachePadded, Lock, Ordering},
 };
 
@@ -19,29 +18,13 @@ use crate::{
 pub struct Slots {
     free: CachePadded<FreeSlots>,
     core: CachePadded<Lock<Core<Waker>>>,
-    rejected: CachePadded<RejectedCount>,
+    rejections: CachePadded<Rejections>,
     /// The core's `max_concurrent`, which is read here without the lock.
     max_concurrent: AtomicU64,
     /// Zero if there is no queue.
     queue_capacity: usize,
     pub(super) max_wait: Option<Duration>,
     reporter: Reporter<BulkheadEvent>,
-}
-
-/// How many calls and permits were rejected.
-#[derive(Debug)]
-struct RejectedCount {
-    /// Calls that were rejected at once. This number decides whether such a call pends.
-    at_once: AtomicU64,
-    /// Calls whose wait ended, and permits of `try_acquire`. They count apart, so that no rejection that cannot pend
-    /// takes the number at which a call would have pended.
-    others: AtomicU64,
-}
-
-impl RejectedCount {
-    fn total(&self) -> u64 {
-        self.at_once.load(Ordering::Relaxed) + self.others.load(Ordering::Relaxed)
-    }
 }
 
 /// A bulkhead at one moment.
@@ -71,7 +54,7 @@ impl Slots {
         Self {
             free: CachePadded(FreeSlots::new(core.free())),
             core: CachePadded(Lock::new(core)),
-            rejected: CachePadded(RejectedCount { at_once: AtomicU64::new(0), others: AtomicU64::new(0) }),
+            rejections: CachePadded(Rejections::new()),
             max_concurrent: AtomicU64::new(max_concurrent as u64),
             queue_capacity,
             max_wait,
@@ -79,7 +62,7 @@ impl Slots {
         }
     }
 
-    pub(super) fn name(&self) -> &Name {
+    pub(crate) fn name(&self) -> &Name {
         self.reporter.name()
     }
 
@@ -114,7 +97,7 @@ impl Slots {
     }
 
     #[inline]
-    pub(super) fn enter(&self) -> Entry {
+    pub(crate) fn enter(&self) -> Entry {
         match self.free.take() {
             Taken::Slot => Entry::Slot,
             Taken::Full if !self.has_queue() => Entry::Full,
@@ -128,14 +111,8 @@ impl Slots {
         self.with_core(|core| core.enter(Waker::noop().clone()))
     }
 
-    /// When a wait that begins now ends. `None` is never.
-    #[inline(never)]
-    pub(super) fn wait_deadline(&self) -> Option<Instant> {
-        self.max_wait.and_then(|span| clock::after(clock::now(), span))
-    }
-
     /// Whether the slot that this ticket waits for is granted. If not, `waker` is woken when it is granted.
-    pub(super) fn is_granted(&self, ticket: u64, waker: &Waker) -> bool {
+    pub(crate) fn is_granted(&self, ticket: u64, waker: &Waker) -> bool {
         // Cloned before the lock is taken, and dropped after it is released: a waker is the caller's code, and may do
         // anything.
         let waker = waker.clone();
@@ -144,7 +121,7 @@ impl Slots {
     }
 
     /// Leaves the queue. If the slot was granted meanwhile, gives it back.
-    pub(super) fn leave(&self, ticket: u64) {
+    pub(crate) fn leave(&self, ticket: u64) {
         let left = self.with_core(|core| core.leave(ticket));
         if left.is_none() {
             self.release();
@@ -152,7 +129,7 @@ impl Slots {
     }
 
     #[inline]
-    pub(super) fn release(&self) {
+    pub(crate) fn release(&self) {
         if !self.free.give_back() {
             self.hand_over();
         }
@@ -185,20 +162,20 @@ impl Slots {
 
     /// Rejects a call that has not waited.
     #[inline(always)]
-    pub(super) fn reject_call(&self) -> Rejection {
-        let before = self.rejected.at_once.fetch_add(1, Ordering::Relaxed);
-        Rejection::new(self.report_rejected(None), before + 1)
+    pub(crate) fn reject_call(&self) -> RejectedCall<BulkheadFull> {
+        let pends = self.rejections.count_call();
+        RejectedCall::new(self.report_rejected(None), pends)
     }
 
     /// Rejects a call whose wait has ended.
-    pub(super) fn reject_queued(&self) -> BulkheadFull {
-        self.rejected.others.fetch_add(1, Ordering::Relaxed);
-        self.report_rejected(self.max_wait)
+    pub(super) fn reject_queued(&self, waited: Option<Duration>) -> BulkheadFull {
+        self.rejections.count_other();
+        self.report_rejected(waited)
     }
 
     /// Rejects a permit that is asked for at this moment only.
     pub(super) fn reject_permit(&self) -> BulkheadFull {
-        self.rejected.others.fetch_add(1, Ordering::Relaxed);
+        self.rejections.count_other();
         self.report_rejected(None)
     }
 
@@ -216,7 +193,7 @@ impl Slots {
             in_flight: core.in_flight(self.free.count()),
             queued: core.queued(),
             queue_capacity: self.queue_capacity,
-            rejected: self.rejected.total(),
+            rejected: self.rejections.total(),
         }
     }
 }

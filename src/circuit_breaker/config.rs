@@ -162,6 +162,29 @@ impl Rules {
         self.consecutive_failure_rules.iter().any(|rule| !rule.spanning.is_zero())
     }
 
+    /// Where attempts end after `limit`, a rule that can never be met, or that ends an attempt too early, is a mistake.
+    pub(super) fn check_attempt_timeout(&self, limit: Duration, check: &mut Check) {
+        let slow_calls = self.slow_calls.as_ref().map(|rule| &rule.calls);
+        let is_short = |rule: &RateRule| matches!(rule.window.span, Span::Time(span) if span / 2 < limit);
+        check.refuse_if(
+            self.failure_rate.iter().chain(slow_calls).any(is_short),
+            "circuit_breaker",
+            format!(
+                "has a window shorter than two attempts of attempt_timeout, {limit:?}: it would never hold two failures"
+            ),
+        );
+        check.refuse_if(
+            self.slow_calls.as_ref().is_some_and(|rule| rule.after >= limit),
+            "circuit_breaker",
+            format!("counts a call as slow only after attempt_timeout, {limit:?}, has ended it"),
+        );
+        check.refuse_if(
+            self.probe_timeout <= limit,
+            "circuit_breaker",
+            format!("has a probe_timeout of {:?}, not longer than attempt_timeout, {limit:?}", self.probe_timeout),
+        );
+    }
+
     fn check(&self, check: &mut Check) {
         if let Some(rule) = &self.failure_rate {
             rule.check(check, "failure_rate");

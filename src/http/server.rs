@@ -55,9 +55,11 @@ use crate::{
 /// In an axum `Router`, `layer` makes the service anew for each route, and all of them share the policy: it is a limit
 /// for the routes together.
 ///
+/// A pipeline's layer sends each request of a server once: `http::server(pipeline.layer().send_once())`.
+///
 /// # Panics
 ///
-/// When the stack is built, if a retry is among the policies. A server answers a request once, and its client sends it
+/// When the stack is built, if a retry is among the policies, or in a pipeline that does not send once. A server answers a request once, and its client sends it
 /// again. A retry of a call that a handler makes to another service is the handler's business, and is no part of this.
 pub fn server<L>(policies: L) -> ServerLayer<L> {
     ServerLayer { policies, body: WithBody }

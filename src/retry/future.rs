@@ -90,7 +90,7 @@ where
         }
         this.stage.set(Stage::Starting);
         *this.attempts = None;
-        this.shared.record_success(this.progress);
+        this.shared.record_success(Some(this.progress));
         Poll::Ready(result)
     }
 }
@@ -133,11 +133,12 @@ where
                 this.shared.plan_retry(this.progress, verdict, can_repeat)
             }
             Verdict::Healthy => {
-                this.shared.record_success(this.progress);
+                this.shared.record_success(Some(this.progress));
                 None
             }
             Verdict::Ignored => {
-                this.shared.end_without_sending(this.progress, GaveUp::Rejected);
+                let rejected = own_rejection(this.classifier, &mut result);
+                this.shared.end_ignored(this.progress, rejected.as_deref());
                 None
             }
             Verdict::Failed => None,
@@ -187,10 +188,10 @@ where
                 }
             }
             StageProj::Starting => {
-                let number = this.progress.attempt;
                 let attempts = this.attempts.as_mut().expect("polled after it was done");
-                match ready!(attempts.poll_start(cx, number, this.shared.is_last(number))) {
-                    Ok(attempt) => {
+                match ready!(attempts.poll_ready(cx)) {
+                    Ok(()) => {
+                        let attempt = attempts.start(this.shared.plan_attempt(this.progress.attempt));
                         this.progress.token.mark_sent();
                         this.stage.set(Stage::Running { attempt });
                     }

@@ -142,13 +142,16 @@ pub use self::{
     policy::RetryWithBackoff,
 };
 
+// What a pipeline is built of.
+pub(crate) use self::shared::{CallStart, Progress};
+
 // What only signatures name.
 #[cfg(feature = "tower")]
 #[doc(hidden)]
 pub use self::tower::Resend;
 #[doc(hidden)]
 pub use self::{
-    attempt::{Attempts, Repeat, RepeatWith, Started},
+    attempt::{AttemptPlan, Attempts, Repeat, RepeatWith},
     shared::Shared,
 };
 

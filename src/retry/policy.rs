@@ -1,7 +1,7 @@
 use std::future::Future;
 
 use super::{
-    attempt::{Attempt, Repeat, RepeatWith},
+    attempt::{Attempt, Attempts, Repeat, RepeatWith},
     budget::RetryBudget,
     config::RetryBuilder,
     future::RetryFuture,
@@ -19,7 +19,7 @@ use crate::{
 /// classifier that [`classify`](Self::classify) makes, and every layer.
 #[derive(Debug)]
 pub struct RetryWithBackoff<C = ByError> {
-    pub(super) shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     pub(super) classifier: C,
 }
 
@@ -186,7 +186,7 @@ impl<C> RetryWithBackoff<C> {
     {
         let start = self.shared.begin();
         let mut attempts = RepeatWith::new(operation);
-        let first = attempts.start(1);
+        let first = attempts.start(self.shared.plan_attempt(1));
         RetryFuture::new(&*self.shared, &self.classifier, start, first, attempts)
     }
 }

@@ -2,14 +2,14 @@
 
 use std::{
     fmt,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{
-    attempt::{Attempts, Started, sealed},
+    attempt::{AttemptPlan, Attempts, sealed},
     future::RetryFuture,
     policy::RetryWithBackoff,
     shared::Shared,
@@ -143,6 +143,14 @@ pub struct Resend<S, R, K> {
     cloner: K,
 }
 
+impl<S, R, K> Resend<S, R, K> {
+    /// Nothing is sent yet.
+    #[inline(always)]
+    pub(crate) fn new(service: S, request: R, cloner: K) -> Self {
+        Self { service, request: Some(request), cloner }
+    }
+}
+
 impl<S, R, K> Resend<S, R, K>
 where
     K: CloneRequest<R>,
@@ -174,14 +182,19 @@ where
 {
     type Future = S::Future;
 
+    const NEEDS_READINESS: bool = true;
+
     fn can_repeat(&self, verdict: Verdict) -> bool {
         self.request.as_ref().is_some_and(|request| self.cloner.may_repeat(request, verdict))
     }
 
-    fn poll_start(&mut self, cx: &mut Context<'_>, _: u32, last: bool) -> Poll<Started<S::Future>> {
-        ready!(self.service.poll_ready(cx))?;
-        let request = self.next_request(last);
-        Poll::Ready(Ok(self.service.call(request)))
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.service.poll_ready(cx)
+    }
+
+    fn start(&mut self, AttemptPlan { is_last, .. }: AttemptPlan) -> S::Future {
+        let request = self.next_request(is_last);
+        self.service.call(request)
     }
 }
 
