@@ -110,7 +110,7 @@ fn what_http_asks_for_can_be_shared_whatever_it_is_for() {
     assert_impl_all!(http::ServerService<u8>: Send, Sync, Clone, Debug);
     assert_impl_all!(http::ServerFuture<Sendable>: Send, Debug);
     assert_not_impl_any!(http::ServerFuture<Local>: Send);
-    assert_impl_all!(http::Quota: Send, Sync, Copy, Debug, Eq);
+    assert_impl_all!(http::AnnouncedQuota: Send, Sync, Copy, Debug, Eq);
     assert_impl_all!(NotIdempotent<ByError>: Send, Sync, Copy, Debug);
     assert_impl_all!(bulkhead::HoldService<u8>: Send, Sync, Clone, Debug);
     assert_impl_all!(bulkhead::HoldFuture<u8, SendOnly, Sendable>: Send, Debug);

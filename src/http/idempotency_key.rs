@@ -84,9 +84,9 @@ mod layer {
 
     /// Gives each `POST` and each `PATCH` that has no `Idempotency-Key` a [fresh one](super::idempotency_key).
     ///
-    /// It goes outside of the retry, so that all attempts of a call have one key. Add it only where the server knows the
-    /// header: to the retry's rule, [`Idempotent`](crate::http::Idempotent), the key says that the request may be sent
-    /// again.
+    /// It goes outside of the retry, so that all attempts of a call have one key. Add it only where the server knows
+    /// the header: to the retry's rule, [`Idempotent`](crate::http::Idempotent), the key says that the request may be
+    /// sent again.
     ///
     /// ```
     /// use reqwest::Request;

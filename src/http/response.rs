@@ -49,8 +49,8 @@ pub fn by_headers<T>(
     by_status(status).with_hint(ReadHeaders { status, headers })
 }
 
-/// The classifier that [`by_response`] and [`by_headers`] make, with rules for errors. `T` is the answer, and `E` is what
-/// the rules take.
+/// The classifier that [`by_response`] and [`by_headers`] make, with rules for errors. `T` is the answer, and `E` is
+/// what the rules take.
 pub type ByResponse<T, E> = ByStatus<fn(&T) -> StatusCode, ErrorRules<E>, ReadHeaders<T>>;
 
 /// What the headers of an answer say.
