@@ -76,8 +76,8 @@ pub(super) fn response_to<B>(
     response
 }
 
-/// What a client is told: what happened, and when to come back. No policy's name and no limit is in it, for they say how
-/// the server is built.
+/// What a client is told: what happened, and when to come back. No policy's name and no limit is in it, for they say
+/// how the server is built.
 struct Said {
     detail: &'static str,
     /// In whole seconds, at least 1.

@@ -531,7 +531,8 @@ where
         let progress = this.progress.get_or_insert_with(|| Progress::new(*this.call_start));
         let wait = match verdict {
             Verdict::Transient { .. } | Verdict::Throttled { .. } | Verdict::Unreached => {
-                retry.plan_retry(progress, verdict, attempts.can_repeat(verdict))
+                let may_repeat = this.permits.whole.classifier.may_repeat(verdict);
+                retry.plan_retry(progress, verdict, may_repeat && attempts.can_repeat(verdict))
             }
             Verdict::Healthy => {
                 retry.record_success(Some(progress));

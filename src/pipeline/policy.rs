@@ -10,7 +10,7 @@ use crate::{
     bulkhead::Bulkhead,
     carry::CarriesRejected,
     circuit_breaker::CircuitBreaker,
-    classify::{ByError, Classify},
+    classify::{ByError, Classify, NotIdempotent},
     error::Name,
     retry::{Attempt, Repeat, RepeatWith, RetryWithBackoff},
 };
@@ -53,6 +53,16 @@ impl<C, F> Pipeline<C, F> {
     {
         let (parts, fallback) = (self.whole.parts.clone(), self.whole.fallback.clone());
         Pipeline { whole: Whole { parts, classifier, fallback } }
+    }
+
+    /// A handle on the same parts for operations that are not idempotent: it sends again only what had no effect. See
+    /// [`RetryWithBackoff::not_idempotent`].
+    pub fn not_idempotent(&self) -> Pipeline<NotIdempotent<C>, F>
+    where
+        C: Clone,
+        F: Clone,
+    {
+        self.classify(NotIdempotent::new(self.whole.classifier.clone()))
     }
 
     /// Makes the call, through all parts.
