@@ -179,6 +179,43 @@ impl BulkheadFull {
     }
 }
 
+/// A rate limiter had no permit for the call. The operation was not started.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[error("rate limiter `{name}` is spent (limit {limit}){}", until_a_permit(*.retry_after))]
+pub struct RateLimited {
+    name: Name,
+    /// In nanoseconds. `u64::MAX`: no wait would help.
+    retry_after: u64,
+    limit: u32,
+    attempts_sent: u32,
+}
+
+impl RateLimited {
+    /// The rejection of a rate limiter of this name. Policies make their own; this is for tests of how your code
+    /// handles one. `retry_after` counts up to 584 years.
+    pub fn new(name: impl Into<Name>, limit: u32, retry_after: Option<Duration>) -> Self {
+        let retry_after = retry_after.map_or(u64::MAX, |left| u64::try_from(left.as_nanos()).unwrap_or(u64::MAX - 1));
+        Self { name: name.into(), retry_after, limit, attempts_sent: 0 }
+    }
+
+    /// The rate limiter's name.
+    pub fn name(&self) -> &str {
+        self.name.as_str()
+    }
+
+    /// How many permits the rate limiter had for each period when it rejected the call.
+    pub fn limit(&self) -> u32 {
+        self.limit
+    }
+
+    /// How long until the call would have been admitted, behind all calls that waited then.
+    ///
+    /// `None` if no wait would help: the call asked for more permits than there ever are at once, or the limit is zero.
+    pub fn retry_after(&self) -> Option<Duration> {
+        (self.retry_after != u64::MAX).then(|| Duration::from_nanos(self.retry_after))
+    }
+}
+
 /// The operation was started, and took longer than its timeout allows.
 ///
 /// It was dropped. What it had already caused elsewhere is not undone.
@@ -211,6 +248,13 @@ fn for_another(retry_after: &Option<Duration>) -> String {
     retry_after.map_or_else(String::new, |left| format!(", for another {left:?}"))
 }
 
+fn until_a_permit(retry_after: u64) -> String {
+    match retry_after {
+        u64::MAX => ", and no wait would help".to_owned(),
+        left => format!(", for another {:?}", Duration::from_nanos(left)),
+    }
+}
+
 fn after_waiting(waited: &Option<Duration>) -> String {
     waited.map_or_else(String::new, |waited| format!(", and stayed full for {waited:?}"))
 }
@@ -233,6 +277,9 @@ pub enum Rejected {
     /// A bulkhead had no free slot for the call.
     #[error(transparent)]
     BulkheadFull(#[from] BulkheadFull),
+    /// A rate limiter had no permit for the call.
+    #[error(transparent)]
+    RateLimited(#[from] RateLimited),
     /// The operation took longer than its timeout allows.
     #[error(transparent)]
     TimedOut(#[from] Elapsed),
@@ -247,7 +294,7 @@ impl Rejected {
     pub fn was_started(&self) -> bool {
         match self {
             Self::TimedOut(_) => true,
-            Self::CircuitOpen(_) | Self::BulkheadFull(_) => self.attempts_sent() > 0,
+            Self::CircuitOpen(_) | Self::BulkheadFull(_) | Self::RateLimited(_) => self.attempts_sent() > 0,
         }
     }
 
@@ -259,6 +306,7 @@ impl Rejected {
         match self {
             Self::CircuitOpen(open) => open.attempts_sent,
             Self::BulkheadFull(full) => full.attempts_sent,
+            Self::RateLimited(limited) => limited.attempts_sent,
             Self::TimedOut(_) => 1,
         }
     }
@@ -268,6 +316,7 @@ impl Rejected {
         let sum = match self {
             Self::CircuitOpen(open) => &mut open.attempts_sent,
             Self::BulkheadFull(full) => &mut full.attempts_sent,
+            Self::RateLimited(limited) => &mut limited.attempts_sent,
             // It says that it was started in any case.
             Self::TimedOut(_) => return,
         };
@@ -278,6 +327,7 @@ impl Rejected {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::CircuitOpen(open) => open.retry_after(),
+            Self::RateLimited(limited) => limited.retry_after(),
             Self::BulkheadFull(_) | Self::TimedOut(_) => None,
         }
     }
@@ -290,8 +340,8 @@ impl Rejected {
         Some(left.as_secs().saturating_add(u64::from(left.subsec_nanos() > 0)))
     }
 
-    /// The gRPC code that says the same: `UNAVAILABLE` for an open circuit, `RESOURCE_EXHAUSTED` for a full bulkhead,
-    /// `DEADLINE_EXCEEDED` for a timeout.
+    /// The gRPC code that says the same: `UNAVAILABLE` for an open circuit, `RESOURCE_EXHAUSTED` for a full bulkhead
+    /// and for a spent rate limiter, `DEADLINE_EXCEEDED` for a timeout.
     ///
     /// ```
     /// use withstand::{CircuitOpen, Rejected};
@@ -303,7 +353,7 @@ impl Rejected {
     pub fn grpc_code(&self) -> i32 {
         match self {
             Self::CircuitOpen(_) => 14,
-            Self::BulkheadFull(_) => 8,
+            Self::BulkheadFull(_) | Self::RateLimited(_) => 8,
             Self::TimedOut(_) => 4,
         }
     }
@@ -313,6 +363,7 @@ impl Rejected {
         match self {
             Self::CircuitOpen(open) => Some(open.name()),
             Self::BulkheadFull(full) => Some(full.name()),
+            Self::RateLimited(limited) => Some(limited.name()),
             Self::TimedOut(elapsed) => elapsed.name(),
         }
     }

@@ -229,6 +229,7 @@ mod operation;
 mod panics;
 mod queue;
 mod random;
+pub mod rate_limiter;
 mod rejections;
 pub mod retry;
 mod retry_after;
@@ -249,8 +250,9 @@ pub use self::{
         ByError, ByErrorStatus, ByGrpcCode, ByGrpcCodeInside, ByStatus, Classify, ClassifyFn, RetryIf, Verdict,
         by_error, by_error_status, by_grpc_code, by_status, classify_fn,
     },
-    error::{BadSetting, BulkheadFull, CircuitOpen, ConfigError, Elapsed, Name, Rejected},
+    error::{BadSetting, BulkheadFull, CircuitOpen, ConfigError, Elapsed, Name, RateLimited, Rejected},
     fallback::{Fallback, FallbackEvent, FallbackFuture},
+    rate_limiter::{RateLimiter, RateLimiterAcquire, RateLimiterBuilder, RateLimiterEvent, RateLimiterFuture},
     retry::{RetryBudget, RetryBudgetBuilder, RetryBuilder, RetryEvent, RetryFuture, RetryWithBackoff},
     retry_after::parse_retry_after,
     timeout::{Timeout, TimeoutEvent, TimeoutFuture},
@@ -262,6 +264,7 @@ pub use self::{
     carry::{LiftLayer, LiftService},
     circuit_breaker::{CircuitBreakerLayer, CircuitBreakerService},
     fallback::{FallbackLayer, FallbackService},
+    rate_limiter::{RateLimiterLayer, RateLimiterService},
     retry::{RetryLayer, RetryService},
     timeout::{TimeoutLayer, TimeoutService},
 };

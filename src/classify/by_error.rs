@@ -25,6 +25,6 @@ pub(super) fn judge_error<E: CarriesRejected>(error: &E) -> Verdict {
 pub(super) fn judge_rejected(rejected: &Rejected) -> Verdict {
     match rejected {
         Rejected::TimedOut(_) => Verdict::TRANSIENT,
-        Rejected::CircuitOpen(_) | Rejected::BulkheadFull(_) => Verdict::Ignored,
+        Rejected::CircuitOpen(_) | Rejected::BulkheadFull(_) | Rejected::RateLimited(_) => Verdict::Ignored,
     }
 }
