@@ -46,12 +46,12 @@ impl Rate {
         let is_too_fast = u64::from(self.limit) > span && span > 0;
         check.refuse_if(is_too_fast, "limit", "must be at most one permit for each nanosecond of the period");
         check.refuse_if(span == 0, "period", "must be above zero");
-        check.refuse_if(span > LONGEST_DEBT, "period", "must be at most 73 years");
+        check.refuse_if(span > LONGEST_DEBT, "period", "must be at most 36 years");
         check.refuse_if(burst == Some(0), "burst", "must be at least 1; for no permits at all, set a limit of zero");
         check.refuse_if(is_window && burst.is_some(), "burst", "must be left out, because a fixed window has none");
         let refills_in = self.pace.interval.saturating_mul(u64::from(self.pace.burst));
         let is_too_large = !is_window && span <= LONGEST_DEBT && refills_in > LONGEST_DEBT;
-        check.refuse_if(is_too_large, "burst", "must be refilled within 73 years");
+        check.refuse_if(is_too_large, "burst", "must be refilled within 36 years");
     }
 
     pub(super) fn period_nanos(&self) -> u64 {

@@ -3,11 +3,11 @@
 //! A window starts with the first call after the window before has passed, and not at a full minute.
 
 /// The number of a window is kept in so many bits.
-const NUMBER_MASK: u32 = u32::MAX >> 1;
+const NUMBER_MASK: u32 = u32::MAX >> 2;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Window {
-    /// Tells windows apart. It also changes with the limit.
+    /// Tells windows apart.
     number: u32,
     /// How many permits of it are taken.
     count: u32,
@@ -21,7 +21,7 @@ impl Window {
         Self { number: (packed >> 32) as u32, count: packed as u32, ends_at }
     }
 
-    /// Its number and count. The highest bit is zero.
+    /// Its number and count. The two highest bits are zero.
     #[inline]
     pub(super) fn pack(self) -> u64 {
         u64::from(self.number) << 32 | u64::from(self.count)
@@ -41,12 +41,7 @@ impl Window {
 
     /// The next window, from which nothing is taken.
     pub(super) fn next(self, now: u64, period: u64) -> Self {
-        Self { count: 0, ..self.ending_at(now + period) }
-    }
-
-    /// With the same count, and another number.
-    pub(super) fn ending_at(self, ends_at: u64) -> Self {
-        Self { number: self.number.wrapping_add(1) & NUMBER_MASK, ends_at, ..self }
+        Self { number: self.number.wrapping_add(1) & NUMBER_MASK, count: 0, ends_at: now + period }
     }
 
     pub(super) fn available(self, limit: u32, now: u64) -> u32 {
@@ -89,9 +84,9 @@ mod tests {
     }
 
     #[test]
-    fn l5_it_is_packed_in_63_bits() {
+    fn l5_it_is_packed_in_62_bits() {
         let last = Window { number: NUMBER_MASK, count: u32::MAX, ends_at: 7 };
-        assert_eq!((last.pack() >> 63, Window::unpack(last.pack(), 7)), (0, last));
-        assert_eq!(last.ending_at(8).number, 0);
+        assert_eq!((last.pack() >> 62, Window::unpack(last.pack(), 7)), (0, last));
+        assert_eq!(last.next(8, 1).number, 0);
     }
 }

@@ -4,11 +4,14 @@
 //! Each permit moves it on by one interval. What lies between now and that moment is the debt. A call is admitted if
 //! the debt with its permits in it is at most `burst` intervals.
 
-use crate::clock::FOREVER;
+use super::gate::MOST_USED;
 
-/// The longest debt there may be, in nanoseconds: 73 years. So neither a sum of a moment and a debt overflows, nor the
-/// word that has such a sum and one bit more.
-pub(super) const LONGEST_DEBT: u64 = FOREVER >> 1;
+/// The longest debt there may be, in nanoseconds: 36 years.
+pub(super) const LONGEST_DEBT: u64 = MOST_USED >> 2;
+
+/// The latest moment that is told apart from others: 64 years after the limiter was made. So a moment and a debt fit
+/// the word together.
+pub(super) const LATEST: u64 = MOST_USED >> 1;
 
 /// How fast permits come, and how many of them are kept for later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,12 +108,12 @@ mod tests {
     #[test]
     fn g4_the_largest_numbers_do_not_overflow() {
         let slow = Pace { interval: LONGEST_DEBT, burst: 1 };
-        let tat = slow.take(FOREVER, FOREVER, 1).expect("it is free");
-        assert_eq!((tat, tat >> 63), (FOREVER + LONGEST_DEBT, 0), "one bit of the word is left");
-        assert_eq!(slow.take(tat, FOREVER, 1), Err(LONGEST_DEBT));
+        let tat = slow.take(LATEST, LATEST, 1).expect("it is free");
+        assert!(tat == LATEST + LONGEST_DEBT && tat <= MOST_USED, "it fits the word");
+        assert_eq!(slow.take(tat, LATEST, 1), Err(LONGEST_DEBT));
         // As a call may see them while they change.
         let mixed = Pace { interval: LONGEST_DEBT, burst: u32::MAX };
-        assert!(mixed.take(0, FOREVER, 1).expect("it is free") >> 63 == 0);
+        assert!(mixed.take(0, LATEST, 1).expect("it is free") <= MOST_USED);
         assert!(mixed.wait(u64::MAX, 0, u64::MAX) > 0);
     }
 }

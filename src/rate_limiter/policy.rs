@@ -32,7 +32,7 @@ impl RateLimiter {
     ///
     /// # Errors
     ///
-    /// A [`ConfigError`] if the period is zero or longer than 73 years, or if the limit is above one permit for each
+    /// A [`ConfigError`] if the period is zero or longer than 36 years, or if the limit is above one permit for each
     /// nanosecond.
     pub fn new(name: impl Into<Name>, limit: u32, period: Duration) -> Result<Self, ConfigError> {
         Self::builder(name, limit, period).build()

@@ -11,7 +11,7 @@ pub struct Quota {
     /// How many permits are there now. It is above `limit` only if the burst is.
     pub remaining: u32,
     /// How long until more permits are there than now: in a fixed window its end, otherwise the next permit. Zero if
-    /// all permits are there. Where nothing remains and no call waits, this is the time after which a call is admitted.
+    /// all permits are there, and the period if the limit is zero. Where nothing remains and no call waits, this is the time after which a call is admitted.
     pub reset_in: Duration,
     /// How long a window lasts: the limiter's period.
     pub window: Duration,

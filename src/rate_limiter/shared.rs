@@ -5,7 +5,7 @@ use super::{
     event::RateLimiterEvent,
     fixed_window::Window,
     gate::{Gate, Taken},
-    gcra::Pace,
+    gcra::{LATEST, Pace},
     quota::Quota,
     state::{Core, Entry, Turn},
     wait::end_of_wait,
@@ -118,7 +118,7 @@ impl Permits {
 
     #[inline]
     pub(super) fn now(&self) -> u64 {
-        self.settings.clock.now()
+        self.settings.clock.now().min(LATEST)
     }
 
     /// When the clock will read so. `None` is never.
@@ -228,9 +228,8 @@ impl Permits {
         check.finish("rate limiter", self.name())?;
         // The time is read once no permit is taken any more: an earlier moment would not know of all the debt.
         let (late, next) = self.update_anytime(|core| {
-            let now = self.settings.clock.now();
-            let now = core.later_moment(now).map_or(now, |latest| self.settings.clock.catch_up(latest));
-            (core.set_rate(now, rate), first(core))
+            self.gate.change_version();
+            (core.set_rate(self.caught_up(core, self.now()), rate), first(core))
         });
         late.into_iter().for_each(|waker| wake(Some(waker)));
         wake(next);
@@ -240,9 +239,14 @@ impl Permits {
     /// Runs `act` on the core. Meanwhile no other thread takes permits.
     fn update<R>(&self, now: u64, act: impl FnOnce(&mut Core<Waker>, u64) -> R) -> R {
         self.update_anytime(|core| {
-            let now = core.later_moment(now).map_or(now, |latest| self.settings.clock.catch_up(latest));
+            let now = self.caught_up(core, now);
             act(core, now)
         })
+    }
+
+    /// `now`, or a later moment if `now` is old or the clock was set back. Only for the thread that has the lock.
+    fn caught_up(&self, core: &Core<Waker>, now: u64) -> u64 {
+        core.later_moment(now).map_or(now, |latest| self.settings.clock.catch_up(latest).min(LATEST))
     }
 
     fn update_anytime<R>(&self, act: impl FnOnce(&mut Core<Waker>) -> R) -> R {
@@ -261,8 +265,7 @@ impl Permits {
     fn read<R>(&self, tell: impl FnOnce(&Core<Waker>, u64) -> R) -> R {
         let mut core = self.core.lock();
         core.unpack(self.gate.used());
-        let now = self.now();
-        let now = core.later_moment(now).map_or(now, |latest| self.settings.clock.catch_up(latest));
+        let now = self.caught_up(&core, self.now());
         tell(&core, now)
     }
 

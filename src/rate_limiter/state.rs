@@ -177,12 +177,12 @@ impl<W> Core<W> {
     pub(super) fn set_rate(&mut self, now: u64, rate: Rate) -> Vec<W> {
         match &mut self.used {
             // It is kept whole while there is no limit to compare it with.
-            Used::Gcra { tat } if rate.limit == 0 => *tat += 1,
-            Used::Gcra { tat } => *tat = (*tat + 1).min(now + rate.pace.longest_debt()),
+            Used::Gcra { .. } if rate.limit == 0 => {}
+            Used::Gcra { tat } => *tat = (*tat).min(now + rate.pace.longest_debt()),
             Used::FixedWindow(window) => {
-                let start = window.ends_at.saturating_sub(self.rate.period_nanos());
-                let ends_at = if window.has_passed(now) { window.ends_at } else { start + rate.period_nanos() };
-                *window = window.ending_at(ends_at);
+                if !window.has_passed(now) {
+                    window.ends_at = window.ends_at - self.rate.period_nanos() + rate.period_nanos();
+                }
             }
         }
         self.rate = rate;
@@ -204,9 +204,10 @@ impl<W> Core<W> {
         }
     }
 
-    /// How long until more is available than now. Zero if all is.
+    /// How long until more is available than now. Zero if all is. Where nothing ever is, a period.
     pub(super) fn more_in(&self, now: u64) -> u64 {
         match self.used {
+            _ if self.rate.limit == 0 => self.rate.period_nanos(),
             Used::Gcra { tat } => self.rate.pace.next_permit_in(tat, now),
             Used::FixedWindow(window) => window.ends_at.saturating_sub(now),
         }
@@ -324,9 +325,9 @@ mod tests {
         let slower = Rate::new(1, Duration::from_nanos(400), Some(1), Form::Gcra);
         assert_eq!(core.set_rate(START, slower).len(), 1);
         assert_eq!(core.poll(START, heavy, 2, &mut ()).0, Turn::Rejected(None), "its cost is above the burst now");
-        assert_eq!(core.poll(START, first, 1, &mut ()).0, Turn::Wait { until: START + 21 }, "the debt in time is kept");
-        assert_eq!((core.poll(START + 21, first, 1, &mut ()).0, core.queued()), (Turn::Permit, 1));
-        assert_eq!(core.poll(START + 21, last, 1, &mut ()).0, Turn::Wait { until: START + 421 });
+        assert_eq!(core.poll(START, first, 1, &mut ()).0, Turn::Wait { until: START + 20 }, "the debt in time is kept");
+        assert_eq!((core.poll(START + 20, first, 1, &mut ()).0, core.queued()), (Turn::Permit, 1));
+        assert_eq!(core.poll(START + 20, last, 1, &mut ()).0, Turn::Wait { until: START + 420 });
         assert_eq!(core.set_rate(START + 22, Rate { limit: 0, ..slower }).len(), 1, "no permit will ever come");
     }
 

@@ -18,7 +18,9 @@ use std::{
 use futures::future::BoxFuture;
 pub use script::Perform;
 use tower::{Layer, Service};
-use withstand::{Bulkhead, CircuitBreaker, Classify, Error, Fallback, Rejected, RetryWithBackoff, Timeout, fallback};
+use withstand::{
+    Bulkhead, CircuitBreaker, Classify, Error, Fallback, RateLimiter, Rejected, RetryWithBackoff, Timeout, fallback,
+};
 
 pub type Failure = Error<&'static str>;
 pub type Answer = Result<u32, Failure>;
@@ -199,6 +201,16 @@ impl Policy for Timeout {
 }
 
 impl Policy for Bulkhead {
+    fn through(&self, way: Way, op: &Op) -> BoxFuture<'_, Answer> {
+        let op = op.clone();
+        match way {
+            Way::Plain => Box::pin(self.call(move || op())),
+            Way::Tower => by_layer(&self.layer(), op),
+        }
+    }
+}
+
+impl Policy for RateLimiter {
     fn through(&self, way: Way, op: &Op) -> BoxFuture<'_, Answer> {
         let op = op.clone();
         match way {
