@@ -37,6 +37,9 @@ pin_project! {
 
 impl RateLimiterAcquire {
     pub(super) fn start(permits: &Arc<Permits>, cost: u32) -> Self {
+        if cost == 0 {
+            return Self { state: State::Acquired };
+        }
         let state = match permits.enter(permits.now(), cost) {
             Entry::Permit => State::Acquired,
             Entry::Queued(ticket) => State::Queued { wait: QueueWait::new(permits.clone(), ticket, cost) },

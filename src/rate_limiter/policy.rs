@@ -112,6 +112,7 @@ impl RateLimiter {
     }
 
     /// Takes so many permits, if all of them are there now and no call waits: for calls that cost more than others.
+    /// Zero permits are always there.
     ///
     /// # Errors
     ///
@@ -120,6 +121,9 @@ impl RateLimiter {
     /// above the limit): so many are never there at once.
     #[inline]
     pub fn try_acquire_many(&self, permits: u32) -> Result<(), Rejected> {
+        if permits == 0 {
+            return Ok(());
+        }
         match self.permits.try_enter(self.permits.now(), permits) {
             Ok(()) => Ok(()),
             Err(retry_after) => Err(self.permits.reject_other(retry_after).into()),
@@ -147,6 +151,7 @@ impl RateLimiter {
     }
 
     /// Takes so many permits, all at once, as [`acquire`](Self::acquire) does: for calls that cost more than others.
+    /// Zero permits are always there.
     ///
     /// # Errors
     ///
