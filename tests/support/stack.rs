@@ -1,7 +1,9 @@
 //! Every policy, to be put around an operation or a service by number: for scenarios over all of them and every pair.
 
 use tower::{Layer, Service, util::BoxCloneSyncService};
-use withstand::{Bulkhead, CircuitBreaker, Fallback, RetryBudget, RetryWithBackoff, Timeout, circuit_breaker::Window};
+use withstand::{
+    Bulkhead, CircuitBreaker, Fallback, RateLimiter, RetryBudget, RetryWithBackoff, Timeout, circuit_breaker::Window,
+};
 
 use super::{Answer, Failure, Op, Way, op, secs};
 
@@ -9,14 +11,16 @@ use super::{Answer, Failure, Op, Way, op, secs};
 pub enum Kind {
     Fallback,
     Timeout,
+    RateLimiter,
     Bulkhead,
     Retry,
     CircuitBreaker,
 }
 
-pub const KINDS: [Kind; 5] = [Kind::Fallback, Kind::Timeout, Kind::Bulkhead, Kind::Retry, Kind::CircuitBreaker];
+pub const KINDS: [Kind; 6] =
+    [Kind::Fallback, Kind::Timeout, Kind::RateLimiter, Kind::Bulkhead, Kind::Retry, Kind::CircuitBreaker];
 
-/// Each policy alone, each pair, and all five in the order that the docs teach; outermost first.
+/// Each policy alone, each pair, and all of them in the order that the docs teach; outermost first.
 pub fn stacks() -> Vec<Vec<Kind>> {
     let alone = KINDS.map(|kind| vec![kind]);
     let pairs = KINDS.iter().flat_map(|outer| KINDS.map(|inner| vec![*outer, inner]));
@@ -30,6 +34,7 @@ pub type BoxService = BoxCloneSyncService<Op, u32, Failure>;
 /// One handle of each policy. None of them trips by itself in these scenarios.
 #[derive(Clone, Debug)]
 pub struct Policies {
+    pub limiter: RateLimiter,
     pub bulkhead: Bulkhead,
     pub breaker: CircuitBreaker,
     pub budget: RetryBudget,
@@ -46,6 +51,7 @@ impl Policies {
     pub fn with_slots(slots: usize) -> Self {
         let budget = RetryBudget::new(100);
         Self {
+            limiter: RateLimiter::builder("users", 1000, secs(1)).queue(4, secs(60)).build().expect("good settings"),
             bulkhead: Bulkhead::builder("users", slots).queue(4, secs(60)).build().expect("good settings"),
             breaker: CircuitBreaker::builder("users")
                 .failure_rate(1.0, Window::calls(1000).min_calls(1000))
@@ -57,10 +63,11 @@ impl Policies {
         }
     }
 
-    /// No slot is taken.
+    /// No slot is taken, and no one waits.
     pub fn are_idle(&self) -> bool {
         let bulkhead = self.bulkhead.snapshot();
-        (bulkhead.in_flight, bulkhead.queued) == (0, 0) && self.breaker.snapshot().probes_in_flight == 0
+        let queued = self.limiter.snapshot().queued;
+        (bulkhead.in_flight, bulkhead.queued, queued) == (0, 0, 0) && self.breaker.snapshot().probes_in_flight == 0
     }
 
     /// The operation under this stack, either way.
@@ -81,11 +88,15 @@ impl Policies {
     }
 
     fn around(&self, kind: Kind, inner: Op) -> Op {
-        let Self { bulkhead, breaker, retry, timeout, .. } = self.clone();
+        let Self { limiter, bulkhead, breaker, retry, timeout, .. } = self.clone();
         match kind {
             Kind::Fallback => op(move || {
                 let inner = inner.clone();
                 async move { Fallback::from_fn(|error: Failure| Answer::Err(error)).call(|| inner()).await }
+            }),
+            Kind::RateLimiter => op(move || {
+                let (limiter, inner) = (limiter.clone(), inner.clone());
+                async move { limiter.call(|| inner()).await }
             }),
             Kind::Bulkhead => op(move || {
                 let (bulkhead, inner) = (bulkhead.clone(), inner.clone());
@@ -113,6 +124,7 @@ impl Policies {
                 let fallback = Fallback::from_fn(|error: Failure| Answer::Err(error));
                 BoxCloneSyncService::new(fallback.layer().layer(inner))
             }
+            Kind::RateLimiter => BoxCloneSyncService::new(self.limiter.layer().layer(inner)),
             Kind::Bulkhead => BoxCloneSyncService::new(self.bulkhead.layer().layer(inner)),
             Kind::Timeout => BoxCloneSyncService::new(self.timeout.layer().layer(inner)),
             Kind::Retry => BoxCloneSyncService::new(self.retry.layer().layer(inner)),
