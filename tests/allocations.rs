@@ -126,10 +126,9 @@ fn no_allocation_in_a_bulkhead() {
 #[test]
 fn no_allocation_in_a_rate_limiter() {
     let second = Duration::from_secs(1);
-    for builder in
-        [RateLimiter::builder("users", 1_000_000, second), RateLimiter::builder("users", 9, second).fixed_window()]
-    {
-        let limiter = builder.queue(1, second).build().expect("good settings");
+    let builder = || RateLimiter::builder("users", 1_000_000, second).queue(1, second);
+    for builder in [builder(), builder().fixed_window()] {
+        let limiter = builder.build().expect("good settings");
         assert_none("rate limiter, plain", |pending| finish(limiter.call(|| succeed_after(pending))));
         assert_none_in_tower("rate limiter", limiter.layer().layer(service_fn(succeed_after)));
     }
