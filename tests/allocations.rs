@@ -10,7 +10,8 @@ use std::{
 
 use tower::{BoxError, Layer, Service, ServiceBuilder, service_fn};
 use withstand::{
-    Bulkhead, CircuitBreaker, CircuitBreakerBuilder, Fallback, RetryWithBackoff, Timeout, circuit_breaker::Window,
+    Bulkhead, CircuitBreaker, CircuitBreakerBuilder, Fallback, RateLimiter, RetryWithBackoff, Timeout,
+    circuit_breaker::Window,
 };
 
 type Answer = Result<u32, BoxError>;
@@ -120,6 +121,17 @@ fn no_allocation_in_a_bulkhead() {
     let bulkhead = Bulkhead::builder("users", 1).queue(1, Duration::from_secs(9)).build().expect("good settings");
     assert_none("bulkhead, plain", |pending| finish(bulkhead.call(|| succeed_after(pending))));
     assert_none_in_tower("bulkhead", bulkhead.layer().layer(service_fn(succeed_after)));
+}
+
+#[test]
+fn no_allocation_in_a_rate_limiter() {
+    let second = Duration::from_secs(1);
+    let builder = || RateLimiter::builder("users", 1_000_000, second).queue(1, second);
+    for builder in [builder(), builder().fixed_window()] {
+        let limiter = builder.build().expect("good settings");
+        assert_none("rate limiter, plain", |pending| finish(limiter.call(|| succeed_after(pending))));
+        assert_none_in_tower("rate limiter", limiter.layer().layer(service_fn(succeed_after)));
+    }
 }
 
 #[test]

@@ -10,7 +10,8 @@
 //! | [`migrating`] | What is the setting that I know from another library called here, and what differs? |
 //!
 //! The defaults of each policy are in a table on the page of its module: [`circuit_breaker`](crate::circuit_breaker),
-//! [`retry`](crate::retry), [`timeout`](crate::timeout), [`bulkhead`](crate::bulkhead), [`fallback`](crate::fallback).
+//! [`retry`](crate::retry), [`timeout`](crate::timeout), [`bulkhead`](crate::bulkhead),
+//! [`rate_limiter`](crate::rate_limiter), [`fallback`](crate::fallback).
 
 pub mod choosing;
 pub mod errors;
