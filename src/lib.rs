@@ -225,6 +225,7 @@ mod error;
 mod event;
 pub mod fallback;
 pub mod guide;
+pub mod keyed;
 mod operation;
 mod panics;
 mod random;
@@ -249,6 +250,7 @@ pub use self::{
     },
     error::{BadSetting, BulkheadFull, CircuitOpen, ConfigError, Elapsed, Name, Rejected},
     fallback::{Fallback, FallbackEvent, FallbackFuture},
+    keyed::{Keyed, KeyedBuilder, KeyedEvent, KeyedPolicy},
     retry::{RetryBudget, RetryBudgetBuilder, RetryBuilder, RetryEvent, RetryFuture, RetryWithBackoff},
     retry_after::parse_retry_after,
     timeout::{Timeout, TimeoutEvent, TimeoutFuture},
@@ -260,6 +262,7 @@ pub use self::{
     carry::{LiftLayer, LiftService},
     circuit_breaker::{CircuitBreakerLayer, CircuitBreakerService},
     fallback::{FallbackLayer, FallbackService},
+    keyed::{KeyedLayer, KeyedService},
     retry::{RetryLayer, RetryService},
     timeout::{TimeoutLayer, TimeoutService},
 };

@@ -98,6 +98,8 @@ mod tower;
 mod wait;
 
 #[cfg(feature = "tower")]
+pub(crate) use self::tower::OwnedCall;
+#[cfg(feature = "tower")]
 pub use self::tower::{BulkheadLayer, BulkheadService};
 pub use self::{
     acquire::BulkheadAcquire, config::BulkheadBuilder, event::BulkheadEvent, future::BulkheadFuture,

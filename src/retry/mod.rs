@@ -130,6 +130,8 @@ mod shared;
 mod tower;
 
 #[cfg(feature = "tower")]
+pub(crate) use self::tower::OwnedCall;
+#[cfg(feature = "tower")]
 pub use self::tower::{RetryLayer, RetryService};
 pub use self::{
     attempt::Attempt,
@@ -144,7 +146,7 @@ pub use self::{
 // What only signatures name.
 #[cfg(feature = "tower")]
 #[doc(hidden)]
-pub use self::tower::Resend;
+pub use self::tower::{Resend, ResendUnready};
 #[doc(hidden)]
 pub use self::{
     attempt::{Attempts, Repeat, RepeatWith, Started},
