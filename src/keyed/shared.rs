@@ -1,3 +1,28 @@
+//! What all handles share: the map, the ledger of who may leave, and how a key's policy is made.
+//!
+//! # Memory ordering
+//!
+//! A policy whose handle is held outside must not leave. Whether one is held is read from two reference counts, under
+//! the write lock of the entry's shard. Three things are to prove: no handle is overlooked, none can come meanwhile, and
+//! what its holder did to the policy is seen.
+//!
+//! 1. **None can come meanwhile.** A first handle of a policy is cloned from its entry, and the entry is found in the
+//!    map, under the read lock of its shard. Whoever has the write lock keeps that out. A further handle is cloned from
+//!    one that is held, and then the count is above 1 all the time. When the write lock is released, the entry is no
+//!    longer in the map.
+//! 2. **Seekers are seen.** Whoever has found an entry holds its `Arc` until the handle is cloned. So there are two
+//!    counts: of the entry's `Arc`, and of the policy's. The seeker adds to the first under the read lock, then adds to
+//!    the second, then takes from the first. The lock orders the first addition before our look. If we still see it, the
+//!    policy stays. If we see that it was taken back, the `Release` of that drop and our `Acquire` fence order the
+//!    seeker's handle before our look at the second count. Without the fence we could read an old 1 there.
+//! 3. **What a holder did is seen.** A holder changes the policy (takes a slot, records a failure) and then drops its
+//!    handle, with `Release`. If we see that it is gone, the second `Acquire` fence orders what it did before our look at
+//!    the policy's state.
+//! 4. The time of an entry's last use is a hint, written and read `Relaxed`. An old one lets the entry be looked at too
+//!    early, or leave in another order than two threads would agree upon. It loses nothing: 1 to 3 do not depend on it.
+//!
+//! The model in `loom.rs` fails if the entry's count is not looked at, or the look under the lock is left out.
+
 use std::{
     borrow::Borrow,
     collections::HashMap,
@@ -97,7 +122,7 @@ const SWEPT_PER_NEW_KEY: usize = 4;
 /// A search for a key that may leave begins at the one that has been idle for longest. If many must stay, the next
 /// searches begin where that one ended: for so many new keys that each paid for this many looks, or for this time. So a
 /// map full of keys that must stay costs each new key no more than a few looks.
-const LOOKS_PER_NEW_KEY: usize = 64;
+const LOOKS_PER_NEW_KEY: usize = 16;
 const LONGEST_SKIP: u64 = 1_000_000_000;
 
 /// The keys at the front that are not looked at now, because they had to stay a moment ago.
@@ -401,14 +426,14 @@ impl<K, P: KeyedPolicy> Shared<K, P> {
         entry: Arc<Entry<K, P>>,
         now: u64,
     ) -> Option<Arc<Entry<K, P>>> {
-        // A look without the shard's lock first: most that must stay are found out by it.
+        // First without the shard's lock, so that a search past many that must stay does not hold up look-ups.
         if !self.may_leave(&entry, now) {
             return None;
         }
         let removed = self.map.remove_if(entry.hash, &entry, || {
-            // The map, the ledger and `entry` hold it; others are about to take its policy, or look at it.
+            // The map, the ledger and `entry` hold it. Any other is about to clone its policy, or to look at it.
             let has_seekers = Arc::strong_count(&entry) > 3;
-            // See "Who holds a policy" in `mod.rs`, 2.
+            // "Memory ordering", 2.
             fence(Ordering::Acquire);
             !has_seekers && self.may_leave(&entry, now)
         })?;
@@ -421,7 +446,7 @@ impl<K, P: KeyedPolicy> Shared<K, P> {
         if entry.policy.holders() > 1 {
             return false;
         }
-        // See "Who holds a policy" in `mod.rs`, 3.
+        // "Memory ordering", 3.
         fence(Ordering::Acquire);
         let idle = Idle { is_over: self.is_idle(entry.last_used(), now), idle_for: self.idle_for };
         !entry.policy.must_stay(idle)
@@ -468,9 +493,9 @@ impl<K, P: KeyedPolicy> Shared<K, P> {
     }
 }
 
-// The factory is code of the user, and is called while nothing of ours is half changed.
-impl<K, P> UnwindSafe for Shared<K, P> {}
-impl<K, P> RefUnwindSafe for Shared<K, P> {}
+// It is code of the user, and is called while nothing of ours is half changed.
+impl<K, P> UnwindSafe for Factory<K, P> {}
+impl<K, P> RefUnwindSafe for Factory<K, P> {}
 
 impl<K, P> fmt::Debug for Shared<K, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
