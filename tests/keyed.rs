@@ -377,6 +377,25 @@ fn g2_y1_a_factory_that_panics_leaves_nothing_behind() {
     assert_eq!((keyed.get("b").name(), keyed.len(), keyed.snapshot().overflowed), ("b", 1, 0));
 }
 
+/// A key whose drop panics leaves, and the place that it left is not lost.
+#[test]
+fn g2_y2_a_key_that_panics_when_it_leaves_takes_no_place_with_it() {
+    #[derive(Clone, PartialEq, Eq, Hash)]
+    struct Key(u32, bool);
+    impl Drop for Key {
+        fn drop(&mut self) {
+            assert!(!self.1 || thread::panicking(), "as asked");
+        }
+    }
+    let builder = Keyed::named_builder(|key: &Key| key.0.to_string(), |_, name| Bulkhead::new(name, 1));
+    let keyed = builder.capacity(1).build().expect("good settings");
+    let bomb = std::mem::ManuallyDrop::new(Key(1, true));
+    let harmless = Key(2, false);
+    drop(keyed.get(&*bomb));
+    assert!(catch_unwind(|| keyed.get(&harmless)).is_err(), "the first key is dropped");
+    assert_eq!((keyed.get(&harmless).name(), keyed.snapshot().overflowed), ("2", 0));
+}
+
 #[tokio::test(start_paused = true)]
 async fn y2_the_longest_idle_leaves_first() {
     let keyed = circuits(3);

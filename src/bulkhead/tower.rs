@@ -25,9 +25,9 @@ pub(crate) type OwnedCall<S, R, F> = BulkheadFuture<SendRequest<S, R>, SendReque
 impl Bulkhead {
     /// Sends one request. The call holds the bulkhead.
     #[inline(always)]
-    pub(crate) fn send<S: Service<R>, R>(&self, service: &S, request: R) -> OwnedCall<S, R, S::Future>
+    pub(crate) fn send<S, R>(&self, service: &S, request: R) -> OwnedCall<S, R, S::Future>
     where
-        S: Clone,
+        S: Service<R> + Clone,
         S::Error: CarriesRejected,
     {
         BulkheadFuture::start(&self.slots, || SendRequest { service: service.clone(), request })

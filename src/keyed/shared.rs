@@ -137,11 +137,11 @@ struct Skip {
 }
 
 /// What becomes of someone who asked for a key that was not there.
-enum Answer<K, P> {
+enum Answer<K, P, D> {
     /// It is there by now.
     Found(Arc<Entry<K, P>>),
-    /// There is a place for it.
-    Place,
+    /// There is room for it.
+    Room(D),
     Overflow {
         is_first: bool,
     },
@@ -292,7 +292,7 @@ impl<K, P: KeyedPolicy> Shared<K, P> {
         match self.reserve(hash, key) {
             Answer::Found(entry) => self.use_of(&entry),
             Answer::Overflow { is_first } => self.use_overflow(key.to_owned(), is_first),
-            Answer::Place => self.make_reserved(hash, key),
+            Answer::Room(reservation) => self.make_reserved(reservation, key),
         }
     }
 
@@ -301,7 +301,7 @@ impl<K, P: KeyedPolicy> Shared<K, P> {
         entry.policy.clone()
     }
 
-    fn reserve<Q>(&self, hash: u64, key: &Q) -> Answer<K, P>
+    fn reserve<Q>(&self, hash: u64, key: &Q) -> Answer<K, P, Reservation<'_, K, P>>
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
@@ -312,37 +312,38 @@ impl<K, P: KeyedPolicy> Shared<K, P> {
         }
         if let Some(makers) = ledger.in_making.get_mut(&hash) {
             *makers += 1;
-            return Answer::Place;
+            return Answer::Room(Reservation { shared: self, hash });
         }
         let Ok(gone) = self.make_room(&mut ledger, now) else { return self.count_overflow(&mut ledger, now) };
         ledger.in_making.insert(hash, 1);
         drop(ledger);
+        let reservation = Reservation { shared: self, hash };
         self.tell_evicted(gone);
-        Answer::Place
+        Answer::Room(reservation)
     }
 
-    fn make_reserved<Q>(&self, hash: u64, key: &Q) -> P
+    fn make_reserved<Q>(&self, reservation: Reservation<'_, K, P>, key: &Q) -> P
     where
         K: Borrow<Q>,
         Q: Eq + ToOwned<Owned = K> + ?Sized,
     {
-        let reservation = Reservation { shared: self, hash };
         let owned = key.to_owned();
         let name = (self.factory.name)(&owned);
         let policy = (self.factory.policy)(&owned, name.clone());
         // The caller's handle is made before others see the entry: it cannot leave before the caller has it.
         let handle = policy.clone();
         let [last_used, place, number] = [(); 3].map(|()| AtomicU64::new(0));
-        let entry = Arc::new(Entry { hash, key: owned, policy, name, last_used, place, number });
-        match self.insert(reservation, entry.clone(), key) {
-            Answer::Place => handle,
-            // Another thread was faster. What this one made is dropped without a lock.
+        let entry = Arc::new(Entry { hash: reservation.hash, key: owned, policy, name, last_used, place, number });
+        match self.insert(reservation, entry, key) {
+            Answer::Room(()) => handle,
+            // Another thread was faster.
             Answer::Found(winner) => self.use_of(&winner),
             Answer::Overflow { is_first } => self.use_overflow(key.to_owned(), is_first),
         }
     }
 
-    fn insert<Q>(&self, reservation: Reservation<'_, K, P>, entry: Arc<Entry<K, P>>, key: &Q) -> Answer<K, P>
+    /// Inserts the entry, unless its key is there by now. What is not inserted is dropped when the ledger is closed.
+    fn insert<Q>(&self, reservation: Reservation<'_, K, P>, entry: Arc<Entry<K, P>>, key: &Q) -> Answer<K, P, ()>
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
@@ -368,7 +369,7 @@ impl<K, P: KeyedPolicy> Shared<K, P> {
         self.sweep(&mut ledger, now, &mut gone);
         drop(ledger);
         self.tell_evicted(gone);
-        Answer::Place
+        Answer::Room(())
     }
 
     /// Makes room for one more key, if there is none. `Err`: no policy can leave.
@@ -405,7 +406,7 @@ impl<K, P: KeyedPolicy> Shared<K, P> {
                     ledger.swept = Some(place);
                     gone.extend(self.evict(ledger, place, entry, now));
                 }
-                // All behind it were used later: it begins again at the front.
+                // All behind it were used later. The next sweep begins at the front.
                 Some(_) | None => {
                     ledger.swept = None;
                     return;
@@ -452,7 +453,7 @@ impl<K, P: KeyedPolicy> Shared<K, P> {
         !entry.policy.must_stay(idle)
     }
 
-    fn count_overflow(&self, ledger: &mut Ledger<K, P>, now: u64) -> Answer<K, P> {
+    fn count_overflow<D>(&self, ledger: &mut Ledger<K, P>, now: u64) -> Answer<K, P, D> {
         let is_first = ledger.last_overflow.is_none_or(|last| self.is_idle(last, now));
         ledger.last_overflow = Some(now);
         Answer::Overflow { is_first }
