@@ -21,7 +21,9 @@
 //! 4. The time of an entry's last use is a hint, written and read `Relaxed`. An old one lets the entry be looked at too
 //!    early, or leave in another order than two threads would agree upon. It loses nothing: 1 to 3 do not depend on it.
 //!
-//! The model in `loom.rs` fails if the entry's count is not looked at, or the look under the lock is left out.
+//! The models in `loom.rs` fail if the entry's count is not looked at, or if the look under the lock is left out. They
+//! cannot check the fences of 2 and 3, because loom always reads the newest count. The argument above is their only
+//! proof.
 
 use std::{
     borrow::Borrow,
