@@ -13,10 +13,10 @@ use withstand::{
     BadSetting, Bulkhead, BulkheadAcquire, BulkheadBuilder, BulkheadEvent, BulkheadFull, BulkheadFuture,
     BulkheadPermit, ByError, ByStatus, CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerEvent,
     CircuitBreakerFuture, CircuitBreakerPermit, CircuitOpen, ClassifyFn, ConfigError, Elapsed, Error, Fallback,
-    FallbackEvent, FallbackFuture, LiftFuture, Name, RateLimited, RateLimiter, RateLimiterAcquire, RateLimiterBuilder,
-    RateLimiterEvent, RateLimiterFuture, Rejected, RetryBudget, RetryBuilder, RetryEvent, RetryFuture,
-    RetryWithBackoff, Timeout, TimeoutEvent, TimeoutFuture, Verdict, bulkhead, circuit_breaker, fallback, rate_limiter,
-    retry, timeout,
+    FallbackEvent, FallbackFuture, Keyed, KeyedBuilder, KeyedEvent, LiftFuture, Name, RateLimited, RateLimiter,
+    RateLimiterAcquire, RateLimiterBuilder, RateLimiterEvent, RateLimiterFuture, Rejected, RetryBudget, RetryBuilder,
+    RetryEvent, RetryFuture, RetryWithBackoff, Timeout, TimeoutEvent, TimeoutFuture, Verdict, bulkhead,
+    circuit_breaker, fallback, rate_limiter, retry, timeout,
 };
 
 /// Sendable, but not to be shared: a dependency's response often is.
@@ -42,6 +42,8 @@ fn handles_can_be_shared_cloned_and_shown() {
     assert_impl_all!(Fallback<fallback::AsyncResultFn<Start<u8>>>: Send, Sync, Clone, Debug);
     assert_impl_all!(Fallback<fallback::RequestFn<Start<u8>>>: Send, Sync, Clone, Debug);
     assert_impl_all!(RetryBudget: Send, Sync, Clone, Debug);
+    assert_impl_all!(Keyed<String, CircuitBreaker>: Send, Sync, Clone, Debug);
+    assert_impl_all!(Keyed<u64, Bulkhead>: Send, Sync, Clone, Debug);
 }
 
 #[test]
@@ -50,6 +52,7 @@ fn builders_can_be_shared_and_shown() {
     assert_impl_all!(RetryBuilder: Send, Sync, Debug);
     assert_impl_all!(BulkheadBuilder: Send, Sync, Debug);
     assert_impl_all!(RateLimiterBuilder: Send, Sync, Debug);
+    assert_impl_all!(KeyedBuilder<String, Bulkhead>: Send, Sync, Debug);
 }
 
 #[test]
@@ -81,6 +84,7 @@ fn events_and_snapshots_can_be_shared_and_shown() {
     assert_impl_all!(TimeoutEvent: Send, Sync, Clone, Debug);
     assert_impl_all!(BulkheadEvent: Send, Sync, Clone, Debug);
     assert_impl_all!(RateLimiterEvent: Send, Sync, Clone, Debug);
+    assert_impl_all!(KeyedEvent: Send, Sync, Clone, Debug);
     assert_impl_all!(FallbackEvent<'static, u8, u8>: Send, Sync, Debug);
     assert_impl_all!(circuit_breaker::Snapshot: Send, Sync, Copy, Debug);
     assert_impl_all!(circuit_breaker::State: Send, Sync, Copy, Debug, Eq);

@@ -93,7 +93,9 @@ mod a_rejection {
     #[test]
     fn has_at_most_so_many_bytes() {
         assert_eq!(size_of::<Name>(), 16);
-        assert_eq!([size_of::<CircuitOpen>(), size_of::<BulkheadFull>(), size_of::<Elapsed>()], [32; 3]);
+        let leaves =
+            [size_of::<CircuitOpen>(), size_of::<BulkheadFull>(), size_of::<RateLimited>(), size_of::<Elapsed>()];
+        assert_eq!(leaves, [32; 4]);
         assert_eq!(size_of::<Rejected>(), 40);
     }
 

@@ -21,6 +21,8 @@ pub struct Slots {
     rejections: CachePadded<Rejections>,
     /// The core's `max_concurrent`, which is read here without the lock.
     max_concurrent: AtomicU64,
+    /// The `max_concurrent` that it was made with.
+    made_with: usize,
     /// Zero if there is no queue.
     queue_capacity: usize,
     pub(super) max_wait: Option<Duration>,
@@ -56,6 +58,7 @@ impl Slots {
             core: CachePadded(Lock::new(core)),
             rejections: CachePadded(Rejections::new()),
             max_concurrent: AtomicU64::new(max_concurrent as u64),
+            made_with: max_concurrent,
             queue_capacity,
             max_wait,
             reporter,
@@ -68,6 +71,13 @@ impl Slots {
 
     pub(super) fn max_concurrent(&self) -> usize {
         self.max_concurrent.load(Ordering::Relaxed) as usize
+    }
+
+    /// Whether a new one would be the same: no call runs or waits, and the limit is the one that it was made with.
+    pub(super) fn is_as_new(&self) -> bool {
+        let core = self.core.lock();
+        let is_idle = core.in_flight(self.free.count()) == 0 && core.queued() == 0;
+        is_idle && core.max_concurrent() == self.made_with
     }
 
     pub(super) fn queue_capacity(&self) -> usize {

@@ -339,6 +339,11 @@ impl Circuit {
         self.core.lock().rules().check_attempt_timeout(limit, check);
     }
 
+    /// Whether its state is worth more than that of a new circuit. `is_idle`: it was not used for `idle_for`.
+    pub(super) fn must_stay(&self, is_idle: bool, idle_for: Duration) -> bool {
+        self.update(|core, now| (core.must_stay(is_idle, nanos(idle_for), now), None))
+    }
+
     /// The core, told of every success so far. The gate has to be published again.
     fn begin_update(&self) -> LockGuard<'_, Core> {
         let mut core = self.core.lock();

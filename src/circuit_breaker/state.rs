@@ -190,6 +190,19 @@ impl Core {
         }
     }
 
+    /// Whether its state is worth more than that of a new circuit. `is_idle`: it was not used for `idle_for`.
+    ///
+    /// A circuit that someone forced says what that person wants. A dead dependency, which nobody calls any more, is
+    /// forgotten when its opening is over and `idle_for` has passed since.
+    pub(super) fn must_stay(&mut self, is_idle: bool, idle_for: u64, now: u64) -> bool {
+        match &mut self.phase {
+            Phase::ForcedOpen | Phase::ForcedClosed | Phase::MetricsOnly(_) => true,
+            Phase::Open { until, .. } => now < until.saturating_add(idle_for),
+            Phase::HalfOpen { .. } => !is_idle,
+            Phase::Closed(record) => !is_idle && record.holds_failures(&self.rules, now),
+        }
+    }
+
     /// How a call at `now` would be rejected, if it would be. Changes nothing.
     pub(super) fn rejection(&self, now: u64) -> Option<Rejection> {
         match &self.phase {

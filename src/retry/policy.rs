@@ -122,6 +122,16 @@ impl<C> RetryWithBackoff<C> {
     pub fn name(&self) -> &str {
         self.shared.reporter.name().as_str()
     }
+
+    /// How many handles, layers, services and calls of services hold it, this handle included.
+    pub(crate) fn holders(&self) -> usize {
+        Arc::strong_count(&self.shared)
+    }
+
+    /// Whether its budget is short of tokens. A budget that others hold too lives on with them.
+    pub(crate) fn is_short_of_budget(&self) -> bool {
+        self.shared.budget.as_ref().is_some_and(RetryBudget::is_short_and_held_by_no_one_else)
+    }
 }
 
 impl<C> RetryWithBackoff<C> {
