@@ -2,7 +2,8 @@
 
 use std::{
     fmt::Debug,
-    future::{Future, Ready},
+    future::{Future, Pending, Ready},
+    panic::{RefUnwindSafe, UnwindSafe},
     pin::Pin,
     rc::Rc,
     sync::Arc,
@@ -12,10 +13,12 @@ use static_assertions::{assert_impl_all, assert_not_impl_any};
 use withstand::{
     BadSetting, Bulkhead, BulkheadAcquire, BulkheadBuilder, BulkheadEvent, BulkheadFull, BulkheadFuture,
     BulkheadPermit, ByError, ByStatus, CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerEvent,
-    CircuitBreakerFuture, CircuitBreakerPermit, CircuitOpen, ClassifyFn, ConfigError, Elapsed, Error, Fallback,
-    FallbackEvent, FallbackFuture, LiftFuture, Name, Rejected, RetryBudget, RetryBuilder, RetryEvent, RetryFuture,
-    RetryWithBackoff, Timeout, TimeoutEvent, TimeoutFuture, Verdict, bulkhead, circuit_breaker, fallback, retry,
-    timeout,
+    CircuitBreakerFuture, CircuitBreakerPermit, CircuitOpen, ClassifyFn, ConfigError, Deadline, DeadlineScope, Elapsed,
+    Error, Fallback, FallbackEvent, FallbackFuture, LiftFuture, Name, Pipeline, PipelineBuilder, PipelineFuture,
+    Rejected, RetryBudget, RetryBuilder, RetryEvent, RetryFuture, RetryWithBackoff, Timeout, TimeoutEvent,
+    TimeoutFuture, Verdict, bulkhead, circuit_breaker, fallback,
+    pipeline::{self, BoxPipeline, NoFallback},
+    retry, timeout,
 };
 
 /// Sendable, but not to be shared: a dependency's response often is.
@@ -43,7 +46,28 @@ fn handles_can_be_shared_cloned_and_shown() {
 }
 
 #[test]
+fn p4_p8_a_pipeline_can_be_shared_cloned_and_shown_and_survives_a_panic() {
+    type Judged = Pipeline<ByStatus<fn(&NotSend) -> u16>, Fallback<fallback::Value<u8>>>;
+    assert_impl_all!(Pipeline: Send, Sync, Clone, Debug, UnwindSafe, RefUnwindSafe);
+    assert_impl_all!(Judged: Send, Sync, Clone, Debug, UnwindSafe, RefUnwindSafe);
+    // Whatever the answer is: a pipeline keeps none.
+    assert_impl_all!(BoxPipeline<u8, Error<u8>>: Send, Sync, Clone, Debug, UnwindSafe, RefUnwindSafe);
+    assert_impl_all!(BoxPipeline<NotSend, Error<NotSend>>: Send, Sync, Clone, Debug, UnwindSafe, RefUnwindSafe);
+    assert_impl_all!(NoFallback: Send, Sync, Copy, Debug);
+    assert_not_impl_any!(Pipeline<Judge>: Sync);
+    type Judge = ClassifyFn<std::cell::Cell<u8>>;
+}
+
+#[test]
+fn q1_a_deadline_can_be_sent_and_copied() {
+    assert_impl_all!(Deadline: Send, Sync, Copy, Debug, Eq);
+    assert_impl_all!(DeadlineScope<Sendable>: Send);
+    assert_not_impl_any!(DeadlineScope<Local>: Send);
+}
+
+#[test]
 fn builders_can_be_shared_and_shown() {
+    assert_impl_all!(PipelineBuilder: Send, Sync, Debug);
     assert_impl_all!(CircuitBreakerBuilder: Send, Sync, Debug);
     assert_impl_all!(RetryBuilder: Send, Sync, Debug);
     assert_impl_all!(BulkheadBuilder: Send, Sync, Debug);
@@ -106,8 +130,19 @@ macro_rules! plain_calls {
         $check!(TimeoutFuture<$operation, &timeout::TimeoutReporter>: Send);
         $check!(BulkheadFuture<Start<$operation>, $operation, &bulkhead::Slots>: Send);
         $check!(FallbackFuture<$operation, &Standing, Ready<u8>>: Send);
+        $check!(PlainPipeline<Start<$operation>, $operation, SendOnly>: Send);
     };
 }
+
+/// As `Pipeline::call` returns it.
+type PlainPipeline<O, F, T> = PipelineFuture<
+    retry::Repeat<O>,
+    F,
+    Answer<T>,
+    Pending<Answer<T>>,
+    (),
+    &'static pipeline::Whole<ByError, NoFallback>,
+>;
 
 type Standing = fallback::Plan<fallback::Value<u8>, fallback::EveryError, fallback::NoListener>;
 
@@ -126,6 +161,15 @@ fn a_plain_call_is_not_send_when_its_operation_is_not() {
 fn a_bulkheads_plain_call_is_send_only_if_its_closure_is_too() {
     type Sent = BulkheadFuture<Box<dyn FnOnce() -> Sendable + Send>, Sendable, &'static bulkhead::Slots>;
     type Kept = BulkheadFuture<Box<dyn FnOnce() -> Sendable>, Sendable, &'static bulkhead::Slots>;
+    assert_impl_all!(Sent: Send);
+    assert_not_impl_any!(Kept: Send);
+}
+
+/// The closure is kept for further attempts.
+#[test]
+fn p4_a_pipelines_plain_call_is_send_only_if_its_closure_is_too() {
+    type Sent = PlainPipeline<Box<dyn FnMut() -> Sendable + Send>, Sendable, SendOnly>;
+    type Kept = PlainPipeline<Box<dyn FnMut() -> Sendable>, Sendable, SendOnly>;
     assert_impl_all!(Sent: Send);
     assert_not_impl_any!(Kept: Send);
 }
@@ -149,8 +193,8 @@ mod in_tower {
     use tower::{Service, util::BoxCloneService};
     use withstand::{
         BulkheadLayer, BulkheadService, ByClone, CircuitBreakerLayer, CircuitBreakerService, CloneFn, FallbackLayer,
-        FallbackService, LiftLayer, LiftService, RetryLayer, RetryService, SendRequest, SendRequestFuture,
-        TimeoutLayer, TimeoutService,
+        FallbackService, LiftLayer, LiftService, PipelineLayer, PipelineService, RetryLayer, RetryService, SendRequest,
+        SendRequestFuture, TimeoutLayer, TimeoutService,
     };
 
     use super::*;
@@ -199,6 +243,7 @@ mod in_tower {
         assert_impl_all!(TimeoutLayer<timeout::LimitFn<Start<u8>>>: Send, Sync, Clone, Debug);
         assert_impl_all!(BulkheadLayer: Send, Sync, Clone, Debug);
         assert_impl_all!(FallbackLayer<fallback::Value<u8>>: Send, Sync, Clone, Debug);
+        assert_impl_all!(PipelineLayer: Send, Sync, Clone, Debug);
         assert_impl_all!(LiftLayer: Send, Sync, Copy, Debug);
         assert_impl_all!(ByClone: Send, Sync, Copy, Debug);
     }
@@ -211,6 +256,7 @@ mod in_tower {
         assert_impl_all!(TimeoutService<Inner>: Send, Sync, Clone, Debug);
         assert_impl_all!(BulkheadService<Inner>: Send, Sync, Clone, Debug);
         assert_impl_all!(FallbackService<Inner, fallback::Value<u8>>: Send, Sync, Clone, Debug);
+        assert_impl_all!(PipelineService<Inner>: Send, Sync, Clone, Debug);
         assert_impl_all!(LiftService<Inner>: Send, Sync, Clone, Debug);
     }
 
@@ -223,8 +269,10 @@ mod in_tower {
         assert_impl_all!(TimeoutService<Inner>: Send, Clone);
         assert_impl_all!(BulkheadService<Inner>: Send, Clone);
         assert_impl_all!(FallbackService<Inner, fallback::Value<u8>>: Send, Clone);
+        assert_impl_all!(PipelineService<Inner>: Send, Clone);
         assert_impl_all!(Call<RetryService<Inner>>: Send);
         assert_impl_all!(Call<BulkheadService<Inner>>: Send);
+        assert_impl_all!(Call<PipelineService<Inner>>: Send);
     }
 
     #[test]
@@ -244,6 +292,7 @@ mod in_tower {
             $check!(Call<TimeoutService<Via<$operation>>>: Send);
             $check!(Call<BulkheadService<Via<$operation>>>: Send);
             $check!(Call<FallbackService<Via<$operation>, Recovery<$answer>>>: Send);
+            $check!(Call<PipelineService<Via<$operation>>>: Send);
             $check!(Call<LiftService<Via<$operation>>>: Send);
             $check!(SendRequestFuture<Via<$operation>, u8, $operation>: Send);
         };

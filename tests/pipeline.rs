@@ -779,7 +779,7 @@ mod with_a_context {
         let mut connection = Connection::default();
         let mut numbers = Vec::new();
         let answer = users
-            .call_with_context(&mut connection, |connection, attempt: Attempt<'static, Failure>| {
+            .call_with_context(&mut connection, |connection, attempt| {
                 numbers.push((attempt.number, attempt.is_last, attempt.remaining));
                 let answer = if attempt.number == 3 { Ok(7) } else { Err(Error::Inner("bad")) };
                 Box::pin(async move { connection.exchange(ms(10), answer).await })
@@ -796,7 +796,7 @@ mod with_a_context {
         let mut connection = Connection::default();
         let mut was_in_the_middle = Vec::new();
         let answer = users
-            .call_with_context(&mut connection, |connection: &mut Connection, attempt: Attempt<'static, Failure>| {
+            .call_with_context(&mut connection, |connection: &mut Connection, attempt| {
                 was_in_the_middle.push(connection.is_in_the_middle());
                 let takes = if attempt.number == 1 { secs(9) } else { ms(10) };
                 Box::pin(connection.exchange(takes, Ok(7)))
@@ -811,10 +811,9 @@ mod with_a_context {
         let users = build(builder());
         let mut connection = Connection::default();
         {
-            let mut call =
-                Box::pin(users.call_with_context(&mut connection, |connection, _: Attempt<'static, Failure>| {
-                    Box::pin(connection.exchange(secs(9), Ok(7)))
-                }));
+            let mut call = Box::pin(
+                users.call_with_context(&mut connection, |connection, _| Box::pin(connection.exchange(secs(9), Ok(7)))),
+            );
             assert!(poll(&mut call).is_pending());
             assert_eq!(bulkhead(&users).snapshot().in_flight, 1);
         }
@@ -826,7 +825,7 @@ mod with_a_context {
         for starts in [false, true] {
             let users = build(builder());
             let mut connection = Connection::default();
-            let call = users.call_with_context(&mut connection, |connection, _: Attempt<'static, Failure>| {
+            let call = users.call_with_context(&mut connection, |connection, _| {
                 if !starts {
                     resume_unwind(Box::new(Scripted));
                 }
@@ -838,9 +837,8 @@ mod with_a_context {
             let call: std::pin::Pin<Box<dyn Future<Output = Answer>>> = Box::pin(call);
             assert!(AssertUnwindSafe(call).catch_unwind().await.is_err());
             assert_eq!((connection.asked, bulkhead(&users).snapshot().in_flight), (u32::from(starts), 0));
-            let again = users.call_with_context(&mut connection, |connection, _: Attempt<'static, Failure>| {
-                Box::pin(connection.exchange(ms(1), Ok(7)))
-            });
+            let again =
+                users.call_with_context(&mut connection, |connection, _| Box::pin(connection.exchange(ms(1), Ok(7))));
             assert_eq!(again.await, Ok(7));
         }
     }
@@ -861,11 +859,11 @@ mod with_a_context {
         let call = tokio::spawn(async move {
             let mut store: Box<dyn Store> = Box::new(vec![1]);
             let text = String::from("seven");
-            let call = users.call_with_context(&mut *store, |store, _: Attempt<'static, Failure>| {
+            let call = users.call_with_context(&mut *store, |store, _| {
                 let sum = store.put(text.len() as u32);
                 Box::pin(async move {
                     tokio::task::yield_now().await;
-                    Ok(sum)
+                    Ok::<_, Failure>(sum)
                 })
             });
             call.await

@@ -15,7 +15,7 @@ mod tower;
 pub use self::tower::{PipelineLayer, PipelineService};
 pub use self::{
     config::PipelineBuilder,
-    context::ContextFuture,
+    context::{ContextAttempt, ContextFuture},
     erased::{BoxClassify, BoxFallback, BoxPipeline},
     fallback::NoFallback,
     future::PipelineFuture,
