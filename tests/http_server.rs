@@ -27,7 +27,8 @@ use tonic::{
 };
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn, util::MapErrLayer};
 use withstand::{
-    Bulkhead, CircuitBreaker, CircuitOpen, Error, Rejected, RetryWithBackoff, Timeout, by_status,
+    Bulkhead, CircuitBreaker, CircuitOpen, Error, Pipeline, PipelineBuilder, Rejected, RetryWithBackoff, Timeout,
+    by_status,
     http::{self, rejection_response, server},
 };
 
@@ -257,6 +258,26 @@ fn w2_a_retry_inside_is_refused_when_the_stack_is_built() {
     }));
     let outside = build(&|| routes().layer(lift.clone().layer(layer.clone()).layer(withstand::LiftLayer)));
     assert!(outside.is_ok());
+}
+
+/// So a pipeline with a retry is refused, however it copies requests, and one without stands around the server as it is.
+#[tokio::test(start_paused = true)]
+async fn w2_p6_a_pipeline_is_refused_if_it_has_a_retry() {
+    let pipeline = |builder: PipelineBuilder| builder.classify(by_status(Response::<Body>::status)).build().unwrap();
+    let with_retry = pipeline(Pipeline::standard_builder("users")).layer().send_once();
+    let refused = std::panic::catch_unwind(|| routes().layer(server(with_retry))).expect_err("it is refused");
+    let sentence = refused.downcast_ref::<String>().cloned().unwrap_or_default();
+    assert!(
+        sentence.starts_with("the retry of the pipeline `users` is inside `withstand::http::server(..)`"),
+        "{sentence}"
+    );
+
+    let parts = Pipeline::builder("users").timeout(SHORT).bulkhead(Bulkhead::new("users", 1));
+    let users = pipeline(parts);
+    let router = routes().layer(server(users.layer().send_once()));
+    let _slot = users.bulkhead().unwrap().try_acquire().unwrap();
+    let request = Request::get("/").body(Body::empty()).unwrap();
+    assert_eq!(router.oneshot(request).await.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
 }
 
 /// `call` itself decides, as without the server.
