@@ -242,6 +242,7 @@ pub mod retry;
 mod retry_after;
 #[cfg(feature = "tower")]
 mod share;
+mod slow_path;
 mod sync;
 pub mod timeout;
 mod window;

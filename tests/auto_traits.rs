@@ -121,6 +121,26 @@ fn verdicts_classifiers_and_backoffs_can_be_shared_copied_and_shown() {
     assert_impl_all!(retry::Jitter: Send, Sync, Copy, Debug, Eq);
 }
 
+#[cfg(all(feature = "http-body", feature = "tower"))]
+#[test]
+fn what_http_asks_for_can_be_shared_whatever_it_is_for() {
+    use withstand::{NotIdempotent, bulkhead::HoldBody, http};
+
+    assert_impl_all!(http::Idempotent<NotSend>: Send, Sync, Clone, Debug);
+    assert_impl_all!(http::ByResponse<NotSend, NotSend>: Send, Sync, Clone, Debug);
+    assert_impl_all!(http::IdempotencyKeyLayer<NotSend>: Send, Sync, Copy, Debug);
+    assert_impl_all!(http::IdempotencyKeyService<u8, NotSend>: Send, Sync, Clone, Debug);
+    assert_impl_all!(http::ServerLayer<withstand::BulkheadLayer>: Send, Sync, Clone, Debug);
+    assert_impl_all!(http::ServerService<u8>: Send, Sync, Clone, Debug);
+    assert_impl_all!(http::ServerFuture<Sendable>: Send, Debug);
+    assert_not_impl_any!(http::ServerFuture<Local>: Send);
+    assert_impl_all!(http::AnnouncedQuota: Send, Sync, Copy, Debug, Eq);
+    assert_impl_all!(NotIdempotent<ByError>: Send, Sync, Copy, Debug);
+    assert_impl_all!(bulkhead::HoldService<u8>: Send, Sync, Clone, Debug);
+    assert_impl_all!(bulkhead::HoldFuture<u8, SendOnly, Sendable>: Send, Debug);
+    assert_impl_all!(HoldBody<SendOnly>: Send, Debug);
+}
+
 /// Declares the futures that the plain call's `call` returns, for an operation `F`.
 macro_rules! plain_calls {
     ($check:ident, $operation:ty) => {

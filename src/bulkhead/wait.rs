@@ -10,7 +10,7 @@ use pin_project_lite::pin_project;
 
 use super::{permit::SlotGuard, shared::Slots};
 use crate::{
-    clock::{self, Alarm, Instant},
+    clock::{self, Alarm, Instant, nanos},
     deadline,
     error::{Cause, Elapsed, Rejected},
 };
@@ -34,8 +34,8 @@ pin_project! {
 pub(crate) enum WaitLimit {
     /// The queue's own `max_wait`.
     MaxWait,
-    /// The deadline around the call, which is earlier; the wait began so long before it.
-    Deadline { waited: Duration, span: Duration },
+    /// The deadline around the call, which is earlier. The wait began `waited` before it; both are in nanoseconds.
+    Deadline { waited: u64, span: u64 },
 }
 
 impl WaitLimit {
@@ -47,8 +47,8 @@ impl WaitLimit {
         let deadline = deadline::current();
         match deadline.end() {
             Some(earlier) if deadline.is_before(end) => {
-                let waited = earlier.saturating_duration_since(now);
-                (Some(earlier), Self::Deadline { waited, span: deadline.span() })
+                let waited = nanos(earlier.saturating_duration_since(now));
+                (Some(earlier), Self::Deadline { waited, span: nanos(deadline.span()) })
             }
             _ => (end, Self::MaxWait),
         }
@@ -59,7 +59,8 @@ impl WaitLimit {
         match self {
             Self::MaxWait => slots.reject_queued(slots.max_wait).into(),
             Self::Deadline { waited, span } => {
-                slots.reject_queued(Some(waited));
+                slots.reject_queued(Some(Duration::from_nanos(waited)));
+                let span = Duration::from_nanos(span);
                 Elapsed::caused_by(Cause::NotStarted, Some(slots.name().clone()), span).into()
             }
         }

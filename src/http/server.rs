@@ -49,16 +49,19 @@ use crate::{
 /// them, need [`without_body`](ServerLayer::without_body).
 ///
 /// A gRPC request, by its `Content-Type`, is answered with the status 200 and
-/// [`grpc-status`](Rejected::grpc_code): `UNAVAILABLE`, `RESOURCE_EXHAUSTED` or `DEADLINE_EXCEEDED`. The time left is in
-/// `grpc-retry-pushback-ms`.
+/// [`grpc-status`](Rejected::grpc_code): `UNAVAILABLE`, `RESOURCE_EXHAUSTED` or `DEADLINE_EXCEEDED`. The time left is
+/// in `grpc-retry-pushback-ms`.
 ///
 /// In an axum `Router`, `layer` makes the service anew for each route, and all of them share the policy: it is a limit
 /// for the routes together.
 ///
+/// A pipeline's layer sends each request of a server once: `http::server(pipeline.layer().send_once())`.
+///
 /// # Panics
 ///
-/// When the stack is built, if a retry is among the policies. A server answers a request once, and its client sends it
-/// again. A retry of a call that a handler makes to another service is the handler's business, and is no part of this.
+/// When the stack is built, if a retry is among the policies, or in a pipeline that does not send once. A server
+/// answers a request once, and its client sends it again. A retry of a call that a handler makes to another service is
+/// the handler's business, and is no part of this.
 pub fn server<L>(policies: L) -> ServerLayer<L> {
     ServerLayer { policies, body: WithBody }
 }

@@ -1,6 +1,6 @@
 //! What all handles and calls of a pipeline share.
 
-use std::{ops::Deref, time::Duration};
+use std::{num::NonZeroU64, ops::Deref, time::Duration};
 
 use crate::{
     bulkhead::{Bulkhead, Slots},
@@ -34,6 +34,12 @@ impl Parts {
         self.retry.as_ref().map(|retry| &*retry.shared)
     }
 
+    /// Whether no attempt can follow this one.
+    #[inline]
+    pub(super) fn is_last(&self, attempt: u32) -> bool {
+        self.retry().is_none_or(|retry| retry.is_last(attempt))
+    }
+
     #[inline]
     pub(super) fn circuit(&self) -> Option<&Circuit> {
         self.circuit_breaker.as_ref().map(|breaker| &*breaker.circuit)
@@ -43,7 +49,7 @@ impl Parts {
 /// The limit of a timeout, which may change while calls run.
 #[derive(Debug)]
 pub(super) struct Limit {
-    /// Nanoseconds. [`FOREVER`] is no limit.
+    /// Nanoseconds. [`FOREVER`] is no limit. Zero is refused.
     nanos: AtomicU64,
     pub(super) reporter: TimeoutReporter,
 }
@@ -54,9 +60,20 @@ impl Limit {
     }
 
     #[inline]
-    pub(super) fn get(&self) -> Option<Duration> {
+    pub(super) fn get(&self) -> Option<Span> {
         let nanos = self.nanos.load(Ordering::Relaxed);
-        (nanos != FOREVER).then(|| Duration::from_nanos(nanos))
+        if nanos == FOREVER { None } else { NonZeroU64::new(nanos).map(Span) }
+    }
+}
+
+/// A limit in nanoseconds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Span(NonZeroU64);
+
+impl Span {
+    #[inline]
+    pub(super) fn get(self) -> Duration {
+        Duration::from_nanos(self.0.get())
     }
 }
 

@@ -30,7 +30,8 @@ impl<C: Clone, F: PlainFallback + Clone> Pipeline<C, F> {
     ///
     /// Where there is a retry, send only idempotent requests through it.
     pub fn layer(&self) -> PipelineLayer<C, F> {
-        PipelineLayer { whole: Arc::new(self.whole.clone()), cloner: ByClone, extract: ExtractNothing }
+        let whole = Arc::new(self.whole.clone());
+        PipelineLayer { whole, cloner: ByClone, sends_once: false, extract: ExtractNothing }
     }
 }
 
@@ -44,7 +45,7 @@ impl<C: Clone, B: Clone, W, L: Clone> Pipeline<C, Fallback<SecondService<B>, W, 
         let Whole { parts, classifier, fallback } = &self.whole;
         let (fallback, service) = Fallback { plan: fallback.plan.clone() }.into_copies();
         let whole = Whole { parts: parts.clone(), classifier: classifier.clone(), fallback };
-        PipelineLayer { whole: Arc::new(whole), cloner: ByClone, extract: CopyFor(service) }
+        PipelineLayer { whole: Arc::new(whole), cloner: ByClone, sends_once: false, extract: CopyFor(service) }
     }
 }
 
@@ -113,6 +114,7 @@ impl<S: Clone, R, K: CloneRequest<R>> ExtractBy<R, K> for CopyFor<S> {
 pub struct PipelineLayer<C = ByError, F = NoFallback, K = ByClone, X = ExtractNothing> {
     whole: Arc<Whole<C, F>>,
     cloner: K,
+    sends_once: bool,
     extract: X,
 }
 
@@ -132,14 +134,20 @@ impl<C, F, X> PipelineLayer<C, F, ByClone, X> {
         self.with_cloner(CloneFn(clone))
     }
 
+    /// Copies requests, and decides for each of them whether it may be sent again, by this rule: `http::Idempotent`,
+    /// with the feature `http`.
+    pub fn clone_request_by<K>(self, rule: K) -> PipelineLayer<C, F, K, X> {
+        self.with_cloner(rule)
+    }
+
     /// Sends each request once, whatever the retry says: for requests that cannot be copied, those of a server for
     /// example. A [second service](crate::Fallback::service) then answers for none of them.
     pub fn send_once(self) -> PipelineLayer<C, F, SendOnce, X> {
-        self.with_cloner(SendOnce)
+        PipelineLayer { sends_once: true, ..self.with_cloner(SendOnce) }
     }
 
     fn with_cloner<K>(self, cloner: K) -> PipelineLayer<C, F, K, X> {
-        PipelineLayer { whole: self.whole, cloner, extract: self.extract }
+        PipelineLayer { whole: self.whole, cloner, sends_once: false, extract: self.extract }
     }
 }
 
@@ -150,13 +158,15 @@ impl<C, F, K> PipelineLayer<C, F, K> {
     where
         G: Fn(&R) -> T,
     {
-        PipelineLayer { whole: self.whole, cloner: self.cloner, extract: ExtractFn::new(extract) }
+        let Self { whole, cloner, sends_once, .. } = self;
+        PipelineLayer { whole, cloner, sends_once, extract: ExtractFn::new(extract) }
     }
 }
 
 impl<C, F, K: Clone, X: Clone> Clone for PipelineLayer<C, F, K, X> {
     fn clone(&self) -> Self {
-        Self { whole: self.whole.clone(), cloner: self.cloner.clone(), extract: self.extract.clone() }
+        let (whole, cloner, extract) = (self.whole.clone(), self.cloner.clone(), self.extract.clone());
+        Self { whole, cloner, sends_once: self.sends_once, extract }
     }
 }
 
@@ -165,8 +175,8 @@ impl<S, C, F, K: Clone, X: Clone> Layer<S> for PipelineLayer<C, F, K, X> {
 
     fn layer(&self, inner: S) -> Self::Service {
         #[cfg(feature = "http")]
-        if self.whole.parts.retry.is_some() {
-            crate::on_server::refuse("retry of the pipeline", self.whole.parts.name.as_str());
+        if let Some(retry) = self.whole.parts.retry.as_ref().filter(|_| !self.sends_once) {
+            crate::on_server::refuse("retry", retry.name());
         }
         let whole = ServiceShare::new(self.whole.clone());
         PipelineService { inner, whole, cloner: self.cloner.clone(), extract: self.extract.clone() }
@@ -211,7 +221,7 @@ where
     fn call(&mut self, request: R) -> Self::Future {
         let extracted = self.extract.extract_by(&self.cloner, &request);
         let attempts = Resend::new(self.inner.clone(), request, self.cloner.clone());
-        PipelineFuture::start(self.whole.lend(), extracted, attempts, false)
+        PipelineFuture::start(self.whole.lend(), extracted, attempts)
     }
 }
 

@@ -91,9 +91,12 @@ impl Shared {
     /// The attempt succeeded. After an answer that was throttled its token stays spent: it stands for load that the
     /// dependency did feel.
     #[inline]
-    pub(crate) fn record_success(&self, progress: &mut Progress) {
+    ///
+    /// `progress`: there is none if it was the first attempt.
+    pub(crate) fn record_success(&self, progress: Option<&mut Progress>) {
         let Some(budget) = &self.budget else { return };
         budget.deposit();
+        let Some(progress) = progress else { return };
         if progress.attempt > 1 && !matches!(progress.last_verdict, Some(Verdict::Throttled { .. })) {
             progress.token.refund();
         }
