@@ -337,6 +337,11 @@ impl Circuit {
     /// Whether its rules fit attempts that end after this limit.
     pub(crate) fn check_attempt_timeout(&self, limit: Duration, check: &mut Check) {
         self.core.lock().rules().check_attempt_timeout(limit, check);
+        check.refuse_if(
+            self.count_dropped_after.is_some_and(|after| after >= nanos(limit)),
+            "circuit_breaker",
+            format!("counts a dropped call only after attempt_timeout, {limit:?}, has ended it"),
+        );
     }
 
     /// Whether its state is worth more than that of a new circuit. `is_idle`: it was not used for `idle_for`.

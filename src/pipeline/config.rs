@@ -149,6 +149,12 @@ impl<C, F> PipelineBuilder<C, F> {
             let why = format!("has a queue in which a call waits for {wait:?}, not shorter than timeout, {total:?}");
             check.refuse_if(wait >= total, "bulkhead", why);
         }
+        let sleep = self.retry.as_ref().and_then(|retry| retry.shared.shortest_sleep());
+        if let (Some(total), Some(sleep)) = (total, sleep) {
+            let why =
+                format!("sleeps for at least {sleep:?} before a second attempt, not shorter than timeout, {total:?}");
+            check.refuse_if(sleep >= total, "retry", why);
+        }
         if let (Some(attempt), Some(breaker)) = (attempt, &self.circuit_breaker) {
             breaker.circuit.check_attempt_timeout(attempt, check);
         }

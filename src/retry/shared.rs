@@ -207,6 +207,11 @@ impl Shared {
         AttemptPlan { number, is_last: self.is_last(number), end: deadline::current().end() }
     }
 
+    /// The shortest sleep before a second attempt, where there may be a second one and the backoff is known.
+    pub(crate) fn shortest_sleep(&self) -> Option<Duration> {
+        if self.is_last(1) { None } else { self.backoff.shortest_first_delay() }
+    }
+
     pub(crate) fn is_last(&self, attempt: u32) -> bool {
         attempt >= self.max_attempts
     }
