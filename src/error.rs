@@ -1,7 +1,7 @@
 //! What a policy says when it rejects a call or gives it up, and what `build()` says of bad settings.
 
 use std::{
-    borrow::Borrow,
+    borrow::{Borrow, Cow},
     cmp::Ordering,
     error::Error as StdError,
     fmt,
@@ -351,22 +351,23 @@ fn payload<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError 
     Some(payload)
 }
 
-/// One setting that `build()` refused.
+/// One setting that was refused.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct BadSetting {
-    field: &'static str,
+    field: Cow<'static, str>,
     why: String,
 }
 
 impl BadSetting {
     /// Names the setting, and says in a few words what it must be and what it was.
     pub fn new(field: &'static str, why: impl Into<String>) -> Self {
-        Self { field, why: why.into() }
+        Self { field: field.into(), why: why.into() }
     }
 
-    /// The setter's name.
-    pub fn field(&self) -> &'static str {
-        self.field
+    /// The name of the setting, which is also the setter's. Where the settings are part of others, such as those of a
+    /// file, the whole path to it: `users.circuit_breaker.failure_rate`.
+    pub fn field(&self) -> &str {
+        &self.field
     }
 
     /// What the setting must be, and what it was.

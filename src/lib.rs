@@ -221,6 +221,8 @@ mod classify;
 mod clock;
 #[cfg(feature = "tower")]
 mod clone_request;
+#[cfg(feature = "serde")]
+mod duration_text;
 mod error;
 mod event;
 pub mod fallback;
@@ -242,6 +244,7 @@ pub use self::{
     carry::{CarriesRejected, Error, LiftFuture, lift},
     circuit_breaker::{
         CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerEvent, CircuitBreakerFuture, CircuitBreakerPermit,
+        CircuitBreakerSettings,
     },
     classify::{
         ByError, ByErrorStatus, ByGrpcCode, ByGrpcCodeInside, ByStatus, Classify, ClassifyFn, RetryIf, Verdict,
