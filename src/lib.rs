@@ -240,7 +240,9 @@ mod window;
 
 #[doc(inline)]
 pub use self::{
-    bulkhead::{Bulkhead, BulkheadAcquire, BulkheadBuilder, BulkheadEvent, BulkheadFuture, BulkheadPermit},
+    bulkhead::{
+        Bulkhead, BulkheadAcquire, BulkheadBuilder, BulkheadEvent, BulkheadFuture, BulkheadPermit, BulkheadSettings,
+    },
     carry::{CarriesRejected, Error, LiftFuture, lift},
     circuit_breaker::{
         CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerEvent, CircuitBreakerFuture, CircuitBreakerPermit,

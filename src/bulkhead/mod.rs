@@ -91,6 +91,7 @@ mod gate;
 mod permit;
 mod policy;
 mod rejection;
+mod settings;
 mod shared;
 mod state;
 #[cfg(feature = "tower")]
@@ -100,8 +101,14 @@ mod wait;
 #[cfg(feature = "tower")]
 pub use self::tower::{BulkheadLayer, BulkheadService};
 pub use self::{
-    acquire::BulkheadAcquire, config::BulkheadBuilder, event::BulkheadEvent, future::BulkheadFuture,
-    permit::BulkheadPermit, policy::Bulkhead, shared::Snapshot,
+    acquire::BulkheadAcquire,
+    config::BulkheadBuilder,
+    event::BulkheadEvent,
+    future::BulkheadFuture,
+    permit::BulkheadPermit,
+    policy::Bulkhead,
+    settings::{BulkheadSettings, QueueSettings},
+    shared::Snapshot,
 };
 
 // Only signatures name this.

@@ -1,14 +1,20 @@
-use std::{task::Waker, time::Duration};
+use std::{
+    // Not `crate::sync`'s: a model checker would try every interleaving of loads that nearly never differ.
+    sync::atomic::{AtomicU64 as SettingWord, AtomicUsize},
+    task::Waker,
+    time::Duration,
+};
 
 use super::{
     event::BulkheadEvent,
     gate::{FreeSlots, Taken},
     rejection::Rejection,
+    settings::BulkheadSettings,
     state::{Core, Entry},
 };
 use crate::{
-    clock::{self, Instant},
-    error::{BulkheadFull, Name},
+    clock::{self, FOREVER, Instant, nanos},
+    error::{BulkheadFull, ConfigError, Name},
     event::Reporter,
     panics::catch_panic,
     sync::{AtomicU64, CachePadded, Lock, Ordering},
@@ -20,11 +26,12 @@ pub struct Slots {
     free: CachePadded<FreeSlots>,
     core: CachePadded<Lock<Core<Waker>>>,
     rejected: CachePadded<RejectedCount>,
-    /// The core's `max_concurrent`, which is read here without the lock.
+    // The core's settings, which are read here without the lock.
     max_concurrent: AtomicU64,
     /// Zero if there is no queue.
-    queue_capacity: usize,
-    pub(super) max_wait: Option<Duration>,
+    queue_capacity: AtomicUsize,
+    /// How long a call that begins to wait now may wait, in nanoseconds.
+    max_wait: SettingWord,
     reporter: Reporter<BulkheadEvent>,
 }
 
@@ -61,21 +68,27 @@ pub struct Snapshot {
 }
 
 impl Slots {
-    pub(super) fn new(
-        reporter: Reporter<BulkheadEvent>,
-        max_concurrent: usize,
-        queue_capacity: usize,
-        max_wait: Option<Duration>,
-    ) -> Self {
-        let core = Core::new(max_concurrent, queue_capacity);
-        Self {
+    pub(super) fn new(reporter: Reporter<BulkheadEvent>, settings: BulkheadSettings) -> Self {
+        let core = Core::new(settings.clone());
+        let slots = Self {
             free: CachePadded(FreeSlots::new(core.free())),
             core: CachePadded(Lock::new(core)),
             rejected: CachePadded(RejectedCount { at_once: AtomicU64::new(0), others: AtomicU64::new(0) }),
-            max_concurrent: AtomicU64::new(max_concurrent as u64),
-            queue_capacity,
-            max_wait,
+            max_concurrent: AtomicU64::new(0),
+            queue_capacity: AtomicUsize::new(0),
+            max_wait: SettingWord::new(FOREVER),
             reporter,
+        };
+        slots.show(&settings);
+        slots
+    }
+
+    /// Stores what is read without the lock.
+    fn show(&self, settings: &BulkheadSettings) {
+        self.max_concurrent.store(settings.max_concurrent as u64, Ordering::Relaxed);
+        self.queue_capacity.store(settings.queue_capacity(), Ordering::Relaxed);
+        if let Some(queue) = settings.queue {
+            self.max_wait.store(nanos(queue.max_wait), Ordering::Relaxed);
         }
     }
 
@@ -88,12 +101,16 @@ impl Slots {
     }
 
     pub(super) fn queue_capacity(&self) -> usize {
-        self.queue_capacity
+        self.queue_capacity.load(Ordering::Relaxed)
     }
 
     #[inline]
     fn has_queue(&self) -> bool {
-        self.queue_capacity > 0
+        self.queue_capacity() > 0
+    }
+
+    pub(super) fn settings(&self) -> BulkheadSettings {
+        self.core.lock().settings().clone()
     }
 
     /// Runs `act` on the core. Meanwhile no other thread takes a slot or gives one back.
@@ -128,10 +145,12 @@ impl Slots {
         self.with_core(|core| core.enter(Waker::noop().clone()))
     }
 
-    /// When a wait that begins now ends. `None` is never.
+    /// How long a wait that begins now may last, in nanoseconds, and when it ends. `None` is never.
     #[inline(never)]
-    pub(super) fn wait_deadline(&self) -> Option<Instant> {
-        self.max_wait.and_then(|span| clock::after(clock::now(), span))
+    pub(super) fn wait_limit(&self) -> (u64, Option<Instant>) {
+        let max_wait = self.max_wait.load(Ordering::Relaxed);
+        let ends = max_wait != FOREVER;
+        (max_wait, ends.then(clock::now).and_then(|now| clock::after(now, Duration::from_nanos(max_wait))))
     }
 
     /// Whether the slot that this ticket waits for is granted. If not, `waker` is woken when it is granted.
@@ -169,10 +188,23 @@ impl Slots {
     }
 
     pub(super) fn set_max_concurrent(&self, max_concurrent: usize) {
+        self.change(|settings| settings.max_concurrent = max_concurrent);
+    }
+
+    pub(super) fn apply(&self, settings: &BulkheadSettings) -> Result<(), ConfigError> {
+        settings.check(self.name())?;
+        self.change(|present| present.clone_from(settings));
+        Ok(())
+    }
+
+    fn change(&self, change: impl FnOnce(&mut BulkheadSettings)) {
         self.with_core(|core| {
-            core.set_max_concurrent(max_concurrent);
-            self.max_concurrent.store(max_concurrent as u64, Ordering::Relaxed);
+            let mut settings = core.settings().clone();
+            change(&mut settings);
+            self.show(&settings);
+            core.apply(settings);
         });
+        // Perhaps there are more slots than before.
         loop {
             // A statement of its own, so that the lock is released before the waiter is woken.
             let next = self.with_core(Core::grant);
@@ -190,10 +222,10 @@ impl Slots {
         Rejection::new(self.report_rejected(None), before + 1)
     }
 
-    /// Rejects a call whose wait has ended.
-    pub(super) fn reject_queued(&self) -> BulkheadFull {
+    /// Rejects a call whose wait of so many nanoseconds has ended.
+    pub(super) fn reject_queued(&self, max_wait: u64) -> BulkheadFull {
         self.rejected.others.fetch_add(1, Ordering::Relaxed);
-        self.report_rejected(self.max_wait)
+        self.report_rejected(Some(Duration::from_nanos(max_wait)))
     }
 
     /// Rejects a permit that is asked for at this moment only.
@@ -212,10 +244,10 @@ impl Slots {
     pub(super) fn snapshot(&self) -> Snapshot {
         let core = self.core.lock();
         Snapshot {
-            max_concurrent: core.max_concurrent(),
+            max_concurrent: core.settings().max_concurrent,
             in_flight: core.in_flight(self.free.count()),
             queued: core.queued(),
-            queue_capacity: self.queue_capacity,
+            queue_capacity: core.settings().queue_capacity(),
             rejected: self.rejected.total(),
         }
     }

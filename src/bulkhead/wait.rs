@@ -20,6 +20,8 @@ pin_project! {
         ticket: Option<QueueTicket<A>>,
         #[pin]
         alarm: Alarm,
+        // As it was when the wait began: the rejection says for how long the call has waited.
+        max_wait: u64,
     }
 }
 
@@ -29,9 +31,9 @@ where
 {
     #[inline]
     pub(super) fn new(slots: A, ticket: u64) -> Self {
-        let deadline = slots.wait_deadline();
-        let ticket = QueueTicket { slots, number: ticket, is_used: false };
-        Self { ticket: Some(ticket), alarm: Alarm::at(deadline) }
+        let (max_wait, deadline) = slots.wait_limit();
+        let ticket = QueueTicket { slots, number: ticket };
+        Self { ticket: Some(ticket), alarm: Alarm::at(deadline), max_wait }
     }
 }
 
@@ -55,7 +57,7 @@ where
         this.alarm.disarm();
         // The ticket leaves the queue before a listener hears of the rejection.
         *this.ticket = None;
-        Poll::Ready(acquired.map_err(|slots| slots.reject_queued()))
+        Poll::Ready(acquired.map_err(|slots| slots.reject_queued(*this.max_wait)))
     }
 }
 
@@ -66,9 +68,12 @@ where
     A: Deref<Target = Slots>,
 {
     slots: A,
+    /// [`USED`] once the slot is taken.
     number: u64,
-    is_used: bool,
 }
+
+/// No queue ever gets so far.
+const USED: u64 = u64::MAX;
 
 impl<A> QueueTicket<A>
 where
@@ -79,7 +84,7 @@ where
         if !self.slots.is_granted(self.number, cx.waker()) {
             return Poll::Pending;
         }
-        self.is_used = true;
+        self.number = USED;
         Poll::Ready(SlotGuard::new(self.slots.clone()))
     }
 }
@@ -89,7 +94,7 @@ where
     A: Deref<Target = Slots>,
 {
     fn drop(&mut self) {
-        if !self.is_used {
+        if self.number != USED {
             self.slots.leave(self.number);
         }
     }
