@@ -4,7 +4,9 @@ use std::{
     fmt,
     future::Future,
     hint::black_box,
+    io,
     marker::PhantomData,
+    num::NonZeroU16,
     pin::{Pin, pin},
     task::{Context, Poll, Waker},
     time::Duration,
@@ -13,7 +15,7 @@ use std::{
 use tower::{Service, ServiceBuilder};
 use withstand::{
     Bulkhead, CarriesRejected, CircuitBreaker, CircuitBreakerBuilder, Error, Fallback, Rejected, RetryWithBackoff,
-    Timeout, circuit_breaker::Window,
+    Timeout, carries_rejected, circuit_breaker::Window,
 };
 
 /// A word, as errors mostly are: something boxed. A wide one costs its own moves, whoever moves it.
@@ -38,6 +40,35 @@ pub trait Fails: CarriesRejected + 'static {
 impl Fails for Failure {
     fn bad() -> Self {
         Self(None)
+    }
+}
+
+/// As the README's own error is: an enum that carries the rejection without a box, as wide as that makes it.
+#[derive(Debug)]
+pub enum ApiError {
+    Status { status: NonZeroU16, retry_after: Option<Duration> },
+    Decode(Box<&'static str>),
+    Http(Box<&'static str>),
+    Policy(Rejected),
+}
+
+carries_rejected!(ApiError, Policy);
+
+impl From<Rejected> for ApiError {
+    fn from(rejected: Rejected) -> Self {
+        Self::Policy(rejected)
+    }
+}
+
+impl Fails for ApiError {
+    fn bad() -> Self {
+        Self::Status { status: NonZeroU16::MAX, retry_after: None }
+    }
+}
+
+impl Fails for io::Error {
+    fn bad() -> Self {
+        io::ErrorKind::Other.into()
     }
 }
 
@@ -74,7 +105,7 @@ macro_rules! cases {
 }
 
 cases! {
-    "nothing, plain": plain((), |(), value| once(succeed(value)), true),
+    "nothing, plain": nothing_plain::<Failure>(),
     "nothing, tower": tower(Backend(succeed), true),
     "breaker, calm, plain": breaker_plain(calm(), succeed),
     "breaker, calm, tower": breaker_tower(calm(), succeed),
@@ -86,23 +117,45 @@ cases! {
     "breaker, failing, tower": breaker_tower(failing(), fail),
     "breaker, open, plain": breaker_plain(open(), rejected),
     "breaker, open, tower": breaker_tower(open(), rejected),
-    "retry, first attempt, plain": plain(RetryWithBackoff::new("users"), |retry, value| once(retry.call(|| succeed(value))), true),
-    "retry, first attempt, tower": tower(layered(RetryWithBackoff::new("users").layer(), succeed), true),
+    "retry, first attempt, plain": retry_plain::<Failure>(),
+    "retry, first attempt, tower": retry_tower::<Failure>(),
     "retry, two failures without delay, plain": plain(at_once(), |retry, value| {
         let mut attempts = 0;
         once(retry.call(|| third(&mut attempts, value)))
     }, true),
-    "timeout, plain": plain(minute(), |timeout, value| once(timeout.call(|| succeed(value))), true),
-    "timeout, tower": tower(layered(minute().layer(), succeed), true),
-    "bulkhead, free, plain": plain(Bulkhead::new("users", 16), |bulkhead, value| once(bulkhead.call(|| succeed(value))), true),
-    "bulkhead, free, tower": tower(layered(Bulkhead::new("users", 16).layer(), succeed), true),
+    "timeout, plain": timeout_plain::<Failure>(),
+    "timeout, tower": timeout_tower::<Failure>(),
+    "bulkhead, free, plain": bulkhead_plain::<Failure>(),
+    "bulkhead, free, tower": bulkhead_tower::<Failure>(),
     "bulkhead, full, plain": plain(Bulkhead::new("users", 0), |bulkhead, value| once(bulkhead.call(|| rejected(value))), false),
     "bulkhead, full, tower": tower(layered(Bulkhead::new("users", 0).layer(), rejected), false),
-    "fallback, success, plain": plain(Fallback::value(7), |fallback, value| once(fallback.call(|| succeed(value))), true),
-    "fallback, success, tower": tower(layered(Fallback::value(7).layer(), succeed), true),
+    "fallback, success, plain": fallback_plain::<Failure>(),
+    "fallback, success, tower": fallback_tower::<Failure>(),
     "fallback, steps in, plain": plain(Fallback::value(7), |fallback, value| once(fallback.call(|| fail(value))), true),
-    "all five, plain": all_five_plain(),
-    "all five, tower": all_five_tower(),
+    "all five, plain": all_five_plain::<Failure>(),
+    "all five, tower": all_five_tower::<Failure>(),
+    "README's error: nothing, plain": nothing_plain::<ApiError>(),
+    "README's error: nothing, tower": tower(Backend(succeed_or::<ApiError>), true),
+    "README's error: breaker, calm, plain": breaker_plain(calm(), succeed_or::<ApiError>),
+    "README's error: breaker, calm, tower": breaker_tower(calm(), succeed_or::<ApiError>),
+    "README's error: retry, first attempt, plain": retry_plain::<ApiError>(),
+    "README's error: retry, first attempt, tower": retry_tower::<ApiError>(),
+    "README's error: timeout, plain": timeout_plain::<ApiError>(),
+    "README's error: timeout, tower": timeout_tower::<ApiError>(),
+    "README's error: bulkhead, free, plain": bulkhead_plain::<ApiError>(),
+    "README's error: bulkhead, free, tower": bulkhead_tower::<ApiError>(),
+    "README's error: fallback, success, plain": fallback_plain::<ApiError>(),
+    "README's error: fallback, success, tower": fallback_tower::<ApiError>(),
+    "README's error: all five, plain": all_five_plain::<ApiError>(),
+    "README's error: all five, tower": all_five_tower::<ApiError>(),
+    "io::Error: breaker, calm, plain": breaker_plain(calm(), succeed_or::<io::Error>),
+    "io::Error: breaker, calm, tower": breaker_tower(calm(), succeed_or::<io::Error>),
+    "io::Error: retry, first attempt, plain": retry_plain::<io::Error>(),
+    "io::Error: retry, first attempt, tower": retry_tower::<io::Error>(),
+    "io::Error: fallback, success, plain": fallback_plain::<io::Error>(),
+    "io::Error: fallback, success, tower": fallback_tower::<io::Error>(),
+    "io::Error: all five, plain": all_five_plain::<io::Error>(),
+    "io::Error: all five, tower": all_five_tower::<io::Error>(),
 }
 
 /// An operation that is ready at once, and has nothing to drop.
@@ -126,6 +179,11 @@ fn now<E>(value: u64, fails: bool) -> Now<E> {
 }
 
 pub fn succeed(value: u64) -> Now {
+    succeed_or(value)
+}
+
+/// It does not fail with this error.
+fn succeed_or<E>(value: u64) -> Now<E> {
     now(value, false)
 }
 
@@ -140,7 +198,7 @@ pub fn seldom_fail(value: u64) -> Now {
 
 /// It will not be started.
 fn rejected(value: u64) -> Now<Wide> {
-    now(value, false)
+    succeed_or(value)
 }
 
 /// Fails twice.
@@ -268,6 +326,42 @@ fn minute() -> Timeout {
     Timeout::new(Duration::from_secs(60))
 }
 
+fn nothing_plain<E: Fails>() -> Run {
+    plain((), |(), value| once(succeed_or::<E>(value)), true)
+}
+
+fn retry_plain<E: Fails>() -> Run {
+    plain(RetryWithBackoff::new("users"), |retry, value| once(retry.call(|| succeed_or::<E>(value))), true)
+}
+
+fn retry_tower<E: Fails>() -> Run {
+    tower(layered(RetryWithBackoff::new("users").layer(), succeed_or::<E>), true)
+}
+
+fn timeout_plain<E: Fails>() -> Run {
+    plain(minute(), |timeout, value| once(timeout.call(|| succeed_or::<E>(value))), true)
+}
+
+fn timeout_tower<E: Fails>() -> Run {
+    tower(layered(minute().layer(), succeed_or::<E>), true)
+}
+
+fn bulkhead_plain<E: Fails>() -> Run {
+    plain(Bulkhead::new("users", 16), |bulkhead, value| once(bulkhead.call(|| succeed_or::<E>(value))), true)
+}
+
+fn bulkhead_tower<E: Fails>() -> Run {
+    tower(layered(Bulkhead::new("users", 16).layer(), succeed_or::<E>), true)
+}
+
+fn fallback_plain<E: Fails>() -> Run {
+    plain(Fallback::value(7), |fallback, value| once(fallback.call(|| succeed_or::<E>(value))), true)
+}
+
+fn fallback_tower<E: Fails>() -> Run {
+    tower(layered(Fallback::value(7).layer(), succeed_or::<E>), true)
+}
+
 struct AllFive {
     fallback: Fallback<withstand::fallback::Value<u64>>,
     bulkhead: Bulkhead,
@@ -288,19 +382,19 @@ impl AllFive {
     }
 }
 
-fn all_five_plain() -> Run {
+fn all_five_plain<E: Fails>() -> Run {
     plain(
         AllFive::new(),
         |five, value| {
             let AllFive { fallback, bulkhead, retry, breaker, timeout } = five;
-            let one = || breaker.call(|| timeout.call(|| succeed(value)));
+            let one = || breaker.call(|| timeout.call(|| succeed_or::<E>(value)));
             once(fallback.call(|| bulkhead.call(|| retry.call(one))))
         },
         true,
     )
 }
 
-fn all_five_tower() -> Run {
+fn all_five_tower<E: Fails>() -> Run {
     let AllFive { fallback, bulkhead, retry, breaker, timeout } = AllFive::new();
     let service = ServiceBuilder::new()
         .layer(fallback.layer())
@@ -308,6 +402,6 @@ fn all_five_tower() -> Run {
         .layer(retry.layer())
         .layer(breaker.layer())
         .layer(timeout.layer())
-        .service(Backend(succeed));
+        .service(Backend(succeed_or::<E>));
     tower(service, true)
 }

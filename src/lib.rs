@@ -212,6 +212,8 @@
 //!   event. The events do not say why an attempt failed, because an error need not be printable: log that in the
 //!   operation.
 //! - `anyhow`: `anyhow::Error` carries rejections.
+//! - `http`: the module `http`, what HTTP clients and servers need.
+//! - `http-body`: `bulkhead.layer().hold_until_body_ends()`, for responses whose bodies take long.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod bulkhead;
@@ -221,15 +223,23 @@ mod classify;
 mod clock;
 #[cfg(feature = "tower")]
 mod clone_request;
+mod deadline;
 #[cfg(feature = "serde")]
 mod duration_text;
 mod error;
 mod event;
 pub mod fallback;
 pub mod guide;
+#[cfg(feature = "http")]
+pub mod http;
+#[cfg(all(feature = "http", feature = "tower"))]
+mod on_server;
 mod operation;
 mod panics;
+pub mod pipeline;
+mod queue;
 mod random;
+mod rejections;
 pub mod retry;
 mod retry_after;
 #[cfg(feature = "tower")]
@@ -249,11 +259,13 @@ pub use self::{
         CircuitBreakerSettings,
     },
     classify::{
-        ByError, ByErrorStatus, ByGrpcCode, ByGrpcCodeInside, ByStatus, Classify, ClassifyFn, RetryIf, Verdict,
-        by_error, by_error_status, by_grpc_code, by_status, classify_fn,
+        ByError, ByErrorStatus, ByGrpcCode, ByGrpcCodeInside, ByStatus, Classify, ClassifyFn, NotIdempotent, RetryIf,
+        Verdict, by_error, by_error_status, by_grpc_code, by_status, classify_fn,
     },
+    deadline::{Deadline, DeadlineScope},
     error::{BadSetting, BulkheadFull, CircuitOpen, ConfigError, Elapsed, Name, Rejected},
     fallback::{Fallback, FallbackEvent, FallbackFuture},
+    pipeline::{Pipeline, PipelineBuilder, PipelineFuture},
     retry::{RetryBudget, RetryBudgetBuilder, RetryBuilder, RetryEvent, RetryFuture, RetryWithBackoff},
     retry_after::parse_retry_after,
     timeout::{Timeout, TimeoutEvent, TimeoutFuture},
@@ -265,6 +277,7 @@ pub use self::{
     carry::{LiftLayer, LiftService},
     circuit_breaker::{CircuitBreakerLayer, CircuitBreakerService},
     fallback::{FallbackLayer, FallbackService},
+    pipeline::{PipelineLayer, PipelineService},
     retry::{RetryLayer, RetryService},
     timeout::{TimeoutLayer, TimeoutService},
 };
@@ -278,7 +291,7 @@ pub use self::{
 #[cfg(feature = "tower")]
 #[doc(hidden)]
 pub use self::{
-    clone_request::{ByClone, CloneFn, CloneRequest},
+    clone_request::{ByClone, CloneFn, CloneRequest, SendOnce},
     operation::{SendRequest, SendRequestFuture},
 };
 

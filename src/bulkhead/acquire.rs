@@ -9,12 +9,15 @@ use pin_project_lite::pin_project;
 
 use super::{
     permit::{BulkheadPermit, SlotGuard},
-    rejection::Rejection,
     shared::Slots,
     state::Entry,
     wait::QueueWait,
 };
-use crate::{error::Rejected, sync::Arc};
+use crate::{
+    error::{BulkheadFull, Rejected},
+    rejections::RejectedCall,
+    sync::Arc,
+};
 
 pin_project! {
     /// Waits in the queue for a slot. The wait ends `max_wait` after this future was made.
@@ -34,7 +37,7 @@ pin_project! {
         Queued { #[pin] wait: QueueWait<Arc<Slots>> },
         // `None` once it is done.
         Acquired { slot: Option<SlotGuard<Arc<Slots>>> },
-        Rejected { rejection: Rejection },
+        Rejected { rejection: RejectedCall<BulkheadFull> },
     }
 }
 
@@ -56,9 +59,9 @@ impl Future for BulkheadAcquire {
         let acquired = match self.project().state.project() {
             StateProj::Queued { wait } => ready!(wait.poll(cx)),
             StateProj::Acquired { slot } => Ok(slot.take().expect("polled after it was done")),
-            StateProj::Rejected { rejection } => Err(ready!(rejection.poll(cx))),
+            StateProj::Rejected { rejection } => Err(ready!(rejection.poll(cx)).into()),
         };
-        Poll::Ready(acquired.map(BulkheadPermit::new).map_err(Rejected::from))
+        Poll::Ready(acquired.map(BulkheadPermit::new))
     }
 }
 

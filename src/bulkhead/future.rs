@@ -8,8 +8,14 @@ use std::{
 
 use pin_project_lite::pin_project;
 
-use super::{permit::SlotGuard, rejection::Rejection, shared::Slots, state::Entry, wait::QueueWait};
-use crate::{carry::CarriesRejected, error::Rejected, operation::Operation, panics::with_rollback};
+use super::{permit::SlotGuard, shared::Slots, state::Entry, wait::QueueWait};
+use crate::{
+    carry::CarriesRejected,
+    error::{BulkheadFull, Rejected},
+    operation::Operation,
+    panics::with_rollback,
+    rejections::RejectedCall,
+};
 
 pin_project! {
     /// A call through a [`Bulkhead`](super::Bulkhead).
@@ -36,7 +42,7 @@ pin_project! {
         Queued { operation: Option<O>, #[pin] wait: QueueWait<A> },
         // In this order: the operation is dropped before its slot is given back.
         Running { #[pin] operation: F, slot: SlotGuard<A> },
-        Rejected { rejection: Rejection },
+        Rejected { rejection: RejectedCall<BulkheadFull> },
         Done,
     }
 }
@@ -107,7 +113,7 @@ where
                     let CallProj::Running { operation, .. } = self.as_mut().project() else { unreachable!() };
                     ready!(operation.poll(cx))
                 }
-                Err(full) => Err(E::from_rejected(Rejected::BulkheadFull(full))),
+                Err(rejected) => Err(E::from_rejected(rejected)),
             },
             CallProj::Running { .. } | CallProj::Rejected { .. } | CallProj::Done => panic!("polled after it was done"),
         };
@@ -117,7 +123,10 @@ where
 }
 
 #[inline(never)]
-fn poll_rejected<T, E: CarriesRejected>(rejection: &mut Rejection, cx: &mut Context<'_>) -> Poll<Result<T, E>> {
+fn poll_rejected<T, E: CarriesRejected>(
+    rejection: &mut RejectedCall<BulkheadFull>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<T, E>> {
     let full = ready!(rejection.poll(cx));
     Poll::Ready(Err(E::from_rejected(Rejected::BulkheadFull(full))))
 }

@@ -19,7 +19,7 @@ use crate::{
 /// See the [module](super). All clones and layers share the slots and the queue.
 #[derive(Clone, Debug)]
 pub struct Bulkhead {
-    pub(super) slots: Arc<Slots>,
+    pub(crate) slots: Arc<Slots>,
 }
 
 impl Bulkhead {

@@ -8,15 +8,15 @@ use std::{
 use super::{
     event::BulkheadEvent,
     gate::{FreeSlots, Taken},
-    rejection::Rejection,
     settings::BulkheadSettings,
     state::{Core, Entry},
 };
 use crate::{
-    clock::{self, FOREVER, Instant, nanos},
+    clock::{FOREVER, nanos},
     error::{BulkheadFull, ConfigError, Name},
     event::Reporter,
     panics::catch_panic,
+    rejections::{RejectedCall, Rejections},
     sync::{AtomicU64, CachePadded, Lock, Ordering},
 };
 
@@ -25,7 +25,7 @@ use crate::{
 pub struct Slots {
     free: CachePadded<FreeSlots>,
     core: CachePadded<Lock<Core<Waker>>>,
-    rejected: CachePadded<RejectedCount>,
+    rejections: CachePadded<Rejections>,
     // The core's settings, which are read here without the lock.
     max_concurrent: AtomicU64,
     /// Zero if there is no queue.
@@ -33,22 +33,6 @@ pub struct Slots {
     /// How long a call that begins to wait now may wait, in nanoseconds.
     max_wait: SettingWord,
     reporter: Reporter<BulkheadEvent>,
-}
-
-/// How many calls and permits were rejected.
-#[derive(Debug)]
-struct RejectedCount {
-    /// Calls that were rejected at once. This number decides whether such a call pends.
-    at_once: AtomicU64,
-    /// Calls whose wait ended, and permits of `try_acquire`. They count apart, so that no rejection that cannot pend
-    /// takes the number at which a call would have pended.
-    others: AtomicU64,
-}
-
-impl RejectedCount {
-    fn total(&self) -> u64 {
-        self.at_once.load(Ordering::Relaxed) + self.others.load(Ordering::Relaxed)
-    }
 }
 
 /// A bulkhead at one moment.
@@ -73,7 +57,7 @@ impl Slots {
         let slots = Self {
             free: CachePadded(FreeSlots::new(core.free())),
             core: CachePadded(Lock::new(core)),
-            rejected: CachePadded(RejectedCount { at_once: AtomicU64::new(0), others: AtomicU64::new(0) }),
+            rejections: CachePadded(Rejections::new()),
             max_concurrent: AtomicU64::new(0),
             queue_capacity: AtomicUsize::new(0),
             max_wait: SettingWord::new(FOREVER),
@@ -92,7 +76,7 @@ impl Slots {
         }
     }
 
-    pub(super) fn name(&self) -> &Name {
+    pub(crate) fn name(&self) -> &Name {
         self.reporter.name()
     }
 
@@ -131,7 +115,7 @@ impl Slots {
     }
 
     #[inline]
-    pub(super) fn enter(&self) -> Entry {
+    pub(crate) fn enter(&self) -> Entry {
         match self.free.take() {
             Taken::Slot => Entry::Slot,
             Taken::Full if !self.has_queue() => Entry::Full,
@@ -145,16 +129,14 @@ impl Slots {
         self.with_core(|core| core.enter(Waker::noop().clone()))
     }
 
-    /// How long a wait that begins now may last, in nanoseconds, and when it ends. `None` is never.
-    #[inline(never)]
-    pub(super) fn wait_limit(&self) -> (u64, Option<Instant>) {
+    /// How long a wait that begins now may last. `None` is without end.
+    pub(super) fn max_wait(&self) -> Option<Duration> {
         let max_wait = self.max_wait.load(Ordering::Relaxed);
-        let ends = max_wait != FOREVER;
-        (max_wait, ends.then(clock::now).and_then(|now| clock::after(now, Duration::from_nanos(max_wait))))
+        (max_wait != FOREVER).then(|| Duration::from_nanos(max_wait))
     }
 
     /// Whether the slot that this ticket waits for is granted. If not, `waker` is woken when it is granted.
-    pub(super) fn is_granted(&self, ticket: u64, waker: &Waker) -> bool {
+    pub(crate) fn is_granted(&self, ticket: u64, waker: &Waker) -> bool {
         // Cloned before the lock is taken, and dropped after it is released: a waker is the caller's code, and may do
         // anything.
         let waker = waker.clone();
@@ -163,7 +145,7 @@ impl Slots {
     }
 
     /// Leaves the queue. If the slot was granted meanwhile, gives it back.
-    pub(super) fn leave(&self, ticket: u64) {
+    pub(crate) fn leave(&self, ticket: u64) {
         let left = self.with_core(|core| core.leave(ticket));
         if left.is_none() {
             self.release();
@@ -171,7 +153,7 @@ impl Slots {
     }
 
     #[inline]
-    pub(super) fn release(&self) {
+    pub(crate) fn release(&self) {
         if !self.free.give_back() {
             self.hand_over();
         }
@@ -217,20 +199,20 @@ impl Slots {
 
     /// Rejects a call that has not waited.
     #[inline(always)]
-    pub(super) fn reject_call(&self) -> Rejection {
-        let before = self.rejected.at_once.fetch_add(1, Ordering::Relaxed);
-        Rejection::new(self.report_rejected(None), before + 1)
+    pub(crate) fn reject_call(&self) -> RejectedCall<BulkheadFull> {
+        let pends = self.rejections.count_call();
+        RejectedCall::new(self.report_rejected(None), pends)
     }
 
-    /// Rejects a call whose wait of so many nanoseconds has ended.
-    pub(super) fn reject_queued(&self, max_wait: u64) -> BulkheadFull {
-        self.rejected.others.fetch_add(1, Ordering::Relaxed);
-        self.report_rejected(Some(Duration::from_nanos(max_wait)))
+    /// Rejects a call whose wait has ended.
+    pub(super) fn reject_queued(&self, waited: Option<Duration>) -> BulkheadFull {
+        self.rejections.count_other();
+        self.report_rejected(waited)
     }
 
     /// Rejects a permit that is asked for at this moment only.
     pub(super) fn reject_permit(&self) -> BulkheadFull {
-        self.rejected.others.fetch_add(1, Ordering::Relaxed);
+        self.rejections.count_other();
         self.report_rejected(None)
     }
 
@@ -248,7 +230,7 @@ impl Slots {
             in_flight: core.in_flight(self.free.count()),
             queued: core.queued(),
             queue_capacity: core.settings().queue_capacity(),
-            rejected: self.rejected.total(),
+            rejected: self.rejections.total(),
         }
     }
 }

@@ -1,16 +1,13 @@
 //! The core: how many slots are free, and which calls wait in the queue. `W` is what wakes a waiter.
-//!
-//! A waiter that leaves the queue leaves an empty entry behind, so that leaving moves no other entry. Empty entries
-//! go when they reach the front, or all together when they are more than half of the queue. So to leave costs a binary
-//! search and, on average, a constant number of moves.
 
-use std::{collections::VecDeque, mem};
+use std::mem;
 
 use super::settings::BulkheadSettings;
+use crate::queue::Queue;
 
 /// What a call gets that asks for a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Entry {
+pub(crate) enum Entry {
     Slot,
     Queued(u64),
     Full,
@@ -23,19 +20,14 @@ pub(super) struct Core<W> {
     ///
     /// It is true only while the core is used. Between two uses, the word in `gate.rs` has the count.
     free: i64,
-    /// In the order of their tickets. `None` is a waiter that left.
-    ///
     /// No one waits while a slot is free, except between a higher limit and the grants that follow it.
-    queue: VecDeque<(u64, Option<W>)>,
-    /// How many waiters are in the queue: its entries that are not `None`.
-    queued: usize,
-    next_ticket: u64,
+    queue: Queue<W>,
 }
 
 impl<W> Core<W> {
     pub(super) fn new(settings: BulkheadSettings) -> Self {
         let free = slots(settings.max_concurrent);
-        Self { settings, free, queue: VecDeque::new(), queued: 0, next_ticket: 0 }
+        Self { settings, free, queue: Queue::new() }
     }
 
     pub(super) fn settings(&self) -> &BulkheadSettings {
@@ -63,12 +55,12 @@ impl<W> Core<W> {
     }
 
     pub(super) fn queued(&self) -> usize {
-        self.queued
+        self.queue.len()
     }
 
     /// A slot, if one is free.
     pub(super) fn try_enter(&mut self) -> bool {
-        let enters = self.free > 0 && self.queued == 0;
+        let enters = self.free > 0 && self.queue.is_empty();
         self.free -= i64::from(enters);
         enters
     }
@@ -78,33 +70,24 @@ impl<W> Core<W> {
         if self.try_enter() {
             return Entry::Slot;
         }
-        if self.queued >= self.settings.queue_capacity() {
+        if self.queue.len() >= self.settings.queue_capacity() {
             return Entry::Full;
         }
-        let ticket = self.next_ticket;
-        self.next_ticket += 1;
-        self.queue.push_back((ticket, Some(waiter)));
-        self.queued += 1;
-        Entry::Queued(ticket)
+        Entry::Queued(self.queue.push(waiter))
     }
 
     /// Gives this ticket another waiter, and gives back the one before. `Err` gives back the new one: the ticket is
     /// no longer in the queue, because its slot is granted. No waiter is dropped in here.
     pub(super) fn replace(&mut self, ticket: u64, waiter: W) -> Result<W, W> {
-        match self.entry(ticket) {
-            Some(Some(queued)) => Ok(mem::replace(queued, waiter)),
-            Some(None) | None => Err(waiter),
+        match self.queue.get_mut(ticket) {
+            Some(queued) => Ok(mem::replace(queued, waiter)),
+            None => Err(waiter),
         }
     }
 
     /// Leaves the queue. `None`: the ticket is no longer in the queue, because its slot is granted.
     pub(super) fn leave(&mut self, ticket: u64) -> Option<W> {
-        let waiter = self.entry(ticket)?.take()?;
-        self.queued -= 1;
-        if self.queue.len() > 2 * self.queued {
-            self.queue.retain(|(_, waiter)| waiter.is_some());
-        }
-        Some(waiter)
+        self.queue.remove(ticket)
     }
 
     /// A call gives its slot back.
@@ -118,19 +101,9 @@ impl<W> Core<W> {
         if self.free <= 0 {
             return None;
         }
-        loop {
-            let (_, waiter) = self.queue.pop_front()?;
-            if waiter.is_some() {
-                self.free -= 1;
-                self.queued -= 1;
-                return waiter;
-            }
-        }
-    }
-
-    fn entry(&mut self, ticket: u64) -> Option<&mut Option<W>> {
-        let index = self.queue.binary_search_by_key(&ticket, |(ticket, _)| *ticket).ok()?;
-        Some(&mut self.queue[index].1)
+        let waiter = self.queue.pop()?;
+        self.free -= 1;
+        Some(waiter)
     }
 }
 
@@ -174,24 +147,6 @@ mod tests {
     fn queue_up(core: &mut Core<()>) -> u64 {
         let Entry::Queued(ticket) = core.enter(()) else { panic!("the queue has room") };
         ticket
-    }
-
-    #[test]
-    fn k1_leaving_the_queue_in_random_order_moves_few_entries() {
-        const WAITERS: usize = 10_000;
-        let mut core = Core::new(settings(0, WAITERS));
-        let mut tickets: Vec<_> = (0..WAITERS).map(|_| queue_up(&mut core)).collect();
-        fastrand::Rng::with_seed(27).shuffle(&mut tickets);
-        let mut moved = 0;
-        for (gone, ticket) in (1..).zip(tickets) {
-            let before = core.queue.len();
-            assert!(core.leave(ticket).is_some());
-            // Whatever removes an entry may move all the others.
-            moved += if core.queue.len() < before { before } else { 0 };
-            assert_eq!(core.queued(), WAITERS - gone);
-            assert!(core.queue.len() <= 2 * core.queued(), "at most half of the entries are of waiters that left");
-        }
-        assert!(moved <= 3 * WAITERS, "{moved} entries moved");
     }
 
     #[test]

@@ -40,7 +40,7 @@ impl Bulkhead {
 /// ```
 #[derive(Clone, Debug)]
 pub struct BulkheadLayer {
-    bulkhead: Bulkhead,
+    pub(super) bulkhead: Bulkhead,
 }
 
 impl<S> Layer<S> for BulkheadLayer {

@@ -3,15 +3,20 @@ use std::{
     ops::Deref,
     pin::Pin,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use pin_project_lite::pin_project;
 
 use super::{permit::SlotGuard, shared::Slots};
-use crate::{clock::Alarm, error::BulkheadFull};
+use crate::{
+    clock::{self, Alarm, Instant},
+    deadline,
+    error::{Cause, Elapsed, Rejected},
+};
 
 pin_project! {
-    /// Waits in the queue for a slot, until `max_wait` is over.
+    /// Waits in the queue for a slot, until `max_wait` is over or the deadline has passed.
     pub(super) struct QueueWait<A>
     where
         A: Deref<Target = Slots>,
@@ -20,8 +25,45 @@ pin_project! {
         ticket: Option<QueueTicket<A>>,
         #[pin]
         alarm: Alarm,
-        // As it was when the wait began: the rejection says for how long the call has waited.
-        max_wait: u64,
+        limit: WaitLimit,
+    }
+}
+
+/// What ends a wait in the queue that does not get its slot.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum WaitLimit {
+    /// The queue's `max_wait`, as it was when the wait began.
+    MaxWait(Option<Duration>),
+    /// The deadline around the call, which is earlier; the wait began so long before it.
+    Deadline { waited: Duration, span: Duration },
+}
+
+impl WaitLimit {
+    /// When a wait that begins now ends (`None` is never), and what ends it.
+    #[inline(never)]
+    pub(crate) fn of(slots: &Slots) -> (Option<Instant>, Self) {
+        let now = clock::now();
+        let max_wait = slots.max_wait();
+        let end = max_wait.and_then(|span| clock::after(now, span));
+        let deadline = deadline::current();
+        match deadline.end() {
+            Some(earlier) if deadline.is_before(end) => {
+                let waited = earlier.saturating_duration_since(now);
+                (Some(earlier), Self::Deadline { waited, span: deadline.span() })
+            }
+            _ => (end, Self::MaxWait(max_wait)),
+        }
+    }
+
+    /// Counts and tells the rejection of a call whose wait has ended. It has left the queue.
+    pub(crate) fn reject(self, slots: &Slots) -> Rejected {
+        match self {
+            Self::MaxWait(waited) => slots.reject_queued(waited).into(),
+            Self::Deadline { waited, span } => {
+                slots.reject_queued(Some(waited));
+                Elapsed::caused_by(Cause::NotStarted, Some(slots.name().clone()), span).into()
+            }
+        }
     }
 }
 
@@ -31,9 +73,9 @@ where
 {
     #[inline]
     pub(super) fn new(slots: A, ticket: u64) -> Self {
-        let (max_wait, deadline) = slots.wait_limit();
+        let (end, limit) = WaitLimit::of(&slots);
         let ticket = QueueTicket { slots, number: ticket };
-        Self { ticket: Some(ticket), alarm: Alarm::at(deadline), max_wait }
+        Self { ticket: Some(ticket), alarm: Alarm::at(end), limit }
     }
 }
 
@@ -41,7 +83,7 @@ impl<A> Future for QueueWait<A>
 where
     A: Deref<Target = Slots> + Clone,
 {
-    type Output = Result<SlotGuard<A>, BulkheadFull>;
+    type Output = Result<SlotGuard<A>, Rejected>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
@@ -57,7 +99,7 @@ where
         this.alarm.disarm();
         // The ticket leaves the queue before a listener hears of the rejection.
         *this.ticket = None;
-        Poll::Ready(acquired.map_err(|slots| slots.reject_queued(*this.max_wait)))
+        Poll::Ready(acquired.map_err(|slots| this.limit.reject(&slots)))
     }
 }
 

@@ -162,7 +162,6 @@ impl Gate {
     }
 
     /// Whether calls pass.
-    #[cfg(feature = "tower")]
     #[inline]
     pub(super) fn passes(&self) -> bool {
         self.word.load(Ordering::Acquire) & NOT_PASSING == 0

@@ -202,6 +202,9 @@ pub use self::{
     transition::{Counts, Outage, Reason, State, Transition, WindowCounts},
 };
 
+// What a pipeline is built of.
+pub(crate) use self::{shared::AdmittedCall, state::Rejection};
+
 // What only signatures name.
 #[doc(hidden)]
 pub use self::shared::Circuit;

@@ -21,7 +21,7 @@ use crate::{
 /// classifier that [`classify`](Self::classify) makes, and every layer.
 #[derive(Debug)]
 pub struct CircuitBreaker<C = ByError> {
-    pub(super) circuit: Arc<Circuit>,
+    pub(crate) circuit: Arc<Circuit>,
     pub(super) classifier: C,
 }
 

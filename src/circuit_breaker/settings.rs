@@ -78,6 +78,11 @@ impl Window {
         matches!(self.span, Span::Time(_))
     }
 
+    /// Whether less than two attempts of this length fit in.
+    fn is_short_for(self, attempt: Duration) -> bool {
+        matches!(self.span, Span::Time(span) if span / 2 < attempt)
+    }
+
     fn check(self, check: &mut Check, field: &'static str) {
         check.refuse_if(self.min_calls == 0, field, "must have min_calls of at least 1");
         match self.span {
@@ -301,8 +306,33 @@ impl CircuitBreakerSettings {
 
     /// Whether a window asks for the time of each outcome.
     pub(super) fn has_time_windows(&self) -> bool {
+        self.windows().any(Window::is_of_time)
+    }
+
+    fn windows(&self) -> impl Iterator<Item = Window> {
         let slow_calls = self.slow_call_rate.map(|rule| rule.window);
-        self.failure_rate.map(|rule| rule.window).into_iter().chain(slow_calls).any(Window::is_of_time)
+        self.failure_rate.map(|rule| rule.window).into_iter().chain(slow_calls)
+    }
+
+    /// Where attempts end after `limit`, a rule that can never be met, or that ends an attempt too early, is a mistake.
+    pub(crate) fn check_attempt_timeout(&self, limit: Duration, check: &mut Check) {
+        check.refuse_if(
+            self.windows().any(|window| window.is_short_for(limit)),
+            "circuit_breaker",
+            format!(
+                "has a window shorter than two attempts of attempt_timeout, {limit:?}: it would never hold two failures"
+            ),
+        );
+        check.refuse_if(
+            self.slow_call_rate.is_some_and(|rule| rule.slow_after >= limit),
+            "circuit_breaker",
+            format!("counts a call as slow only after attempt_timeout, {limit:?}, has ended it"),
+        );
+        check.refuse_if(
+            self.probe_timeout <= limit,
+            "circuit_breaker",
+            format!("has a probe_timeout of {:?}, not longer than attempt_timeout, {limit:?}", self.probe_timeout),
+        );
     }
 
     /// Whether consecutive failures must span a time.

@@ -16,7 +16,8 @@ use crate::{
     event::Reporter,
     panics::catch_panic,
     random::Random,
-    sync::{AtomicU64, CachePadded, Lock, LockGuard, Ordering},
+    rejections::Rejections,
+    sync::{CachePadded, Lock, LockGuard},
 };
 
 /// The circuit that a breaker's clones and layers share: the core behind its lock, and the gate in front of it.
@@ -30,38 +31,15 @@ pub struct Circuit {
     rejections: CachePadded<Rejections>,
 }
 
-/// How many rejections callers were told of, since the circuit was made.
-#[derive(Debug)]
-struct Rejections {
-    /// Of calls. One in [`REJECTIONS_PER_YIELD`] of them pends.
-    calls: AtomicU64,
-    /// Of permits, which cannot pend. They have a count of their own: otherwise a caller that alternates between the
-    /// two could be the one whose calls never pend.
-    permits: AtomicU64,
-}
-
-impl Rejections {
-    fn new() -> Self {
-        Self { calls: AtomicU64::new(0), permits: AtomicU64::new(0) }
-    }
-
-    fn total(&self) -> u64 {
-        self.calls.load(Ordering::Relaxed) + self.permits.load(Ordering::Relaxed)
-    }
-}
-
 /// The clock was not read: no rule asks for the moment. A clock never reads zero.
 const NOT_READ: u64 = 0;
 
 /// The same of a call's start.
 const NOT_TIMED: NonZeroU64 = NonZeroU64::MIN;
 
-/// One rejected call in this many pends once. So a caller that loops on rejections lets other tasks run.
-const REJECTIONS_PER_YIELD: u64 = 32;
-
 /// A call that was admitted. It must be settled once.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct AdmittedCall {
+pub(crate) struct AdmittedCall {
     admission: EncodedAdmission,
     /// When it was admitted; [`NOT_TIMED`] if no rule needed that. Never zero, so that an `Option` of it is no larger.
     since: NonZeroU64,
@@ -115,7 +93,7 @@ impl Circuit {
         }
     }
 
-    pub(super) fn settings(&self) -> CircuitBreakerSettings {
+    pub(crate) fn settings(&self) -> CircuitBreakerSettings {
         self.core.lock().settings().clone()
     }
 
@@ -136,7 +114,7 @@ impl Circuit {
 
     /// Admits a call, or rejects it.
     #[inline]
-    pub(super) fn admit(&self) -> Result<AdmittedCall, Rejection> {
+    pub(crate) fn admit(&self) -> Result<AdmittedCall, Rejection> {
         self.admit_or_else(true, || self.admit_by_clock())
     }
 
@@ -182,13 +160,11 @@ impl Circuit {
 
     /// How a call would be rejected now, if it would be. It makes no transition, except for a probe that ran for too
     /// long.
-    #[cfg(feature = "tower")]
     #[inline]
-    pub(super) fn rejection(&self) -> Option<Rejection> {
+    pub(crate) fn rejection(&self) -> Option<Rejection> {
         if self.gate.passes() { None } else { self.rejection_by_clock() }
     }
 
-    #[cfg(feature = "tower")]
     fn rejection_by_clock(&self) -> Option<Rejection> {
         let now = self.clock.now();
         match self.gate.load() {
@@ -210,15 +186,15 @@ impl Circuit {
     /// Counts and reports the rejection of a call. Whether its future should pend once.
     #[cold]
     #[inline(never)]
-    pub(super) fn count_rejected_call(&self, rejection: Rejection) -> bool {
-        let before = self.rejections.calls.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn count_rejected_call(&self, rejection: Rejection) -> bool {
+        let pends = self.rejections.count_call();
         self.report(rejection);
-        before % REJECTIONS_PER_YIELD == REJECTIONS_PER_YIELD - 1
+        pends
     }
 
     /// Counts and reports that a permit was not given.
     pub(super) fn count_rejected_permit(&self, rejection: Rejection) {
-        self.rejections.permits.fetch_add(1, Ordering::Relaxed);
+        self.rejections.count_other();
         self.report(rejection);
     }
 
@@ -227,12 +203,12 @@ impl Circuit {
         self.reporter.emit(|name| CircuitBreakerEvent::Rejected { name, retry_after });
     }
 
-    pub(super) fn rejected(&self, rejection: Rejection) -> Rejected {
+    pub(crate) fn rejected(&self, rejection: Rejection) -> Rejected {
         Rejected::CircuitOpen(CircuitOpen::new(self.name().clone(), rejection.retry_after()))
     }
 
     #[inline]
-    pub(super) fn settle(&self, admitted: AdmittedCall, verdict: Verdict) {
+    pub(crate) fn settle(&self, admitted: AdmittedCall, verdict: Verdict) {
         match verdict {
             Verdict::Healthy => self.settle_success_by_clock(admitted),
             Verdict::Transient { .. } | Verdict::Failed | Verdict::Unreached => self.settle_failure(admitted, verdict),
@@ -248,7 +224,7 @@ impl Circuit {
     /// is gone, and a panic in a thread-local's destructor ends the process. Then the moment is unknown, and the
     /// probe's slot is given back all the same.
     #[cold]
-    pub(super) fn settle_dropped(&self, admitted: AdmittedCall) {
+    pub(crate) fn settle_dropped(&self, admitted: AdmittedCall) {
         let is_probe = matches!(admitted.admission.decode(), Admission::Probe { .. });
         if !is_probe && !self.live.counts_dropped() {
             return;
@@ -267,7 +243,7 @@ impl Circuit {
 
     /// Settles a success, if that needs neither the lock nor the clock.
     #[inline]
-    pub(super) fn settle_success(&self, admitted: AdmittedCall) -> bool {
+    pub(crate) fn settle_success(&self, admitted: AdmittedCall) -> bool {
         if self.gate.is_calm_for(admitted.admission) {
             // A call that is not timed is not slow either.
             return admitted.since == NOT_TIMED;

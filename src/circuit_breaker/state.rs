@@ -34,7 +34,7 @@ pub(super) enum ProbeOutcome {
 
 /// A rejected call: how long the circuit stays open, if that is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Rejection {
+pub(crate) struct Rejection {
     /// [`FOREVER`]: not known.
     left: u64,
 }
@@ -42,7 +42,7 @@ pub(super) struct Rejection {
 impl Rejection {
     const UNKNOWN_TIME: Self = Self { left: FOREVER };
 
-    pub(super) fn of(left: u64) -> Self {
+    pub(crate) fn of(left: u64) -> Self {
         Self { left }
     }
 

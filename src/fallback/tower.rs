@@ -211,6 +211,12 @@ impl<S: Clone, R, K: CloneRequest<R>> Extract<R> for ExtractCopy<S, K> {
 #[derive(Clone, Copy)]
 pub struct ExtractFn<F>(F);
 
+impl<F> ExtractFn<F> {
+    pub(crate) fn new(extract: F) -> Self {
+        Self(extract)
+    }
+}
+
 impl<R, K, F> Extract<R> for ExtractFn<F>
 where
     F: Fn(&R) -> K,

@@ -5,6 +5,7 @@
 //! | [`choosing`] | Which policy helps against which failure? In which order do I nest them? Where do I keep them? |
 //! | [`errors`] | How does my error type carry a rejection? What does a rejection tell, and how do I answer a caller? |
 //! | [`grpc`] | How do I protect calls of a tonic client, and what does each gRPC code count as? |
+//! | `http` | How do I protect an HTTP client and an HTTP server? (Needs the feature `http`.) |
 //! | [`testing`] | How do I test code that uses policies, without waiting for real time? |
 //! | [`migrating`] | What is the setting that I know from another library called here, and what differs? |
 //!
@@ -14,5 +15,7 @@
 pub mod choosing;
 pub mod errors;
 pub mod grpc;
+#[cfg(all(feature = "http", feature = "tower"))]
+pub mod http;
 pub mod migrating;
 pub mod testing;

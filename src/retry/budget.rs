@@ -227,7 +227,7 @@ impl fmt::Debug for RetryBudget {
 /// The token that a call has paid for one retry, if it has paid one. Dropped before that retry is sent, it is given
 /// back.
 #[derive(Debug, Default)]
-pub(super) struct PaidToken {
+pub(crate) struct PaidToken {
     state: TokenState,
     /// Where tokens were taken from. It is held as long as the call goes on, and a call that needs no token never
     /// clones it.
@@ -257,7 +257,7 @@ impl PaidToken {
 
     /// The retry is sent.
     #[inline]
-    pub(super) fn mark_sent(&mut self) {
+    pub(crate) fn mark_sent(&mut self) {
         if self.state == TokenState::Reserved {
             self.state = TokenState::Sent;
         }

@@ -129,14 +129,16 @@ where
         let attempts = this.attempts.as_mut().expect("an attempt has just ended");
         let wait = match verdict {
             Verdict::Transient { .. } | Verdict::Throttled { .. } | Verdict::Unreached => {
-                this.shared.plan_retry(this.progress, verdict, attempts.can_repeat())
+                let can_repeat = attempts.can_repeat(verdict) && this.classifier.may_repeat(verdict);
+                this.shared.plan_retry(this.progress, verdict, can_repeat)
             }
             Verdict::Healthy => {
                 this.shared.record_success(this.progress);
                 None
             }
             Verdict::Ignored => {
-                this.shared.end_without_sending(this.progress, GaveUp::Rejected);
+                let rejected = own_rejection(this.classifier, &mut result);
+                this.shared.end_ignored(this.progress, rejected.as_deref());
                 None
             }
             Verdict::Failed => None,
@@ -186,10 +188,10 @@ where
                 }
             }
             StageProj::Starting => {
-                let number = this.progress.attempt;
                 let attempts = this.attempts.as_mut().expect("polled after it was done");
-                match ready!(attempts.poll_start(cx, number, this.shared.is_last(number))) {
-                    Ok(attempt) => {
+                match ready!(attempts.poll_ready(cx)) {
+                    Ok(()) => {
+                        let attempt = attempts.start(this.shared.plan_attempt(this.progress.attempt));
                         this.progress.token.mark_sent();
                         this.stage.set(Stage::Running { attempt });
                     }

@@ -62,7 +62,8 @@
 //! [`Timeout`](crate::Timeout) outside.
 //!
 //! **Send again only what is idempotent.** A call that failed may have had its effect. Only after `Unreached` is it
-//! certain that nothing was sent.
+//! certain that nothing was sent. For calls that are not idempotent,
+//! [`retry.not_idempotent()`](RetryWithBackoff::not_idempotent) is a handle that sends again only what had no effect.
 //!
 //! # Budget
 //!
@@ -141,13 +142,16 @@ pub use self::{
     policy::RetryWithBackoff,
 };
 
+// What a pipeline is built of.
+pub(crate) use self::shared::{CallStart, Progress};
+
 // What only signatures name.
 #[cfg(feature = "tower")]
 #[doc(hidden)]
 pub use self::tower::Resend;
 #[doc(hidden)]
 pub use self::{
-    attempt::{Attempts, Repeat, RepeatWith, Started},
+    attempt::{AttemptPlan, Attempts, Repeat, RepeatWith},
     shared::Shared,
 };
 

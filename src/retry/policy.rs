@@ -1,14 +1,14 @@
 use std::future::Future;
 
 use super::{
-    attempt::{Attempt, Repeat, RepeatWith},
+    attempt::{Attempt, Attempts, Repeat, RepeatWith},
     budget::RetryBudget,
     config::RetryBuilder,
     future::RetryFuture,
     shared::Shared,
 };
 use crate::{
-    classify::{ByError, Classify, RetryIf},
+    classify::{ByError, Classify, NotIdempotent, RetryIf},
     error::{ConfigError, Name},
     sync::Arc,
 };
@@ -19,7 +19,7 @@ use crate::{
 /// classifier that [`classify`](Self::classify) makes, and every layer.
 #[derive(Debug)]
 pub struct RetryWithBackoff<C = ByError> {
-    pub(super) shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     pub(super) classifier: C,
 }
 
@@ -76,6 +76,41 @@ impl<C> RetryWithBackoff<C> {
         P: Fn(&E) -> bool,
     {
         self.classify(RetryIf::new(predicate))
+    }
+
+    /// A handle with the same settings and budget for operations that are not idempotent: it sends again only what had
+    /// no effect.
+    ///
+    /// These are two of the verdicts:
+    ///
+    /// - [`Unreached`](crate::Verdict::Unreached): nothing was sent.
+    /// - [`Throttled`](crate::Verdict::Throttled): the dependency refused the request in place of acting on it. The
+    ///   standard (RFC 6585, section 4) does not say so of a 429; it is what servers do, and what their clients rely
+    ///   on. If a dependency of yours throttles halfway through its work, give its retry a classifier that judges this
+    ///   as [`Failed`](crate::Verdict::Failed).
+    ///
+    /// What is [`Transient`](crate::Verdict::Transient) ends the call, and the event says
+    /// [`NotRepeatable`](super::GaveUp::NotRepeatable). The default classifier judges no error as unreached: name those
+    /// that are, by [`errors_if`](crate::ByStatus::errors_if) for example. The layer of this handle does the same.
+    ///
+    /// ```
+    /// # use std::io;
+    /// # use withstand::{by_error, NotIdempotent, RetryWithBackoff, Verdict};
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
+    /// let is_refused = |error: &io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
+    /// let retry = RetryWithBackoff::new("orders").classify(by_error().errors_if(is_refused, Verdict::Unreached));
+    /// let orders = retry.not_idempotent();
+    ///
+    /// let mut attempts = [io::ErrorKind::ConnectionRefused, io::ErrorKind::ConnectionReset].into_iter();
+    /// let order = || std::future::ready(Err::<u32, _>(io::Error::from(attempts.next().expect("only two are sent"))));
+    /// assert_eq!(orders.call(order).await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    /// # }
+    /// ```
+    pub fn not_idempotent(&self) -> RetryWithBackoff<NotIdempotent<C>>
+    where
+        C: Clone,
+    {
+        self.classify(NotIdempotent::new(self.classifier.clone()))
     }
 
     /// The bucket that retries are paid from, if there is one.
@@ -151,7 +186,7 @@ impl<C> RetryWithBackoff<C> {
     {
         let start = self.shared.begin();
         let mut attempts = RepeatWith::new(operation);
-        let first = attempts.start(1);
+        let first = attempts.start(self.shared.plan_attempt(1));
         RetryFuture::new(&*self.shared, &self.classifier, start, first, attempts)
     }
 }

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use super::{
+    attempt::AttemptPlan,
     backoff::{Backoff, Delays},
     budget::{PaidToken, RetryBudget},
     event::{GaveUp, RetryEvent},
@@ -8,6 +9,8 @@ use super::{
 use crate::{
     classify::Verdict,
     clock::{self, Instant},
+    deadline::{self, Deadline},
+    error::Rejected,
     event::Reporter,
     random,
     sync::{AtomicU64, Ordering},
@@ -28,13 +31,13 @@ pub struct Shared {
 
 /// One call, between its attempts.
 #[derive(Debug)]
-pub(super) struct Progress {
+pub(crate) struct Progress {
     /// The number of the attempt that runs or is to come.
-    pub(super) attempt: u32,
+    pub(crate) attempt: u32,
     /// How many attempts were sent before this one. An attempt that our own breaker or bulkhead rejected was not.
-    pub(super) sent_before: u32,
+    pub(crate) sent_before: u32,
     /// The token that this attempt has paid.
-    pub(super) token: PaidToken,
+    pub(crate) token: PaidToken,
     /// What the attempt before this one was judged.
     last_verdict: Option<Verdict>,
     deadline: Option<Instant>,
@@ -42,8 +45,8 @@ pub(super) struct Progress {
 }
 
 /// What a call knows of itself when it begins.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct CallStart {
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct CallStart {
     deadline: Option<Instant>,
     seed: Option<u64>,
 }
@@ -51,7 +54,7 @@ pub(super) struct CallStart {
 impl Progress {
     /// Before the first attempt.
     #[inline(always)]
-    pub(super) fn new(CallStart { deadline, seed }: CallStart) -> Self {
+    pub(crate) fn new(CallStart { deadline, seed }: CallStart) -> Self {
         Self {
             attempt: 1,
             sent_before: 0,
@@ -65,20 +68,21 @@ impl Progress {
 
 /// The time between two attempts.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Wait {
-    pub(super) delay: Duration,
+pub(crate) struct Wait {
+    pub(crate) delay: Duration,
     /// Its end, if there is a sleep at all. The decision was made by it, and it is not computed again: listeners and
     /// drops run in between.
-    pub(super) until: Option<Instant>,
+    pub(crate) until: Option<Instant>,
     /// Whether the next attempt needs no token any more.
-    pub(super) is_paid: bool,
+    pub(crate) is_paid: bool,
 }
 
 impl Shared {
     #[inline]
-    pub(super) fn begin(&self) -> CallStart {
+    pub(crate) fn begin(&self) -> CallStart {
+        let own = self.deadline.map_or(Deadline::NEVER, Deadline::within);
         CallStart {
-            deadline: self.deadline.and_then(|span| clock::after(clock::now(), span)),
+            deadline: own.or_earlier(deadline::current()).end(),
             // The number is drawn in the call, so that the n-th call is the n-th whether or not it fails.
             seed: self.seed.map(|seed| random::nth_seed(seed, self.calls.fetch_add(1, Ordering::Relaxed))),
         }
@@ -87,7 +91,7 @@ impl Shared {
     /// The attempt succeeded. After an answer that was throttled its token stays spent: it stands for load that the
     /// dependency did feel.
     #[inline]
-    pub(super) fn record_success(&self, progress: &mut Progress) {
+    pub(crate) fn record_success(&self, progress: &mut Progress) {
         let Some(budget) = &self.budget else { return };
         budget.deposit();
         if progress.attempt > 1 && !matches!(progress.last_verdict, Some(Verdict::Throttled { .. })) {
@@ -97,7 +101,7 @@ impl Shared {
 
     /// The attempt failed in a way that another may cure. Decides whether another follows, and how long to sleep before
     /// it.
-    pub(super) fn plan_retry(&self, progress: &mut Progress, verdict: Verdict, can_repeat: bool) -> Option<Wait> {
+    pub(crate) fn plan_retry(&self, progress: &mut Progress, verdict: Verdict, can_repeat: bool) -> Option<Wait> {
         let attempt = progress.attempt;
         progress.token.forfeit();
         match self.wait_before_retry(progress, verdict, can_repeat) {
@@ -116,7 +120,7 @@ impl Shared {
     }
 
     /// Pays for a retry whose wait was set by a hint, now that it is about to be sent.
-    pub(super) fn pay_after_wait(&self, progress: &mut Progress) -> bool {
+    pub(crate) fn pay_after_wait(&self, progress: &mut Progress) -> bool {
         let is_paid = self.budget.as_ref().is_none_or(|budget| progress.token.take(budget));
         if !is_paid {
             self.end_without_sending(progress, GaveUp::BudgetSpent);
@@ -125,11 +129,24 @@ impl Shared {
     }
 
     /// The attempt never reached the dependency, and no other follows: what was paid for it goes back.
-    pub(super) fn end_without_sending(&self, progress: &mut Progress, reason: GaveUp) {
+    pub(crate) fn end_without_sending(&self, progress: &mut Progress, reason: GaveUp) {
         progress.token.refund();
         if let Some(verdict) = progress.last_verdict {
             self.report_give_up(progress.attempt - 1, verdict, reason);
         }
+    }
+
+    /// The result says nothing about the dependency, and no other attempt follows: our own rejection, or an attempt that
+    /// the deadline has ended.
+    pub(crate) fn end_ignored(&self, progress: &mut Progress, rejected: Option<&Rejected>) {
+        if rejected.is_none_or(|rejected| !rejected.was_started()) {
+            return self.end_without_sending(progress, GaveUp::Rejected);
+        }
+        // It was sent, so its token stays spent.
+        progress.token.forfeit();
+        let by_deadline = matches!(rejected, Some(Rejected::TimedOut(_)));
+        let reason = if by_deadline { GaveUp::DeadlinePassed } else { GaveUp::Rejected };
+        self.end_without_sending(progress, reason);
     }
 
     /// Where only one attempt is allowed, nothing is given up.
@@ -183,7 +200,11 @@ impl Shared {
         progress.delays.random_span((hint / 10).max(backoff).min(longest.saturating_sub(hint)))
     }
 
-    pub(super) fn is_last(&self, attempt: u32) -> bool {
+    pub(crate) fn plan_attempt(&self, number: u32) -> AttemptPlan {
+        AttemptPlan { number, is_last: self.is_last(number), end: deadline::current().end() }
+    }
+
+    pub(crate) fn is_last(&self, attempt: u32) -> bool {
         attempt >= self.max_attempts
     }
 }

@@ -2,20 +2,20 @@
 
 use std::{
     fmt,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{
-    attempt::{Attempts, Started, sealed},
+    attempt::{AttemptPlan, Attempts, sealed},
     future::RetryFuture,
     policy::RetryWithBackoff,
     shared::Shared,
 };
 use crate::{
-    classify::{ByError, Classify},
+    classify::{ByError, Classify, Verdict},
     clone_request::{ByClone, CloneFn, CloneRequest},
     share::{CallShare, ServiceShare},
 };
@@ -23,7 +23,7 @@ use crate::{
 impl<C: Clone> RetryWithBackoff<C> {
     /// The retry as a tower layer. Every service it is applied to shares this budget.
     ///
-    /// Send only idempotent requests through it.
+    /// Send only idempotent requests through it; the layer of [`not_idempotent`](Self::not_idempotent) is for the rest.
     pub fn layer(&self) -> RetryLayer<C> {
         RetryLayer { retry: self.clone(), cloner: ByClone }
     }
@@ -61,6 +61,12 @@ impl<C> RetryLayer<C> {
     {
         RetryLayer { retry: self.retry, cloner: CloneFn(clone) }
     }
+
+    /// Copies requests, and decides for each of them whether it may be sent again, by this rule: `http::Idempotent`,
+    /// with the feature `http`.
+    pub fn clone_request_by<K>(self, rule: K) -> RetryLayer<C, K> {
+        RetryLayer { retry: self.retry, cloner: rule }
+    }
 }
 
 impl<C: Clone, K: Clone> Clone for RetryLayer<C, K> {
@@ -73,6 +79,8 @@ impl<S, C: Clone, K: Clone> Layer<S> for RetryLayer<C, K> {
     type Service = RetryService<S, C, K>;
 
     fn layer(&self, inner: S) -> Self::Service {
+        #[cfg(feature = "http")]
+        crate::on_server::refuse("retry", self.retry.name());
         RetryService::new(inner, self.retry.clone(), self.cloner.clone())
     }
 }
@@ -135,6 +143,14 @@ pub struct Resend<S, R, K> {
     cloner: K,
 }
 
+impl<S, R, K> Resend<S, R, K> {
+    /// Nothing is sent yet.
+    #[inline(always)]
+    pub(crate) fn new(service: S, request: R, cloner: K) -> Self {
+        Self { service, request: Some(request), cloner }
+    }
+}
+
 impl<S, R, K> Resend<S, R, K>
 where
     K: CloneRequest<R>,
@@ -166,14 +182,19 @@ where
 {
     type Future = S::Future;
 
-    fn can_repeat(&self) -> bool {
-        self.request.is_some()
+    const NEEDS_READINESS: bool = true;
+
+    fn can_repeat(&self, verdict: Verdict) -> bool {
+        self.request.as_ref().is_some_and(|request| self.cloner.may_repeat(request, verdict))
     }
 
-    fn poll_start(&mut self, cx: &mut Context<'_>, _: u32, last: bool) -> Poll<Started<S::Future>> {
-        ready!(self.service.poll_ready(cx))?;
-        let request = self.next_request(last);
-        Poll::Ready(Ok(self.service.call(request)))
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.service.poll_ready(cx)
+    }
+
+    fn start(&mut self, AttemptPlan { is_last, .. }: AttemptPlan) -> S::Future {
+        let request = self.next_request(is_last);
+        self.service.call(request)
     }
 }
 

@@ -12,6 +12,8 @@ use super::shared::TimeoutReporter;
 use crate::{
     carry::CarriesRejected,
     clock::{self, Alarm},
+    deadline,
+    error::Cause,
 };
 
 pin_project! {
@@ -25,7 +27,9 @@ pin_project! {
         // `None` once the call is over: the operation is dropped before the caller is told.
         #[pin]
         operation: Option<F>,
-        limit: Option<Duration>,
+        // What the rejection tells: the timeout's own limit, or the span of an earlier deadline.
+        limit: Duration,
+        cause: Cause,
         #[pin]
         alarm: Alarm,
         reporter: P,
@@ -36,7 +40,12 @@ impl<F, P> TimeoutFuture<F, P> {
     #[inline(always)]
     pub(super) fn start(reporter: P, limit: Option<Duration>, operation: impl FnOnce() -> F) -> Self {
         let end = limit.and_then(|span| clock::after(clock::now(), span));
-        Self { operation: Some(operation()), limit, alarm: Alarm::at(end), reporter }
+        let deadline = deadline::current();
+        let (end, limit, cause) = match deadline.is_before(end) {
+            false => (end, limit.unwrap_or_default(), Cause::Limit),
+            true => (deadline.end(), deadline.span(), Cause::Deadline),
+        };
+        Self { operation: Some(operation()), limit, cause, alarm: Alarm::at(end), reporter }
     }
 }
 
@@ -70,6 +79,5 @@ where
     ready!(this.alarm.as_mut().poll(cx));
     this.operation.set(None);
     this.alarm.disarm();
-    let limit = this.limit.unwrap_or_default();
-    Poll::Ready(Err(E::from_rejected((*this.reporter).borrow().report(limit))))
+    Poll::Ready(Err(E::from_rejected((*this.reporter).borrow().report(*this.limit, *this.cause))))
 }

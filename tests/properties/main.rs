@@ -10,6 +10,8 @@ mod circuit_breaker;
 #[cfg(feature = "tower")]
 mod fallback;
 #[cfg(feature = "tower")]
+mod pipeline;
+#[cfg(feature = "tower")]
 mod retry;
 #[cfg(feature = "tower")]
 #[path = "../support/mod.rs"]

@@ -1,0 +1,100 @@
+//! What all handles and calls of a pipeline share.
+
+use std::{ops::Deref, time::Duration};
+
+use crate::{
+    bulkhead::{Bulkhead, Slots},
+    circuit_breaker::{Circuit, CircuitBreaker},
+    clock::{FOREVER, nanos},
+    error::Name,
+    retry::{self, RetryWithBackoff},
+    sync::{Arc, AtomicU64, Ordering},
+    timeout::TimeoutReporter,
+};
+
+/// The parts of a pipeline, and its two limits.
+#[derive(Debug)]
+pub struct Parts {
+    pub(super) name: Name,
+    pub(super) total: Limit,
+    pub(super) bulkhead: Option<Bulkhead>,
+    pub(super) retry: Option<RetryWithBackoff>,
+    pub(super) circuit_breaker: Option<CircuitBreaker>,
+    pub(super) attempt: Limit,
+}
+
+impl Parts {
+    #[inline]
+    pub(super) fn slots(&self) -> Option<&Slots> {
+        self.bulkhead.as_ref().map(|bulkhead| &*bulkhead.slots)
+    }
+
+    #[inline]
+    pub(super) fn retry(&self) -> Option<&retry::Shared> {
+        self.retry.as_ref().map(|retry| &*retry.shared)
+    }
+
+    #[inline]
+    pub(super) fn circuit(&self) -> Option<&Circuit> {
+        self.circuit_breaker.as_ref().map(|breaker| &*breaker.circuit)
+    }
+}
+
+/// The limit of a timeout, which may change while calls run.
+#[derive(Debug)]
+pub(super) struct Limit {
+    /// Nanoseconds. [`FOREVER`] is no limit.
+    nanos: AtomicU64,
+    pub(super) reporter: TimeoutReporter,
+}
+
+impl Limit {
+    pub(super) fn new(limit: Option<Duration>, reporter: TimeoutReporter) -> Self {
+        Self { nanos: AtomicU64::new(limit.map_or(FOREVER, nanos)), reporter }
+    }
+
+    #[inline]
+    pub(super) fn get(&self) -> Option<Duration> {
+        let nanos = self.nanos.load(Ordering::Relaxed);
+        (nanos != FOREVER).then(|| Duration::from_nanos(nanos))
+    }
+}
+
+/// A pipeline as its calls see it: the parts, which all handles share, and what each handle has of its own.
+#[derive(Debug)]
+pub struct Whole<C, F> {
+    pub(super) parts: Arc<Parts>,
+    pub(super) classifier: C,
+    pub(super) fallback: F,
+}
+
+impl<C: Clone, F: Clone> Clone for Whole<C, F> {
+    fn clone(&self) -> Self {
+        let (parts, classifier, fallback) = (self.parts.clone(), self.classifier.clone(), self.fallback.clone());
+        Self { parts, classifier, fallback }
+    }
+}
+
+/// What has the parts of a pipeline.
+///
+/// Sealed.
+pub trait HasParts: sealed::HasParts {
+    #[doc(hidden)]
+    fn parts(&self) -> &Parts;
+}
+
+mod sealed {
+    pub trait HasParts {}
+    impl<C, F> HasParts for super::Whole<C, F> {}
+}
+
+impl<C, F> HasParts for Whole<C, F> {
+    #[inline]
+    fn parts(&self) -> &Parts {
+        &self.parts
+    }
+}
+
+/// How a call holds its pipeline: borrowed, or shared.
+pub trait HoldsParts: Deref<Target: HasParts> {}
+impl<P: Deref<Target: HasParts>> HoldsParts for P {}

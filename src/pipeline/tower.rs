@@ -1,0 +1,169 @@
+//! The tower layer and its service.
+
+use std::{
+    fmt,
+    task::{Context, Poll},
+};
+
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::{
+    fallback::{NoFallback, PipelineFallback},
+    future::PipelineFuture,
+    policy::Pipeline,
+    shared::Whole,
+};
+use crate::{
+    carry::CarriesRejected,
+    classify::{ByError, Classify},
+    clone_request::{ByClone, CloneFn, CloneRequest, SendOnce},
+    fallback::{Extract, ExtractFn, ExtractNothing},
+    retry::Resend,
+    share::{CallShare, ServiceShare},
+    sync::Arc,
+};
+
+impl<C: Clone, F: Clone> Pipeline<C, F> {
+    /// The pipeline as a tower layer. Every service it is applied to shares these parts.
+    ///
+    /// Where there is a retry, send only idempotent requests through it.
+    pub fn layer(&self) -> PipelineLayer<C, F> {
+        PipelineLayer { whole: Arc::new(self.whole.clone()), cloner: ByClone, extract: ExtractNothing }
+    }
+}
+
+/// Puts a service behind a [`Pipeline`].
+///
+/// ```
+/// use tower::{ServiceBuilder, ServiceExt, service_fn};
+/// use withstand::Pipeline;
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), tower::BoxError> {
+/// let stock = ServiceBuilder::new()
+///     .layer(Pipeline::standard("stock").layer())
+///     .service(service_fn(|item: u32| async move { Ok::<_, tower::BoxError>(item + 1) }));
+///
+/// assert_eq!(stock.oneshot(7).await?, 8);
+/// # Ok(()) }
+/// ```
+pub struct PipelineLayer<C = ByError, F = NoFallback, K = ByClone, X = ExtractNothing> {
+    whole: Arc<Whole<C, F>>,
+    cloner: K,
+    extract: X,
+}
+
+impl<C, F, X> PipelineLayer<C, F, ByClone, X> {
+    /// Copies requests by this function, `reqwest::Request::try_clone` for example. A request for which it gives `None`
+    /// is sent once.
+    pub fn clone_request<R>(self, clone: fn(&R) -> Option<R>) -> PipelineLayer<C, F, fn(&R) -> Option<R>, X> {
+        self.with_cloner(clone)
+    }
+
+    /// Copies requests by this closure. It is the place to decline what is not idempotent: a request for which it gives
+    /// `None` is sent once.
+    pub fn clone_request_fn<R, G>(self, clone: G) -> PipelineLayer<C, F, CloneFn<G>, X>
+    where
+        G: Fn(&R) -> Option<R>,
+    {
+        self.with_cloner(CloneFn(clone))
+    }
+
+    /// Sends each request once, whatever the retry says: for requests that cannot be copied, those of a server for
+    /// example.
+    pub fn send_once(self) -> PipelineLayer<C, F, SendOnce, X> {
+        self.with_cloner(SendOnce)
+    }
+
+    fn with_cloner<K>(self, cloner: K) -> PipelineLayer<C, F, K, X> {
+        PipelineLayer { whole: self.whole, cloner, extract: self.extract }
+    }
+}
+
+impl<C, F, K> PipelineLayer<C, F, K> {
+    /// Extracts from each request, before it is sent, what a fallback made with
+    /// [`from_request_fn`](crate::Fallback::from_request_fn) needs to answer it.
+    pub fn extract_fn<R, T, G>(self, extract: G) -> PipelineLayer<C, F, K, ExtractFn<G>>
+    where
+        G: Fn(&R) -> T,
+    {
+        PipelineLayer { whole: self.whole, cloner: self.cloner, extract: ExtractFn::new(extract) }
+    }
+}
+
+impl<C, F, K: Clone, X: Clone> Clone for PipelineLayer<C, F, K, X> {
+    fn clone(&self) -> Self {
+        Self { whole: self.whole.clone(), cloner: self.cloner.clone(), extract: self.extract.clone() }
+    }
+}
+
+impl<S, C, F, K: Clone, X: Clone> Layer<S> for PipelineLayer<C, F, K, X> {
+    type Service = PipelineService<S, C, F, K, X>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        let whole = ServiceShare::new(self.whole.clone());
+        PipelineService { inner, whole, cloner: self.cloner.clone(), extract: self.extract.clone() }
+    }
+}
+
+/// A service behind a pipeline.
+///
+/// It is always ready. Each call clones the inner service once, and readies that clone for each of its attempts.
+pub struct PipelineService<S, C = ByError, F = NoFallback, K = ByClone, X = ExtractNothing> {
+    inner: S,
+    whole: ServiceShare<Whole<C, F>>,
+    cloner: K,
+    extract: X,
+}
+
+impl<S, R, C, F, K, X> Service<R> for PipelineService<S, C, F, K, X>
+where
+    S: Service<R> + Clone,
+    S::Error: CarriesRejected,
+    C: Classify<S::Response, S::Error>,
+    F: PipelineFallback<S::Response, S::Error, X::Extracted>,
+    K: CloneRequest<R> + Clone,
+    X: Extract<R>,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = PipelineFuture<
+        Resend<S, R, K>,
+        S::Future,
+        Result<S::Response, S::Error>,
+        F::Future,
+        X::Extracted,
+        CallShare<Whole<C, F>>,
+    >;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    #[inline(always)]
+    fn call(&mut self, request: R) -> Self::Future {
+        let extracted = self.extract.extract(&request);
+        let attempts = Resend::new(self.inner.clone(), request, self.cloner.clone());
+        PipelineFuture::start(self.whole.lend(), extracted, attempts, false)
+    }
+}
+
+impl<S: Clone, C, F, K: Clone, X: Clone> Clone for PipelineService<S, C, F, K, X> {
+    fn clone(&self) -> Self {
+        let (cloner, extract) = (self.cloner.clone(), self.extract.clone());
+        Self { inner: self.inner.clone(), whole: self.whole.clone(), cloner, extract }
+    }
+}
+
+impl<C, F, K, X> fmt::Debug for PipelineLayer<C, F, K, X> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PipelineLayer").field("pipeline", &self.whole.parts.name).finish_non_exhaustive()
+    }
+}
+
+impl<S: fmt::Debug, C, F, K, X> fmt::Debug for PipelineService<S, C, F, K, X> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("PipelineService");
+        debug.field("inner", &self.inner).field("pipeline", &self.whole.parts.name).finish_non_exhaustive()
+    }
+}
