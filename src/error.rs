@@ -515,6 +515,15 @@ impl Check {
         }
     }
 
+    /// What is refused in here is part of that setting: its path begins with it.
+    pub(crate) fn inside(&mut self, setting: &str, check: impl FnOnce(&mut Self)) {
+        let before = self.0.len();
+        check(self);
+        for bad in &mut self.0[before..] {
+            bad.field = format!("{setting}.{}", bad.field).into();
+        }
+    }
+
     pub(crate) fn refuse_all(&mut self, settings: Vec<BadSetting>) {
         self.0.extend(settings);
     }

@@ -266,7 +266,7 @@ pub use self::{
     error::{BadSetting, BulkheadFull, CircuitOpen, ConfigError, Elapsed, Name, Rejected},
     fallback::{Fallback, FallbackEvent, FallbackFuture},
     pipeline::{Pipeline, PipelineBuilder, PipelineFuture},
-    retry::{RetryBudget, RetryBudgetBuilder, RetryBuilder, RetryEvent, RetryFuture, RetryWithBackoff},
+    retry::{RetryBudget, RetryBudgetBuilder, RetryBuilder, RetryEvent, RetryFuture, RetrySettings, RetryWithBackoff},
     retry_after::parse_retry_after,
     timeout::{Timeout, TimeoutEvent, TimeoutFuture},
 };

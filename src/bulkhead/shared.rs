@@ -1,6 +1,6 @@
 use std::{
     // Not `crate::sync`'s: a model checker would try every interleaving of loads that nearly never differ.
-    sync::atomic::{AtomicU64 as SettingWord, AtomicUsize},
+    sync::atomic::AtomicUsize,
     task::Waker,
     time::Duration,
 };
@@ -12,7 +12,7 @@ use super::{
     state::{Core, Entry},
 };
 use crate::{
-    clock::{FOREVER, nanos},
+    clock::LiveSpan,
     error::{BulkheadFull, ConfigError, Name},
     event::Reporter,
     panics::catch_panic,
@@ -30,8 +30,8 @@ pub struct Slots {
     max_concurrent: AtomicU64,
     /// Zero if there is no queue.
     queue_capacity: AtomicUsize,
-    /// How long a call that begins to wait now may wait, in nanoseconds.
-    max_wait: SettingWord,
+    /// How long a call that begins to wait now may wait.
+    max_wait: LiveSpan,
     reporter: Reporter<BulkheadEvent>,
 }
 
@@ -60,7 +60,7 @@ impl Slots {
             rejections: CachePadded(Rejections::new()),
             max_concurrent: AtomicU64::new(0),
             queue_capacity: AtomicUsize::new(0),
-            max_wait: SettingWord::new(FOREVER),
+            max_wait: LiveSpan::new(None),
             reporter,
         };
         slots.show(&settings);
@@ -72,7 +72,7 @@ impl Slots {
         self.max_concurrent.store(settings.max_concurrent as u64, Ordering::Relaxed);
         self.queue_capacity.store(settings.queue_capacity(), Ordering::Relaxed);
         if let Some(queue) = settings.queue {
-            self.max_wait.store(nanos(queue.max_wait), Ordering::Relaxed);
+            self.max_wait.set(Some(queue.max_wait));
         }
     }
 
@@ -131,8 +131,7 @@ impl Slots {
 
     /// How long a wait that begins now may last. `None` is without end.
     pub(super) fn max_wait(&self) -> Option<Duration> {
-        let max_wait = self.max_wait.load(Ordering::Relaxed);
-        (max_wait != FOREVER).then(|| Duration::from_nanos(max_wait))
+        self.max_wait.get()
     }
 
     /// Whether the slot that this ticket waits for is granted. If not, `waker` is woken when it is granted.

@@ -209,7 +209,7 @@ where
             }
             let end = limits.begin_attempt();
             let number = progress.attempt;
-            let is_last = permits.parts().retry().is_none_or(|retry| retry.is_last(number));
+            let is_last = permits.parts().retry().is_none_or(|retry| retry.is_last(progress));
             let attempt = attempts.start(AttemptPlan { number, is_last, end });
             (Stage::Running { attempt }, end)
         }

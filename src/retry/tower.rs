@@ -118,7 +118,7 @@ where
     fn call(&mut self, request: R) -> Self::Future {
         let shared = self.shared.lend();
         let start = shared.begin();
-        let (now, request) = split(request, &self.cloner, shared.is_last(1));
+        let (now, request) = split(request, &self.cloner, shared.has_one_attempt());
         // The instance that returned ready makes the first attempt; the clone for further ones starts unready. The
         // clone is made afterwards: what would have to be dropped if `call` panics would be kept in memory, and copied
         // from there.
