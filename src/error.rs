@@ -479,8 +479,8 @@ impl BadSetting {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
-    policy: &'static str,
-    name: Name,
+    /// What kind of policy the settings are for, and which. `None`: for several; then the paths say which.
+    policy: Option<(&'static str, Name)>,
     settings: Vec<BadSetting>,
 }
 
@@ -495,7 +495,10 @@ impl StdError for ConfigError {}
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "bad settings for the {} `{}`: ", self.policy, self.name)?;
+        match &self.policy {
+            Some((policy, name)) => write!(f, "bad settings for the {policy} `{name}`: ")?,
+            None => f.write_str("bad settings: ")?,
+        }
         for (index, setting) in self.settings.iter().enumerate() {
             let gap = if index == 0 { "" } else { "; " };
             write!(f, "{gap}{} {}", setting.field, setting.why)?;
@@ -505,7 +508,7 @@ impl fmt::Display for ConfigError {
 }
 
 /// Collects what is wrong with a builder's settings, so that one error names all of it.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Check(Vec<BadSetting>);
 
 impl Check {
@@ -513,6 +516,11 @@ impl Check {
         if bad {
             self.0.push(BadSetting::new(field, why));
         }
+    }
+
+    /// Refuses what has this path.
+    pub(crate) fn refuse(&mut self, path: &str, why: &str) {
+        self.0.push(BadSetting { field: path.to_owned().into(), why: why.to_owned() });
     }
 
     /// What is refused in here is part of that setting: its path begins with it.
@@ -524,14 +532,32 @@ impl Check {
         }
     }
 
+    /// Takes over what was refused of a part.
+    pub(crate) fn part<T>(&mut self, part: &str, checked: Result<T, ConfigError>) -> Option<T> {
+        match checked {
+            Ok(part) => Some(part),
+            Err(error) => {
+                self.inside(part, |check| check.refuse_all(error.settings));
+                None
+            }
+        }
+    }
+
     pub(crate) fn refuse_all(&mut self, settings: Vec<BadSetting>) {
         self.0.extend(settings);
     }
 
     pub(crate) fn finish(self, policy: &'static str, name: &Name) -> Result<(), ConfigError> {
-        if self.0.is_empty() {
-            return Ok(());
-        }
-        Err(ConfigError { policy, name: name.clone(), settings: self.0 })
+        self.finish_for(Some((policy, name.clone())))
+    }
+
+    /// For several policies, whose names the paths begin with.
+    pub(crate) fn finish_all(self) -> Result<(), ConfigError> {
+        self.finish_for(None)
+    }
+
+    fn finish_for(self, policy: Option<(&'static str, Name)>) -> Result<(), ConfigError> {
+        let settings = self.0;
+        if settings.is_empty() { Ok(()) } else { Err(ConfigError { policy, settings }) }
     }
 }

@@ -242,6 +242,7 @@ mod random;
 mod rejections;
 pub mod retry;
 mod retry_after;
+pub mod settings;
 #[cfg(feature = "tower")]
 mod share;
 mod sync;

@@ -153,7 +153,19 @@ impl Bulkhead {
     ///
     /// One [`ConfigError`] that names every bad setting. Then nothing has changed.
     pub fn apply(&self, settings: &BulkheadSettings) -> Result<(), ConfigError> {
-        self.slots.apply(settings)
+        self.check(settings)?;
+        self.apply_checked(settings);
+        Ok(())
+    }
+
+    /// Whether these settings could be applied.
+    pub(crate) fn check(&self, settings: &BulkheadSettings) -> Result<(), ConfigError> {
+        settings.check(self.slots.name())
+    }
+
+    /// Applies settings that were checked.
+    pub(crate) fn apply_checked(&self, settings: &BulkheadSettings) {
+        self.slots.apply_checked(settings);
     }
 
     /// The bulkhead's name.

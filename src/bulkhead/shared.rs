@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     clock::LiveSpan,
-    error::{BulkheadFull, ConfigError, Name},
+    error::{BulkheadFull, Name},
     event::Reporter,
     panics::catch_panic,
     rejections::{RejectedCall, Rejections},
@@ -172,10 +172,9 @@ impl Slots {
         self.change(|settings| settings.max_concurrent = max_concurrent);
     }
 
-    pub(super) fn apply(&self, settings: &BulkheadSettings) -> Result<(), ConfigError> {
-        settings.check(self.name())?;
+    /// Applies settings that were checked.
+    pub(super) fn apply_checked(&self, settings: &BulkheadSettings) {
         self.change(|present| present.clone_from(settings));
-        Ok(())
     }
 
     fn change(&self, change: impl FnOnce(&mut BulkheadSettings)) {

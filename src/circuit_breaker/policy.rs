@@ -143,7 +143,19 @@ impl<C> CircuitBreaker<C> {
     ///
     /// One [`ConfigError`] that names every bad setting. Then nothing has changed.
     pub fn apply(&self, settings: &CircuitBreakerSettings) -> Result<(), ConfigError> {
-        self.circuit.apply(settings)
+        self.check(settings)?;
+        self.apply_checked(settings);
+        Ok(())
+    }
+
+    /// Whether these settings could be applied.
+    pub(crate) fn check(&self, settings: &CircuitBreakerSettings) -> Result<(), ConfigError> {
+        settings.check(self.circuit.name())
+    }
+
+    /// Applies settings that were checked.
+    pub(crate) fn apply_checked(&self, settings: &CircuitBreakerSettings) {
+        self.circuit.apply_checked(settings);
     }
 
     /// The state now. An open circuit whose time is over reads half-open.

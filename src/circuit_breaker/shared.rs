@@ -12,7 +12,7 @@ use super::{
 use crate::{
     classify::Verdict,
     clock::{Clock, FOREVER},
-    error::{CircuitOpen, ConfigError, Name, Rejected},
+    error::{CircuitOpen, Name, Rejected},
     event::Reporter,
     panics::catch_panic,
     random::Random,
@@ -93,19 +93,18 @@ impl Circuit {
         }
     }
 
-    pub(crate) fn settings(&self) -> CircuitBreakerSettings {
+    pub(super) fn settings(&self) -> CircuitBreakerSettings {
         self.core.lock().settings().clone()
     }
 
-    pub(super) fn apply(&self, settings: &CircuitBreakerSettings) -> Result<(), ConfigError> {
-        settings.check(self.name())?;
+    /// Applies settings that were checked.
+    pub(super) fn apply_checked(&self, settings: &CircuitBreakerSettings) {
         let settings = Box::new(settings.clone());
         self.update(|core, now| {
             self.live.apply(&settings);
             core.apply(settings, now);
             ((), None)
         });
-        Ok(())
     }
 
     pub(super) fn name(&self) -> &Name {

@@ -5,10 +5,10 @@ use std::{ops::Deref, time::Duration};
 use crate::{
     bulkhead::{Bulkhead, Slots},
     circuit_breaker::{Circuit, CircuitBreaker},
-    clock::{FOREVER, nanos},
+    clock::LiveSpan,
     error::Name,
     retry::{self, RetryWithBackoff},
-    sync::{Arc, AtomicU64, Ordering},
+    sync::{Arc, Lock},
     timeout::TimeoutReporter,
 };
 
@@ -21,6 +21,8 @@ pub struct Parts {
     pub(super) retry: Option<RetryWithBackoff>,
     pub(super) circuit_breaker: Option<CircuitBreaker>,
     pub(super) attempt: Limit,
+    /// Held while settings are applied.
+    pub(super) changes: Lock<()>,
 }
 
 impl Parts {
@@ -43,20 +45,22 @@ impl Parts {
 /// The limit of a timeout, which may change while calls run.
 #[derive(Debug)]
 pub(super) struct Limit {
-    /// Nanoseconds. [`FOREVER`] is no limit.
-    nanos: AtomicU64,
+    span: LiveSpan,
     pub(super) reporter: TimeoutReporter,
 }
 
 impl Limit {
     pub(super) fn new(limit: Option<Duration>, reporter: TimeoutReporter) -> Self {
-        Self { nanos: AtomicU64::new(limit.map_or(FOREVER, nanos)), reporter }
+        Self { span: LiveSpan::new(limit), reporter }
+    }
+
+    pub(super) fn set(&self, limit: Option<Duration>) {
+        self.span.set(limit);
     }
 
     #[inline]
     pub(super) fn get(&self) -> Option<Duration> {
-        let nanos = self.nanos.load(Ordering::Relaxed);
-        (nanos != FOREVER).then(|| Duration::from_nanos(nanos))
+        self.span.get()
     }
 }
 

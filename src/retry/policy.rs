@@ -137,9 +137,19 @@ impl<C> RetryWithBackoff<C> {
     ///
     /// One [`ConfigError`] that names every bad setting, and those that are given by code. Then nothing has changed.
     pub fn apply(&self, settings: &RetrySettings) -> Result<(), ConfigError> {
-        self.shared.check(settings)?;
-        self.shared.apply_checked(settings);
+        self.check(settings)?;
+        self.apply_checked(settings);
         Ok(())
+    }
+
+    /// Whether these settings could be applied.
+    pub(crate) fn check(&self, settings: &RetrySettings) -> Result<(), ConfigError> {
+        self.shared.check(settings)
+    }
+
+    /// Applies settings that were checked.
+    pub(crate) fn apply_checked(&self, settings: &RetrySettings) {
+        self.shared.apply_checked(settings);
     }
 
     /// The policy's name.

@@ -120,17 +120,17 @@ impl Shared {
         is_bounded.then_some(&self.budget)
     }
 
-    pub(crate) fn settings(&self) -> RetrySettings {
+    pub(super) fn settings(&self) -> RetrySettings {
         self.plan.lock().settings.clone()
     }
 
     /// Whether these settings could be applied.
-    pub(crate) fn check(&self, settings: &RetrySettings) -> Result<(), ConfigError> {
+    pub(super) fn check(&self, settings: &RetrySettings) -> Result<(), ConfigError> {
         settings.check(self.code.given(), self.name())
     }
 
     /// Applies settings that were checked.
-    pub(crate) fn apply_checked(&self, settings: &RetrySettings) {
+    pub(super) fn apply_checked(&self, settings: &RetrySettings) {
         let mut plan = Arc::new(Plan::new(settings.clone(), &self.code, &self.budget));
         let mut present = self.plan.lock();
         match settings.budget {

@@ -1,0 +1,5 @@
+//! Settings as data.
+
+mod pipelines;
+
+pub use self::pipelines::Pipelines;
