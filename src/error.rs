@@ -1,7 +1,7 @@
 //! What a policy says when it rejects a call or gives it up, and what `build()` says of bad settings.
 
 use std::{
-    borrow::Borrow,
+    borrow::{Borrow, Cow},
     cmp::Ordering,
     error::Error as StdError,
     fmt,
@@ -490,22 +490,23 @@ fn payload<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError 
     Some(payload)
 }
 
-/// One setting that `build()` refused.
+/// One setting that was refused.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct BadSetting {
-    field: &'static str,
+    field: Cow<'static, str>,
     why: String,
 }
 
 impl BadSetting {
     /// Names the setting, and says in a few words what it must be and what it was.
     pub fn new(field: &'static str, why: impl Into<String>) -> Self {
-        Self { field, why: why.into() }
+        Self { field: field.into(), why: why.into() }
     }
 
-    /// The setter's name.
-    pub fn field(&self) -> &'static str {
-        self.field
+    /// The name of the setting, which is also the setter's. Where the settings are part of others, such as those of a
+    /// file, the whole path to it: `users.circuit_breaker.failure_rate`.
+    pub fn field(&self) -> &str {
+        &self.field
     }
 
     /// What the setting must be, and what it was.
@@ -526,8 +527,8 @@ impl BadSetting {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
-    policy: &'static str,
-    name: Name,
+    /// What kind of policy the settings are for, and which. `None`: for several; then the paths say which.
+    policy: Option<(&'static str, Name)>,
     settings: Vec<BadSetting>,
 }
 
@@ -542,7 +543,10 @@ impl StdError for ConfigError {}
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "bad settings for the {} `{}`: ", self.policy, self.name)?;
+        match &self.policy {
+            Some((policy, name)) => write!(f, "bad settings for the {policy} `{name}`: ")?,
+            None => f.write_str("bad settings: ")?,
+        }
         for (index, setting) in self.settings.iter().enumerate() {
             let gap = if index == 0 { "" } else { "; " };
             write!(f, "{gap}{} {}", setting.field, setting.why)?;
@@ -552,7 +556,7 @@ impl fmt::Display for ConfigError {
 }
 
 /// Collects what is wrong with a builder's settings, so that one error names all of it.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Check(Vec<BadSetting>);
 
 impl Check {
@@ -562,14 +566,46 @@ impl Check {
         }
     }
 
+    /// Refuses what has this path.
+    pub(crate) fn refuse(&mut self, path: &str, why: &str) {
+        self.0.push(BadSetting { field: path.to_owned().into(), why: why.to_owned() });
+    }
+
+    /// What is refused in here is part of that setting: its path begins with it.
+    pub(crate) fn inside(&mut self, setting: &str, check: impl FnOnce(&mut Self)) {
+        let before = self.0.len();
+        check(self);
+        for bad in &mut self.0[before..] {
+            bad.field = format!("{setting}.{}", bad.field).into();
+        }
+    }
+
+    /// Takes over what was refused of a part.
+    pub(crate) fn part<T>(&mut self, part: &str, checked: Result<T, ConfigError>) -> Option<T> {
+        match checked {
+            Ok(part) => Some(part),
+            Err(error) => {
+                self.inside(part, |check| check.refuse_all(error.settings));
+                None
+            }
+        }
+    }
+
     pub(crate) fn refuse_all(&mut self, settings: Vec<BadSetting>) {
         self.0.extend(settings);
     }
 
     pub(crate) fn finish(self, policy: &'static str, name: &Name) -> Result<(), ConfigError> {
-        if self.0.is_empty() {
-            return Ok(());
-        }
-        Err(ConfigError { policy, name: name.clone(), settings: self.0 })
+        self.finish_for(Some((policy, name.clone())))
+    }
+
+    /// For several policies, whose names the paths begin with.
+    pub(crate) fn finish_all(self) -> Result<(), ConfigError> {
+        self.finish_for(None)
+    }
+
+    fn finish_for(self, policy: Option<(&'static str, Name)>) -> Result<(), ConfigError> {
+        let settings = self.0;
+        if settings.is_empty() { Ok(()) } else { Err(ConfigError { policy, settings }) }
     }
 }

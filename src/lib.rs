@@ -226,6 +226,8 @@ mod clock;
 #[cfg(feature = "tower")]
 mod clone_request;
 mod deadline;
+#[cfg(feature = "serde")]
+mod duration_text;
 mod error;
 mod event;
 pub mod fallback;
@@ -244,6 +246,7 @@ pub mod rate_limiter;
 mod rejections;
 pub mod retry;
 mod retry_after;
+pub mod settings;
 #[cfg(feature = "tower")]
 mod share;
 mod slow_path;
@@ -253,10 +256,13 @@ mod window;
 
 #[doc(inline)]
 pub use self::{
-    bulkhead::{Bulkhead, BulkheadAcquire, BulkheadBuilder, BulkheadEvent, BulkheadFuture, BulkheadPermit},
+    bulkhead::{
+        Bulkhead, BulkheadAcquire, BulkheadBuilder, BulkheadEvent, BulkheadFuture, BulkheadPermit, BulkheadSettings,
+    },
     carry::{CarriesRejected, Error, LiftFuture, lift},
     circuit_breaker::{
         CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerEvent, CircuitBreakerFuture, CircuitBreakerPermit,
+        CircuitBreakerSettings,
     },
     classify::{
         ByError, ByErrorStatus, ByGrpcCode, ByGrpcCodeInside, ByStatus, Classify, ClassifyFn, NotIdempotent, RetryIf,
@@ -268,7 +274,7 @@ pub use self::{
     keyed::{Keyed, KeyedBuilder, KeyedEvent, KeyedPolicy},
     pipeline::{Pipeline, PipelineBuilder, PipelineFuture},
     rate_limiter::{RateLimiter, RateLimiterAcquire, RateLimiterBuilder, RateLimiterEvent, RateLimiterFuture},
-    retry::{RetryBudget, RetryBudgetBuilder, RetryBuilder, RetryEvent, RetryFuture, RetryWithBackoff},
+    retry::{RetryBudget, RetryBudgetBuilder, RetryBuilder, RetryEvent, RetryFuture, RetrySettings, RetryWithBackoff},
     retry_after::parse_retry_after,
     timeout::{Timeout, TimeoutEvent, TimeoutFuture},
 };

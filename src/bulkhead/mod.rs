@@ -95,6 +95,7 @@ mod gate;
 mod hold;
 mod permit;
 mod policy;
+mod settings;
 mod shared;
 mod state;
 #[cfg(feature = "tower")]
@@ -108,8 +109,14 @@ pub(crate) use self::tower::OwnedCall;
 #[cfg(feature = "tower")]
 pub use self::tower::{BulkheadLayer, BulkheadService};
 pub use self::{
-    acquire::BulkheadAcquire, config::BulkheadBuilder, event::BulkheadEvent, future::BulkheadFuture,
-    permit::BulkheadPermit, policy::Bulkhead, shared::Snapshot,
+    acquire::BulkheadAcquire,
+    config::BulkheadBuilder,
+    event::BulkheadEvent,
+    future::BulkheadFuture,
+    permit::BulkheadPermit,
+    policy::Bulkhead,
+    settings::{BulkheadSettings, QueueSettings},
+    shared::Snapshot,
 };
 
 // What a pipeline is built of.

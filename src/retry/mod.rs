@@ -125,7 +125,9 @@ mod budget;
 mod config;
 mod event;
 mod future;
+mod plan;
 mod policy;
+mod settings;
 mod shared;
 #[cfg(feature = "tower")]
 mod tower;
@@ -142,6 +144,7 @@ pub use self::{
     event::{GaveUp, RetryEvent},
     future::RetryFuture,
     policy::RetryWithBackoff,
+    settings::{BackoffSettings, BudgetSettings, RetryBudgetSettings, RetrySettings},
 };
 
 // What a pipeline is built of.

@@ -37,7 +37,7 @@ impl<C> RetryWithBackoff<C> {
         let start = self.shared.begin();
         let resend = Resend { service: service.clone(), request: Some(request), cloner: ByClone };
         let mut attempts = ResendUnready(resend);
-        let first = attempts.send(self.shared.is_last(1));
+        let first = attempts.send(self.shared.has_one_attempt());
         RetryFuture::new(self.shared, self.classifier, start, first, attempts)
     }
 }
@@ -140,7 +140,7 @@ where
     fn call(&mut self, request: R) -> Self::Future {
         let shared = self.shared.lend();
         let start = shared.begin();
-        let (now, request) = split(request, &self.cloner, shared.is_last(1));
+        let (now, request) = split(request, &self.cloner, shared.has_one_attempt());
         // The instance that returned ready makes the first attempt; the clone for further ones starts unready. The
         // clone is made afterwards: what would have to be dropped if `call` panics would be kept in memory, and copied
         // from there.
