@@ -386,16 +386,16 @@ fn p7_the_standard_pipeline_is_that_of_its_table() {
     let standard = builder.build().expect("nothing in it contradicts anything");
     let expected = [
         ("`timeout`", "5 s in all", "total: Some(Timeout { limit: 5s,"),
-        ("`bulkhead`", "1000 calls at once; no queue", "max_concurrent: 1000, queue_capacity: 0, max_wait: None"),
+        ("`bulkhead`", "1000 calls at once; no queue", "BulkheadSettings { max_concurrent: 1000, queue: None }"),
         (
             "`retry`",
             "[`RetryWithBackoff::new`](crate::retry#defaults): 3 attempts",
-            "max_attempts: 3, backoff: Exponential",
+            "max_attempts: 3, backoff: Some(Exponential(",
         ),
         (
             "`circuit_breaker`",
             "[`CircuitBreaker::new`](crate::circuit_breaker#defaults)",
-            "[ConsecutiveRule { failures: 20, spanning: 200ms }, ConsecutiveRule { failures: 8, spanning: 1.5s }]",
+            "[ConsecutiveFailureRule { failures: 20, spanning: 200ms }, ConsecutiveFailureRule { failures: 8, spanning: 1.5s }]",
         ),
         ("`attempt_timeout`", "2 s for each attempt", "attempt: Some(Timeout { limit: 2s,"),
         (
