@@ -403,7 +403,7 @@ fn p7_the_standard_pipeline_is_that_of_its_table() {
             "[by the error](crate::ByError): every error of the operation is a failure",
             "classifier: ByError, fallback",
         ),
-        ("`fallback`", "none", "fallback: NoFallback }"),
+        ("`fallback`", "none", "fallback: NoFallback"),
     ];
     let said: Vec<_> = expected.iter().map(|(setting, default, _)| (*setting, *default)).collect();
     assert_eq!(rows(include_str!("../src/pipeline/mod.rs"), "# Standard"), said);
