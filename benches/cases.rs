@@ -12,8 +12,8 @@ use std::{
 
 use tower::{Service, ServiceBuilder};
 use withstand::{
-    Bulkhead, CarriesRejected, CircuitBreaker, CircuitBreakerBuilder, Error, Fallback, Rejected, RetryWithBackoff,
-    Timeout, circuit_breaker::Window,
+    Bulkhead, CarriesRejected, CircuitBreaker, CircuitBreakerBuilder, Error, Fallback, RateLimiter, Rejected,
+    RetryWithBackoff, Timeout, circuit_breaker::Window,
 };
 
 /// A word, as errors mostly are: something boxed. A wide one costs its own moves, whoever moves it.
@@ -98,6 +98,10 @@ cases! {
     "bulkhead, free, tower": tower(layered(Bulkhead::new("users", 16).layer(), succeed), true),
     "bulkhead, full, plain": plain(Bulkhead::new("users", 0), |bulkhead, value| once(bulkhead.call(|| rejected(value))), false),
     "bulkhead, full, tower": tower(layered(Bulkhead::new("users", 0).layer(), rejected), false),
+    "rate limiter, free, plain": plain(many(), |limiter, value| once(limiter.call(|| succeed(value))), true),
+    "rate limiter, free, tower": tower(layered(many().layer(), succeed), true),
+    "rate limiter, spent, plain": plain(spent(), |limiter, value| once(limiter.call(|| rejected(value))), false),
+    "rate limiter, spent, tower": tower(layered(spent().layer(), rejected), false),
     "fallback, success, plain": plain(Fallback::value(7), |fallback, value| once(fallback.call(|| succeed(value))), true),
     "fallback, success, tower": tower(layered(Fallback::value(7).layer(), succeed), true),
     "fallback, steps in, plain": plain(Fallback::value(7), |fallback, value| once(fallback.call(|| fail(value))), true),
@@ -266,6 +270,17 @@ fn at_once() -> RetryWithBackoff {
 
 fn minute() -> Timeout {
     Timeout::new(Duration::from_secs(60))
+}
+
+/// More permits than are taken.
+fn many() -> RateLimiter {
+    RateLimiter::new("users", 1_000_000_000, Duration::from_secs(1)).expect("good settings")
+}
+
+fn spent() -> RateLimiter {
+    let limiter = RateLimiter::new("users", 1, Duration::from_secs(86_400)).expect("good settings");
+    limiter.try_acquire().expect("the only permit");
+    limiter
 }
 
 struct AllFive {

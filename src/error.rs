@@ -195,7 +195,13 @@ impl RateLimited {
     /// handles one. `retry_after` counts up to 584 years.
     pub fn new(name: impl Into<Name>, limit: u32, retry_after: Option<Duration>) -> Self {
         let retry_after = retry_after.map_or(u64::MAX, |left| u64::try_from(left.as_nanos()).unwrap_or(u64::MAX - 1));
-        Self { name: name.into(), retry_after, limit, attempts_sent: 0 }
+        Self::after_nanos(name.into(), limit, retry_after)
+    }
+
+    /// Of a time in nanoseconds, or [`u64::MAX`].
+    #[inline(always)]
+    pub(crate) fn after_nanos(name: Name, limit: u32, retry_after: u64) -> Self {
+        Self { name, retry_after, limit, attempts_sent: 0 }
     }
 
     /// The rate limiter's name.
