@@ -5,6 +5,7 @@ use std::{
     future::Future,
     hint::black_box,
     marker::PhantomData,
+    num::NonZeroU16,
     pin::{Pin, pin},
     task::{Context, Poll, Waker},
     time::Duration,
@@ -12,8 +13,11 @@ use std::{
 
 use tower::{Service, ServiceBuilder};
 use withstand::{
-    Bulkhead, CarriesRejected, CircuitBreaker, CircuitBreakerBuilder, Error, Fallback, RateLimiter, Rejected,
-    RetryWithBackoff, Timeout, circuit_breaker::Window,
+    Bulkhead, CarriesRejected, CircuitBreaker, CircuitBreakerBuilder, Classify, Error, Fallback, Pipeline, RateLimiter, Rejected,
+    RetryWithBackoff, Timeout, carries_rejected,
+    circuit_breaker::Window,
+    fallback::Value,
+    pipeline::PipelineFallback,
 };
 
 /// A word, as errors mostly are: something boxed. A wide one costs its own moves, whoever moves it.
@@ -38,6 +42,29 @@ pub trait Fails: CarriesRejected + 'static {
 impl Fails for Failure {
     fn bad() -> Self {
         Self(None)
+    }
+}
+
+/// As the README's own error is: an enum that carries the rejection without a box, as wide as that makes it.
+#[derive(Debug)]
+pub enum ApiError {
+    Status { status: NonZeroU16, retry_after: Option<Duration> },
+    Decode(Box<&'static str>),
+    Http(Box<&'static str>),
+    Policy(Rejected),
+}
+
+carries_rejected!(ApiError, Policy);
+
+impl From<Rejected> for ApiError {
+    fn from(rejected: Rejected) -> Self {
+        Self::Policy(rejected)
+    }
+}
+
+impl Fails for ApiError {
+    fn bad() -> Self {
+        Self::Status { status: NonZeroU16::MAX, retry_after: None }
     }
 }
 
@@ -74,7 +101,7 @@ macro_rules! cases {
 }
 
 cases! {
-    "nothing, plain": plain((), |(), value| once(succeed(value)), true),
+    "nothing, plain": nothing_plain::<Failure>(),
     "nothing, tower": tower(Backend(succeed), true),
     "breaker, calm, plain": breaker_plain(calm(), succeed),
     "breaker, calm, tower": breaker_tower(calm(), succeed),
@@ -86,27 +113,51 @@ cases! {
     "breaker, failing, tower": breaker_tower(failing(), fail),
     "breaker, open, plain": breaker_plain(open(), rejected),
     "breaker, open, tower": breaker_tower(open(), rejected),
-    "retry, first attempt, plain": plain(RetryWithBackoff::new("users"), |retry, value| once(retry.call(|| succeed(value))), true),
-    "retry, first attempt, tower": tower(layered(RetryWithBackoff::new("users").layer(), succeed), true),
+    "retry, first attempt, plain": retry_plain::<Failure>(),
+    "retry, first attempt, tower": retry_tower::<Failure>(),
     "retry, two failures without delay, plain": plain(at_once(), |retry, value| {
         let mut attempts = 0;
         once(retry.call(|| third(&mut attempts, value)))
     }, true),
-    "timeout, plain": plain(minute(), |timeout, value| once(timeout.call(|| succeed(value))), true),
-    "timeout, tower": tower(layered(minute().layer(), succeed), true),
-    "bulkhead, free, plain": plain(Bulkhead::new("users", 16), |bulkhead, value| once(bulkhead.call(|| succeed(value))), true),
-    "bulkhead, free, tower": tower(layered(Bulkhead::new("users", 16).layer(), succeed), true),
+    "timeout, plain": timeout_plain::<Failure>(),
+    "timeout, tower": timeout_tower::<Failure>(),
+    "bulkhead, free, plain": bulkhead_plain::<Failure>(),
+    "bulkhead, free, tower": bulkhead_tower::<Failure>(),
     "bulkhead, full, plain": plain(Bulkhead::new("users", 0), |bulkhead, value| once(bulkhead.call(|| rejected(value))), false),
     "bulkhead, full, tower": tower(layered(Bulkhead::new("users", 0).layer(), rejected), false),
     "rate limiter, free, plain": plain(many(), |limiter, value| once(limiter.call(|| succeed(value))), true),
     "rate limiter, free, tower": tower(layered(many().layer(), succeed), true),
     "rate limiter, spent, plain": plain(spent(), |limiter, value| once(limiter.call(|| rejected(value))), false),
     "rate limiter, spent, tower": tower(layered(spent().layer(), rejected), false),
-    "fallback, success, plain": plain(Fallback::value(7), |fallback, value| once(fallback.call(|| succeed(value))), true),
-    "fallback, success, tower": tower(layered(Fallback::value(7).layer(), succeed), true),
+    "fallback, success, plain": fallback_plain::<Failure>(),
+    "fallback, success, tower": fallback_tower::<Failure>(),
     "fallback, steps in, plain": plain(Fallback::value(7), |fallback, value| once(fallback.call(|| fail(value))), true),
-    "all five, plain": all_five_plain(),
-    "all five, tower": all_five_tower(),
+    "all five, plain": all_five_plain::<Failure>(),
+    "all five, tower": all_five_tower::<Failure>(),
+    "pipeline, five parts, plain": pipeline_plain::<Failure, _, _>(five_parts()),
+    "pipeline, five parts, tower": pipeline_tower::<Failure, _, _>(five_parts()),
+    "pipeline, breaker alone, plain": pipeline_plain::<Failure, _, _>(breaker_alone()),
+    "pipeline, breaker alone, tower": pipeline_tower::<Failure, _, _>(breaker_alone()),
+    "pipeline, no part, plain": pipeline_plain::<Failure, _, _>(no_part()),
+    "pipeline, no part, tower": pipeline_tower::<Failure, _, _>(no_part()),
+    "pipeline, standard, plain": pipeline_plain::<Failure, _, _>(Pipeline::standard("users")),
+    "pipeline, standard, tower": pipeline_tower::<Failure, _, _>(Pipeline::standard("users")),
+    "README's error: nothing, plain": nothing_plain::<ApiError>(),
+    "README's error: nothing, tower": tower(Backend(succeed_or::<ApiError>), true),
+    "README's error: breaker, calm, plain": breaker_plain(calm(), succeed_or::<ApiError>),
+    "README's error: breaker, calm, tower": breaker_tower(calm(), succeed_or::<ApiError>),
+    "README's error: retry, first attempt, plain": retry_plain::<ApiError>(),
+    "README's error: retry, first attempt, tower": retry_tower::<ApiError>(),
+    "README's error: timeout, plain": timeout_plain::<ApiError>(),
+    "README's error: timeout, tower": timeout_tower::<ApiError>(),
+    "README's error: bulkhead, free, plain": bulkhead_plain::<ApiError>(),
+    "README's error: bulkhead, free, tower": bulkhead_tower::<ApiError>(),
+    "README's error: fallback, success, plain": fallback_plain::<ApiError>(),
+    "README's error: fallback, success, tower": fallback_tower::<ApiError>(),
+    "README's error: all five, plain": all_five_plain::<ApiError>(),
+    "README's error: all five, tower": all_five_tower::<ApiError>(),
+    "README's error: pipeline, five parts, plain": pipeline_plain::<ApiError, _, _>(five_parts()),
+    "README's error: pipeline, five parts, tower": pipeline_tower::<ApiError, _, _>(five_parts()),
 }
 
 /// An operation that is ready at once, and has nothing to drop.
@@ -130,6 +181,11 @@ fn now<E>(value: u64, fails: bool) -> Now<E> {
 }
 
 pub fn succeed(value: u64) -> Now {
+    succeed_or(value)
+}
+
+/// It does not fail with this error.
+fn succeed_or<E>(value: u64) -> Now<E> {
     now(value, false)
 }
 
@@ -144,7 +200,7 @@ pub fn seldom_fail(value: u64) -> Now {
 
 /// It will not be started.
 fn rejected(value: u64) -> Now<Wide> {
-    now(value, false)
+    succeed_or(value)
 }
 
 /// Fails twice.
@@ -171,7 +227,7 @@ fn plain<P: 'static, E: 'static>(policy: P, call: impl Fn(&P, u64) -> Answer<E> 
     assert_eq!(call(&policy, 1).is_ok(), succeeds);
     Box::new(move |calls| {
         for number in 0..calls {
-            let _ = black_box(call(&policy, black_box(number)));
+            black_box(&call(&policy, black_box(number)));
         }
     })
 }
@@ -189,7 +245,7 @@ where
     assert_eq!(call(1).is_ok(), succeeds);
     Box::new(move |calls| {
         for number in 0..calls {
-            let _ = black_box(call(black_box(number)));
+            black_box(&call(black_box(number)));
         }
     })
 }
@@ -283,6 +339,42 @@ fn spent() -> RateLimiter {
     limiter
 }
 
+fn nothing_plain<E: Fails>() -> Run {
+    plain((), |(), value| once(succeed_or::<E>(value)), true)
+}
+
+fn retry_plain<E: Fails>() -> Run {
+    plain(RetryWithBackoff::new("users"), |retry, value| once(retry.call(|| succeed_or::<E>(value))), true)
+}
+
+fn retry_tower<E: Fails>() -> Run {
+    tower(layered(RetryWithBackoff::new("users").layer(), succeed_or::<E>), true)
+}
+
+fn timeout_plain<E: Fails>() -> Run {
+    plain(minute(), |timeout, value| once(timeout.call(|| succeed_or::<E>(value))), true)
+}
+
+fn timeout_tower<E: Fails>() -> Run {
+    tower(layered(minute().layer(), succeed_or::<E>), true)
+}
+
+fn bulkhead_plain<E: Fails>() -> Run {
+    plain(Bulkhead::new("users", 16), |bulkhead, value| once(bulkhead.call(|| succeed_or::<E>(value))), true)
+}
+
+fn bulkhead_tower<E: Fails>() -> Run {
+    tower(layered(Bulkhead::new("users", 16).layer(), succeed_or::<E>), true)
+}
+
+fn fallback_plain<E: Fails>() -> Run {
+    plain(Fallback::value(7), |fallback, value| once(fallback.call(|| succeed_or::<E>(value))), true)
+}
+
+fn fallback_tower<E: Fails>() -> Run {
+    tower(layered(Fallback::value(7).layer(), succeed_or::<E>), true)
+}
+
 struct AllFive {
     fallback: Fallback<withstand::fallback::Value<u64>>,
     bulkhead: Bulkhead,
@@ -303,19 +395,19 @@ impl AllFive {
     }
 }
 
-fn all_five_plain() -> Run {
+fn all_five_plain<E: Fails>() -> Run {
     plain(
         AllFive::new(),
         |five, value| {
             let AllFive { fallback, bulkhead, retry, breaker, timeout } = five;
-            let one = || breaker.call(|| timeout.call(|| succeed(value)));
+            let one = || breaker.call(|| timeout.call(|| succeed_or::<E>(value)));
             once(fallback.call(|| bulkhead.call(|| retry.call(one))))
         },
         true,
     )
 }
 
-fn all_five_tower() -> Run {
+fn all_five_tower<E: Fails>() -> Run {
     let AllFive { fallback, bulkhead, retry, breaker, timeout } = AllFive::new();
     let service = ServiceBuilder::new()
         .layer(fallback.layer())
@@ -323,6 +415,39 @@ fn all_five_tower() -> Run {
         .layer(retry.layer())
         .layer(breaker.layer())
         .layer(timeout.layer())
-        .service(Backend(succeed));
+        .service(Backend(succeed_or::<E>));
     tower(service, true)
+}
+
+/// The same five as above.
+fn five_parts() -> Pipeline<withstand::ByError, Fallback<Value<u64>>> {
+    let AllFive { fallback, bulkhead, retry, breaker, .. } = AllFive::new();
+    let builder = Pipeline::builder("users").fallback(fallback).bulkhead(bulkhead).retry(retry);
+    builder.circuit_breaker(breaker).attempt_timeout(Duration::from_secs(5)).build().expect("good settings")
+}
+
+fn breaker_alone() -> Pipeline {
+    Pipeline::builder("users").circuit_breaker(calm()).build().expect("good settings")
+}
+
+fn no_part() -> Pipeline {
+    Pipeline::builder("users").build().expect("good settings")
+}
+
+fn pipeline_plain<E, C, F>(pipeline: Pipeline<C, F>) -> Run
+where
+    E: Fails,
+    C: Classify<u64, E> + 'static,
+    F: PipelineFallback<u64, E, ()> + 'static,
+{
+    plain(pipeline, |pipeline, value| once(pipeline.call(|| succeed_or::<E>(value))), true)
+}
+
+fn pipeline_tower<E, C, F>(pipeline: Pipeline<C, F>) -> Run
+where
+    E: Fails,
+    C: Classify<u64, E> + Clone + 'static,
+    F: PipelineFallback<u64, E, ()> + Clone + 'static,
+{
+    tower(layered(pipeline.layer(), succeed_or::<E>), true)
 }

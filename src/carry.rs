@@ -338,6 +338,13 @@ mod layer {
         inner: S,
     }
 
+    impl<S> LiftService<S> {
+        #[cfg(feature = "http")]
+        pub(crate) fn new(inner: S) -> Self {
+            Self { inner }
+        }
+    }
+
     impl<S, R> Service<R> for LiftService<S>
     where
         S: Service<R>,

@@ -47,6 +47,35 @@ pub(crate) fn after(start: Instant, span: Duration) -> Option<Instant> {
     start.checked_add(span)
 }
 
+/// A limit in time that may change while calls run. It is read without a lock.
+#[derive(Debug)]
+pub(crate) struct LiveSpan(AtomicU64);
+
+impl LiveSpan {
+    pub(crate) fn new(span: Option<Duration>) -> Self {
+        let live = Self(AtomicU64::new(FOREVER));
+        live.set(span);
+        live
+    }
+
+    pub(crate) fn set(&self, span: Option<Duration>) {
+        self.0.store(span.map_or(FOREVER, nanos), Ordering::Relaxed);
+    }
+
+    /// [`FOREVER`] is no limit.
+    #[inline]
+    pub(crate) fn nanos(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// `None` is no limit; so is what counts as [`FOREVER`].
+    #[inline]
+    pub(crate) fn get(&self) -> Option<Duration> {
+        let nanos = self.0.load(Ordering::Relaxed);
+        (nanos != FOREVER).then(|| Duration::from_nanos(nanos))
+    }
+}
+
 /// Counts nanoseconds from a moment of its own.
 ///
 /// It starts at 9 years and not at zero, so that it can also tell moments before it was made. A test makes a policy
@@ -87,7 +116,8 @@ impl Clock {
         match moment.checked_duration_since(self.origin) {
             // Neither is above 2^63: the sum does not overflow.
             Some(passed) => (nanos(passed) + start).min(FOREVER),
-            None => start.saturating_sub(nanos(self.origin.duration_since(moment))),
+            // Never zero: that is what a moment is that was not read.
+            None => start.saturating_sub(nanos(self.origin.duration_since(moment))).max(1),
         }
     }
 

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::classify::Verdict;
+
 /// Copies a request, or declines to copy it.
 ///
 /// Sealed: a layer's `clone_request` takes a function, and its `clone_request_fn` a closure. So [`ByClone`] is always
@@ -25,15 +27,23 @@ use std::fmt;
 pub trait CloneRequest<R>: sealed::CloneRequest<R> {
     /// Returns a copy, or `None`: then the request is sent once.
     fn clone_request(&self, request: &R) -> Option<R>;
+
+    /// Whether this request, of which there is a copy, may be sent again after a result of this verdict.
+    #[doc(hidden)]
+    fn may_repeat(&self, request: &R, verdict: Verdict) -> bool {
+        let _ = (request, verdict);
+        true
+    }
 }
 
-mod sealed {
+pub(crate) mod sealed {
     /// It has the same bounds as [`CloneRequest`](super::CloneRequest): otherwise a user could implement that for
     /// `ByClone` and a request of their own that is not `Clone`.
     pub trait CloneRequest<R> {}
     impl<R: Clone> CloneRequest<R> for super::ByClone {}
     impl<R> CloneRequest<R> for fn(&R) -> Option<R> {}
     impl<R, F: Fn(&R) -> Option<R>> CloneRequest<R> for super::CloneFn<F> {}
+    impl<R> CloneRequest<R> for super::SendOnce {}
 }
 
 /// Copies a request by its `Clone`.
@@ -69,5 +79,15 @@ where
 impl<F> fmt::Debug for CloneFn<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CloneFn").finish_non_exhaustive()
+    }
+}
+
+/// Copies no request: each is sent once.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SendOnce;
+
+impl<R> CloneRequest<R> for SendOnce {
+    fn clone_request(&self, _: &R) -> Option<R> {
+        None
     }
 }

@@ -1,12 +1,13 @@
 //! What a policy says when it rejects a call or gives it up, and what `build()` says of bad settings.
 
 use std::{
-    borrow::Borrow,
+    borrow::{Borrow, Cow},
     cmp::Ordering,
     error::Error as StdError,
     fmt,
     hash::{Hash, Hasher},
     io,
+    num::NonZeroU64,
     sync::Arc,
     time::Duration,
 };
@@ -14,14 +15,16 @@ use std::{
 /// The name of a policy, as it appears in errors and events.
 ///
 /// A literal costs nothing to clone. A name made at run time (from a `String`, an `Arc<str>`, or borrowed text by
-/// [`Name::copied`]) is shared by all clones.
+/// [`Name::copied`]) is shared by all clones. To make one copies the text, that of an `Arc<str>` too, and allocates at
+/// most twice.
 #[derive(Clone)]
 pub struct Name(Text);
 
+/// 16 bytes. An `Arc<str>` has as many itself, and no niche that `Literal` fits beside.
 #[derive(Clone)]
 enum Text {
     Literal(&'static str),
-    Shared(Arc<str>),
+    Shared(Arc<Box<str>>),
 }
 
 impl Name {
@@ -36,7 +39,11 @@ impl Name {
     /// assert_eq!(for_host("api.example.com").name(), "api.example.com");
     /// ```
     pub fn copied(name: &str) -> Self {
-        Self(Text::Shared(name.into()))
+        Self::shared(name.into())
+    }
+
+    fn shared(name: Box<str>) -> Self {
+        Self(Text::Shared(Arc::new(name)))
     }
 
     /// The name as text.
@@ -56,13 +63,13 @@ impl From<&'static str> for Name {
 
 impl From<String> for Name {
     fn from(name: String) -> Self {
-        Self(Text::Shared(name.into()))
+        Self::shared(name.into())
     }
 }
 
 impl From<Arc<str>> for Name {
     fn from(name: Arc<str>) -> Self {
-        Self(Text::Shared(name))
+        Self::copied(&name)
     }
 }
 
@@ -117,12 +124,47 @@ impl fmt::Display for Name {
     }
 }
 
+/// A span of whole nanoseconds, at most 584 years: a longer one is held as that. `None` fits in its 8 bytes too, for it
+/// holds one more than there are. An `Option<Duration>` has 16.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Nanos(NonZeroU64);
+
+impl Nanos {
+    fn get(self) -> Duration {
+        Duration::from_nanos(self.0.get() - 1)
+    }
+}
+
+impl From<u64> for Nanos {
+    #[inline]
+    fn from(nanos: u64) -> Self {
+        Self(NonZeroU64::MIN.saturating_add(nanos))
+    }
+}
+
+impl From<Duration> for Nanos {
+    fn from(span: Duration) -> Self {
+        u64::try_from(span.as_nanos()).unwrap_or(u64::MAX).into()
+    }
+}
+
+impl fmt::Debug for Nanos {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.get().fmt(f)
+    }
+}
+
+// What each policy tells of its rejection has at most 32 bytes: a name (16), a span (8), and two counts or a few flags
+// (8). So a `Rejected` has 40, and so has your error with one in it. Every result of every call is as wide as that,
+// and is moved through each policy. Of what does not fit, such as a second span that is a setting, keep an `Arc` that
+// is made with the policy. `tests/sizes.rs` holds this.
+
 /// A circuit breaker rejected the call. The operation was not started.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("circuit `{name}` is open{}", for_another(.retry_after))]
 pub struct CircuitOpen {
     name: Name,
-    retry_after: Option<Duration>,
+    retry_after: Option<Nanos>,
     attempts_sent: u32,
 }
 
@@ -130,7 +172,7 @@ impl CircuitOpen {
     /// The rejection of a breaker of this name. Policies make their own; this is for tests of how your code handles
     /// one.
     pub fn new(name: impl Into<Name>, retry_after: Option<Duration>) -> Self {
-        Self { name: name.into(), retry_after, attempts_sent: 0 }
+        Self { name: name.into(), retry_after: retry_after.map(Nanos::from), attempts_sent: 0 }
     }
 
     /// The breaker's name.
@@ -141,8 +183,9 @@ impl CircuitOpen {
     /// How long the circuit will stay open.
     ///
     /// `None` if this is not known: the circuit is half-open and its probe slots are taken, or it was forced open.
+    /// More than 584 years are told as 584 years.
     pub fn retry_after(&self) -> Option<Duration> {
-        self.retry_after
+        self.retry_after.map(Nanos::get)
     }
 }
 
@@ -151,8 +194,8 @@ impl CircuitOpen {
 #[error("bulkhead `{name}` is full ({max_concurrent} at once){}", after_waiting(.waited))]
 pub struct BulkheadFull {
     name: Name,
-    max_concurrent: usize,
-    waited: Option<Duration>,
+    max_concurrent: u32,
+    waited: Option<Nanos>,
     attempts_sent: u32,
 }
 
@@ -160,7 +203,8 @@ impl BulkheadFull {
     /// The rejection of a bulkhead of this name. Policies make their own; this is for tests of how your code handles
     /// one.
     pub fn new(name: impl Into<Name>, max_concurrent: usize, waited: Option<Duration>) -> Self {
-        Self { name: name.into(), max_concurrent, waited, attempts_sent: 0 }
+        let max_concurrent = u32::try_from(max_concurrent).unwrap_or(u32::MAX);
+        Self { name: name.into(), max_concurrent, waited: waited.map(Nanos::from), attempts_sent: 0 }
     }
 
     /// The bulkhead's name.
@@ -168,24 +212,26 @@ impl BulkheadFull {
         self.name.as_str()
     }
 
-    /// How many calls the bulkhead let run at once when it rejected this one.
+    /// How many calls the bulkhead let run at once when it rejected this one. More than [`u32::MAX`] are told as that
+    /// many.
     pub fn max_concurrent(&self) -> usize {
-        self.max_concurrent
+        usize::try_from(self.max_concurrent).unwrap_or(usize::MAX)
     }
 
     /// The `max_wait` that the call spent in the queue before it was rejected. `None` if it was rejected at once.
+    /// More than 584 years are told as 584 years.
     pub fn waited(&self) -> Option<Duration> {
-        self.waited
+        self.waited.map(Nanos::get)
     }
 }
 
 /// A rate limiter had no permit for the call. The operation was not started.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-#[error("rate limiter `{name}` is spent (limit {limit}){}", until_a_permit(*.retry_after))]
+#[error("rate limiter `{name}` is spent (limit {limit}){}", until_a_permit(.retry_after))]
 pub struct RateLimited {
     name: Name,
-    /// In nanoseconds. `u64::MAX`: no wait would help.
-    retry_after: u64,
+    /// `None`: no wait would help.
+    retry_after: Option<Nanos>,
     limit: u32,
     attempts_sent: u32,
 }
@@ -194,14 +240,13 @@ impl RateLimited {
     /// The rejection of a rate limiter of this name. Policies make their own; this is for tests of how your code
     /// handles one. `retry_after` counts up to 584 years.
     pub fn new(name: impl Into<Name>, limit: u32, retry_after: Option<Duration>) -> Self {
-        let retry_after = retry_after.map_or(u64::MAX, |left| u64::try_from(left.as_nanos()).unwrap_or(u64::MAX - 1));
-        Self::after_nanos(name.into(), limit, retry_after)
+        Self { name: name.into(), retry_after: retry_after.map(Nanos::from), limit, attempts_sent: 0 }
     }
 
-    /// Of a time in nanoseconds, or [`u64::MAX`].
+    /// As [`new`](Self::new), of a time in nanoseconds: without the wide arithmetic of a `Duration`.
     #[inline(always)]
-    pub(crate) fn after_nanos(name: Name, limit: u32, retry_after: u64) -> Self {
-        Self { name, retry_after, limit, attempts_sent: 0 }
+    pub(crate) fn after_nanos(name: Name, limit: u32, retry_after: Option<u64>) -> Self {
+        Self { name, retry_after: retry_after.map(Nanos::from), limit, attempts_sent: 0 }
     }
 
     /// The rate limiter's name.
@@ -218,55 +263,84 @@ impl RateLimited {
     ///
     /// `None` if no wait would help: the call asked for more permits than there ever are at once, or the limit is zero.
     pub fn retry_after(&self) -> Option<Duration> {
-        (self.retry_after != u64::MAX).then(|| Duration::from_nanos(self.retry_after))
+        self.retry_after.map(Nanos::get)
     }
 }
 
-/// The operation was started, and took longer than its timeout allows.
+/// The operation took longer than its timeout, or than the [`Deadline`](crate::Deadline) around it, allows.
 ///
 /// It was dropped. What it had already caused elsewhere is not undone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-#[error("{}took longer than {limit:?}", quoted(.name))]
+#[error("{}{}", quoted(self.name()), took_longer(*.limit, *.cause))]
 pub struct Elapsed {
-    name: Option<Name>,
-    limit: Duration,
+    // In place of an `Option<Name>`, which has 24 bytes: a `Name` has no niche left. Empty if there is none.
+    name: Name,
+    has_name: bool,
+    cause: Cause,
+    limit: Nanos,
+}
+
+/// What ended an operation that took too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Cause {
+    /// A timeout's own limit.
+    Limit,
+    /// The deadline of the scope around it, which was earlier.
+    Deadline,
+    /// A limit or a deadline, while the call waited to be started.
+    NotStarted,
 }
 
 impl Elapsed {
     /// What a timeout of this name and limit says. Policies make their own; this is for tests of how your code handles
     /// one.
     pub fn new(name: Option<Name>, limit: Duration) -> Self {
-        Self { name, limit }
+        Self::caused_by(Cause::Limit, name, limit)
+    }
+
+    pub(crate) fn caused_by(cause: Cause, name: Option<Name>, limit: Duration) -> Self {
+        let has_name = name.is_some();
+        Self { name: name.unwrap_or_else(|| Name::from("")), has_name, cause, limit: limit.into() }
+    }
+
+    pub(crate) fn cause(&self) -> Cause {
+        self.cause
     }
 
     /// The timeout's name, if it was given one.
     pub fn name(&self) -> Option<&str> {
-        self.name.as_ref().map(Name::as_str)
+        self.has_name.then(|| self.name.as_str())
     }
 
-    /// How long the operation was allowed to take.
+    /// How long the operation was allowed to take: the timeout's limit, or the whole span of the deadline. More than 584
+    /// years are told as 584 years.
     pub fn limit(&self) -> Duration {
-        self.limit
+        self.limit.get()
     }
 }
 
-fn for_another(retry_after: &Option<Duration>) -> String {
+fn for_another(retry_after: &Option<Nanos>) -> String {
     retry_after.map_or_else(String::new, |left| format!(", for another {left:?}"))
 }
 
-fn until_a_permit(retry_after: u64) -> String {
-    match retry_after {
-        u64::MAX => ", and no wait would help".to_owned(),
-        left => format!(", for another {:?}", Duration::from_nanos(left)),
-    }
+fn until_a_permit(retry_after: &Option<Nanos>) -> String {
+    retry_after.map_or_else(|| ", and no wait would help".to_owned(), |left| format!(", for another {left:?}"))
 }
 
-fn after_waiting(waited: &Option<Duration>) -> String {
+fn after_waiting(waited: &Option<Nanos>) -> String {
     waited.map_or_else(String::new, |waited| format!(", and stayed full for {waited:?}"))
 }
 
-fn quoted(name: &Option<Name>) -> String {
-    name.as_ref().map_or_else(String::new, |name| format!("`{name}` "))
+fn took_longer(limit: Nanos, cause: Cause) -> String {
+    match cause {
+        Cause::Limit => format!("took longer than {limit:?}"),
+        Cause::Deadline => format!("took longer than the deadline allows, {limit:?}"),
+        Cause::NotStarted => format!("was not started within {limit:?}"),
+    }
+}
+
+fn quoted(name: Option<&str>) -> String {
+    name.map_or_else(String::new, |name| format!("`{name}` "))
 }
 
 /// Why a policy, and not the operation, ended a call.
@@ -296,10 +370,11 @@ impl Rejected {
     ///
     /// An operation that was not started can be sent again without harm, even if it is not idempotent. Where a retry
     /// ended with this rejection, it speaks of all the retry's attempts: see [`attempts_sent`](Self::attempts_sent). A
-    /// timeout around a bulkhead's queue says `true`, although the call may have spent all of the time in the queue.
+    /// timeout around a bulkhead's queue says `true`, although the call may have spent all of the time in the queue. A
+    /// pipeline, and a queue in the scope of a [`Deadline`](crate::Deadline), know it: they say `false`.
     pub fn was_started(&self) -> bool {
         match self {
-            Self::TimedOut(_) => true,
+            Self::TimedOut(elapsed) => elapsed.cause != Cause::NotStarted,
             Self::CircuitOpen(_) | Self::BulkheadFull(_) | Self::RateLimited(_) => self.attempts_sent() > 0,
         }
     }
@@ -313,7 +388,7 @@ impl Rejected {
             Self::CircuitOpen(open) => open.attempts_sent,
             Self::BulkheadFull(full) => full.attempts_sent,
             Self::RateLimited(limited) => limited.attempts_sent,
-            Self::TimedOut(_) => 1,
+            Self::TimedOut(elapsed) => u32::from(elapsed.cause != Cause::NotStarted),
         }
     }
 
@@ -344,6 +419,25 @@ impl Rejected {
     pub fn retry_after_secs(&self) -> Option<u64> {
         let left = self.retry_after()?;
         Some(left.as_secs().saturating_add(u64::from(left.subsec_nanos() > 0)))
+    }
+
+    /// The HTTP status that says the same: 503 (Service Unavailable) for an open circuit and for a full bulkhead, 429
+    /// (Too Many Requests) for a spent rate limiter, 504 (Gateway Timeout) for a timeout.
+    ///
+    /// It is never 408 (Request Timeout): that says that the *client* was too slow, and browsers send the request again
+    /// by themselves.
+    ///
+    /// ```
+    /// use withstand::{CircuitOpen, Rejected};
+    ///
+    /// assert_eq!(Rejected::from(CircuitOpen::new("stock", None)).http_status(), 503);
+    /// ```
+    pub fn http_status(&self) -> u16 {
+        match self {
+            Self::CircuitOpen(_) | Self::BulkheadFull(_) => 503,
+            Self::RateLimited(_) => 429,
+            Self::TimedOut(_) => 504,
+        }
     }
 
     /// The gRPC code that says the same: `UNAVAILABLE` for an open circuit, `RESOURCE_EXHAUSTED` for a full bulkhead
@@ -408,22 +502,23 @@ fn payload<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError 
     Some(payload)
 }
 
-/// One setting that `build()` refused.
+/// One setting that was refused.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct BadSetting {
-    field: &'static str,
+    field: Cow<'static, str>,
     why: String,
 }
 
 impl BadSetting {
     /// Names the setting, and says in a few words what it must be and what it was.
     pub fn new(field: &'static str, why: impl Into<String>) -> Self {
-        Self { field, why: why.into() }
+        Self { field: field.into(), why: why.into() }
     }
 
-    /// The setter's name.
-    pub fn field(&self) -> &'static str {
-        self.field
+    /// The name of the setting, which is also the setter's. Where the settings are part of others, such as those of a
+    /// file, the whole path to it: `users.circuit_breaker.failure_rate`.
+    pub fn field(&self) -> &str {
+        &self.field
     }
 
     /// What the setting must be, and what it was.
@@ -444,8 +539,8 @@ impl BadSetting {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
-    policy: &'static str,
-    name: Name,
+    /// What kind of policy the settings are for, and which. `None`: for several; then the paths say which.
+    policy: Option<(&'static str, Name)>,
     settings: Vec<BadSetting>,
 }
 
@@ -460,7 +555,10 @@ impl StdError for ConfigError {}
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "bad settings for the {} `{}`: ", self.policy, self.name)?;
+        match &self.policy {
+            Some((policy, name)) => write!(f, "bad settings for the {policy} `{name}`: ")?,
+            None => f.write_str("bad settings: ")?,
+        }
         for (index, setting) in self.settings.iter().enumerate() {
             let gap = if index == 0 { "" } else { "; " };
             write!(f, "{gap}{} {}", setting.field, setting.why)?;
@@ -470,7 +568,7 @@ impl fmt::Display for ConfigError {
 }
 
 /// Collects what is wrong with a builder's settings, so that one error names all of it.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Check(Vec<BadSetting>);
 
 impl Check {
@@ -480,14 +578,46 @@ impl Check {
         }
     }
 
+    /// Refuses what has this path.
+    pub(crate) fn refuse(&mut self, path: &str, why: &str) {
+        self.0.push(BadSetting { field: path.to_owned().into(), why: why.to_owned() });
+    }
+
+    /// What is refused in here is part of that setting: its path begins with it.
+    pub(crate) fn inside(&mut self, setting: &str, check: impl FnOnce(&mut Self)) {
+        let before = self.0.len();
+        check(self);
+        for bad in &mut self.0[before..] {
+            bad.field = format!("{setting}.{}", bad.field).into();
+        }
+    }
+
+    /// Takes over what was refused of a part.
+    pub(crate) fn part<T>(&mut self, part: &str, checked: Result<T, ConfigError>) -> Option<T> {
+        match checked {
+            Ok(part) => Some(part),
+            Err(error) => {
+                self.inside(part, |check| check.refuse_all(error.settings));
+                None
+            }
+        }
+    }
+
     pub(crate) fn refuse_all(&mut self, settings: Vec<BadSetting>) {
         self.0.extend(settings);
     }
 
     pub(crate) fn finish(self, policy: &'static str, name: &Name) -> Result<(), ConfigError> {
-        if self.0.is_empty() {
-            return Ok(());
-        }
-        Err(ConfigError { policy, name: name.clone(), settings: self.0 })
+        self.finish_for(Some((policy, name.clone())))
+    }
+
+    /// For several policies, whose names the paths begin with.
+    pub(crate) fn finish_all(self) -> Result<(), ConfigError> {
+        self.finish_for(None)
+    }
+
+    fn finish_for(self, policy: Option<(&'static str, Name)>) -> Result<(), ConfigError> {
+        let settings = self.0;
+        if settings.is_empty() { Ok(()) } else { Err(ConfigError { policy, settings }) }
     }
 }

@@ -214,6 +214,8 @@
 //!   event. The events do not say why an attempt failed, because an error need not be printable: log that in the
 //!   operation.
 //! - `anyhow`: `anyhow::Error` carries rejections.
+//! - `http`: the module `http`, what HTTP clients and servers need.
+//! - `http-body`: `bulkhead.layer().hold_until_body_ends()`, for responses whose bodies take long.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod bulkhead;
@@ -223,39 +225,56 @@ mod classify;
 mod clock;
 #[cfg(feature = "tower")]
 mod clone_request;
+mod deadline;
+#[cfg(feature = "serde")]
+mod duration_text;
 mod error;
 mod event;
 pub mod fallback;
 pub mod guide;
+#[cfg(feature = "http")]
+pub mod http;
+pub mod keyed;
+#[cfg(all(feature = "http", feature = "tower"))]
+mod on_server;
 mod operation;
 mod panics;
+pub mod pipeline;
 mod queue;
 mod random;
 pub mod rate_limiter;
 mod rejections;
 pub mod retry;
 mod retry_after;
+pub mod settings;
 #[cfg(feature = "tower")]
 mod share;
+mod slow_path;
 mod sync;
 pub mod timeout;
 mod window;
 
 #[doc(inline)]
 pub use self::{
-    bulkhead::{Bulkhead, BulkheadAcquire, BulkheadBuilder, BulkheadEvent, BulkheadFuture, BulkheadPermit},
+    bulkhead::{
+        Bulkhead, BulkheadAcquire, BulkheadBuilder, BulkheadEvent, BulkheadFuture, BulkheadPermit, BulkheadSettings,
+    },
     carry::{CarriesRejected, Error, LiftFuture, lift},
     circuit_breaker::{
         CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerEvent, CircuitBreakerFuture, CircuitBreakerPermit,
+        CircuitBreakerSettings,
     },
     classify::{
-        ByError, ByErrorStatus, ByGrpcCode, ByGrpcCodeInside, ByStatus, Classify, ClassifyFn, RetryIf, Verdict,
-        by_error, by_error_status, by_grpc_code, by_status, classify_fn,
+        ByError, ByErrorStatus, ByGrpcCode, ByGrpcCodeInside, ByStatus, Classify, ClassifyFn, NotIdempotent, RetryIf,
+        Verdict, by_error, by_error_status, by_grpc_code, by_status, classify_fn,
     },
+    deadline::{Deadline, DeadlineScope},
     error::{BadSetting, BulkheadFull, CircuitOpen, ConfigError, Elapsed, Name, RateLimited, Rejected},
     fallback::{Fallback, FallbackEvent, FallbackFuture},
+    keyed::{Keyed, KeyedBuilder, KeyedEvent, KeyedPolicy},
+    pipeline::{Pipeline, PipelineBuilder, PipelineFuture},
     rate_limiter::{RateLimiter, RateLimiterAcquire, RateLimiterBuilder, RateLimiterEvent, RateLimiterFuture},
-    retry::{RetryBudget, RetryBudgetBuilder, RetryBuilder, RetryEvent, RetryFuture, RetryWithBackoff},
+    retry::{RetryBudget, RetryBudgetBuilder, RetryBuilder, RetryEvent, RetryFuture, RetrySettings, RetryWithBackoff},
     retry_after::parse_retry_after,
     timeout::{Timeout, TimeoutEvent, TimeoutFuture},
 };
@@ -266,6 +285,8 @@ pub use self::{
     carry::{LiftLayer, LiftService},
     circuit_breaker::{CircuitBreakerLayer, CircuitBreakerService},
     fallback::{FallbackLayer, FallbackService},
+    keyed::{KeyedLayer, KeyedService},
+    pipeline::{PipelineLayer, PipelineService},
     rate_limiter::{RateLimiterLayer, RateLimiterService},
     retry::{RetryLayer, RetryService},
     timeout::{TimeoutLayer, TimeoutService},
@@ -280,7 +301,7 @@ pub use self::{
 #[cfg(feature = "tower")]
 #[doc(hidden)]
 pub use self::{
-    clone_request::{ByClone, CloneFn, CloneRequest},
+    clone_request::{ByClone, CloneFn, CloneRequest, SendOnce},
     operation::{SendRequest, SendRequestFuture},
 };
 

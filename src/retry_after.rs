@@ -31,7 +31,7 @@ pub fn parse_retry_after(value: impl AsRef<[u8]>) -> Option<Duration> {
     parse(value.as_ref(), clock::wall())
 }
 
-fn parse(value: &[u8], now: SystemTime) -> Option<Duration> {
+pub(crate) fn parse(value: &[u8], now: SystemTime) -> Option<Duration> {
     let value = std::str::from_utf8(value).ok()?.trim_matches([' ', '\t']);
     parse_seconds(value).map(Duration::from_secs).or_else(|| parse_date(value, now))
 }

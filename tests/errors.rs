@@ -493,6 +493,29 @@ mod a_leaf {
         assert_eq!((elapsed.name(), elapsed.limit()), (None, Duration::from_secs(2)));
     }
 
+    /// A span of zero is not the same as none, and an empty name is a name.
+    #[test]
+    fn tells_the_smallest_and_the_greatest() {
+        let spans = [Duration::ZERO, Duration::from_nanos(1), Duration::from_nanos(u64::MAX - 1)];
+        for span in spans {
+            assert_eq!(CircuitOpen::new("users", Some(span)).retry_after(), Some(span));
+            assert_eq!(BulkheadFull::new("users", 1, Some(span)).waited(), Some(span));
+            assert_eq!(Elapsed::new(None, span).limit(), span);
+        }
+        let years_584 = Duration::from_nanos(u64::MAX - 1);
+        for longer in [Duration::from_nanos(u64::MAX), Duration::from_secs(u64::MAX), Duration::MAX] {
+            assert_eq!(CircuitOpen::new("users", Some(longer)).retry_after(), Some(years_584));
+            assert_eq!(BulkheadFull::new("users", 1, Some(longer)).waited(), Some(years_584));
+            assert_eq!(Elapsed::new(None, longer).limit(), years_584);
+        }
+        assert_eq!(BulkheadFull::new("users", usize::MAX, None).max_concurrent(), u32::MAX as usize);
+        let named = |name: &'static str| Elapsed::new(Some(name.into()), Duration::ZERO);
+        let nameless = Elapsed::new(None, Duration::ZERO);
+        assert_eq!((named("").name(), nameless.name()), (Some(""), None));
+        assert_ne!(named(""), nameless);
+        assert_eq!([named("").to_string(), nameless.to_string()], ["`` took longer than 0ns", "took longer than 0ns"]);
+    }
+
     #[test]
     fn says_that_no_attempt_was_sent_but_for_a_timeout() {
         let none = [
@@ -570,6 +593,14 @@ mod names {
         let name = Name::from(format!("users-{}", 7));
         assert_eq!(allocations(|| name.clone()), 0);
         assert_eq!(name.clone().as_str().as_ptr(), name.as_str().as_ptr());
+    }
+
+    /// A rejection carries one across an unwind.
+    #[test]
+    fn are_safe_to_unwind_past_and_to_send() {
+        use std::panic::{RefUnwindSafe, UnwindSafe};
+        static_assertions::assert_impl_all!(Name: Send, Sync, Unpin, UnwindSafe, RefUnwindSafe);
+        static_assertions::assert_impl_all!(Rejected: Send, Sync, Unpin, UnwindSafe, RefUnwindSafe);
     }
 
     #[test]

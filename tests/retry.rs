@@ -20,8 +20,8 @@ use support::*;
 use tokio::time::Instant;
 use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use withstand::{
-    Bulkhead, CarriesRejected, CircuitBreaker, Error, Rejected, RetryBudget, RetryBuilder, RetryEvent,
-    RetryWithBackoff, Verdict, classify_fn,
+    Bulkhead, ByError, CarriesRejected, CircuitBreaker, Classify, Error, NotIdempotent, Rejected, RetryBudget,
+    RetryBuilder, RetryEvent, RetryWithBackoff, Verdict, classify_fn,
     retry::{Attempt, Constant, Exponential, GaveUp, Jitter},
 };
 
@@ -59,6 +59,7 @@ both_ways! {
     r5_a_quiet_client_gets_a_token_a_minute_back,
     r6_our_own_rejections_are_not_retried,
     r7_a_failed_response_is_dropped_before_the_sleep_or_before_the_attempt_that_pays_late,
+    r7_what_is_not_idempotent_is_sent_again_only_if_it_had_no_effect,
     r8_a_rejection_after_attempts_were_sent_says_so,
     r8_what_is_no_rejection_is_unchanged_and_a_call_that_sent_nothing_says_so,
     r8_an_attempt_that_was_rejected_is_not_counted_whatever_it_was_judged,
@@ -74,11 +75,11 @@ both_ways! {
 }
 
 /// Three attempts, a second apart.
-fn each_second() -> RetryBuilder<withstand::ByError> {
+fn each_second() -> RetryBuilder<ByError> {
     RetryWithBackoff::builder("users").backoff(Constant::new(secs(1)))
 }
 
-fn at_once() -> RetryBuilder<withstand::ByError> {
+fn at_once() -> RetryBuilder<ByError> {
     RetryWithBackoff::builder("users").no_backoff()
 }
 
@@ -198,12 +199,7 @@ async fn r3_a_hint_above_its_cap_ends_the_retry(way: Way) {
 }
 
 /// The first delay of each of so many calls that were all told this, as the events say it.
-async fn hinted_delays(
-    builder: RetryBuilder<withstand::ByError>,
-    hint: Duration,
-    calls: usize,
-    way: Way,
-) -> Vec<Duration> {
+async fn hinted_delays(builder: RetryBuilder<ByError>, hint: Duration, calls: usize, way: Way) -> Vec<Duration> {
     let log = Log::new();
     let retry = builder.max_attempts(2).no_budget().listener_fn(log.listener()).build().expect("good settings");
     let retry = retry.classify(classify_fn(hinting(hint)));
@@ -747,6 +743,32 @@ async fn only_transient_throttled_and_unreached_results_are_attempted_again(way:
         assert!(retry.through(way, &failing).await.is_err());
         assert_eq!(starts.load(SeqCst), attempts, "{verdict:?}");
     }
+}
+
+async fn r7_what_is_not_idempotent_is_sent_again_only_if_it_had_no_effect(way: Way) {
+    let log = Log::new();
+    let base = at_once().no_budget().listener_fn(log.listener()).build().expect("good settings");
+    let again = [Verdict::THROTTLED, Verdict::Unreached].map(|verdict| (verdict, 3, GaveUp::AttemptsSpent));
+    let once = [(Verdict::TRANSIENT, 1, GaveUp::NotRepeatable)];
+    for (of_failure, attempts, why) in again.into_iter().chain(once) {
+        let retry = base.classify(classify_fn(move |_: &Answer| of_failure)).not_idempotent();
+        let (failing, starts) = fail_times(usize::MAX);
+        assert!(retry.through(way, &failing).await.is_err());
+        assert_eq!(starts.load(SeqCst), attempts, "{of_failure:?}");
+        let Some(RetryEvent::GaveUp { verdict, reason, .. }) = log.take().pop() else { panic!("it gave up") };
+        assert_eq!((verdict, reason), (of_failure, why), "the verdict is told as it was");
+    }
+    for result in [Verdict::Healthy, Verdict::Failed, Verdict::Ignored] {
+        let retry = base.classify(classify_fn(move |_: &Answer| result)).not_idempotent();
+        let (failing, starts) = fail_times(usize::MAX);
+        assert!(retry.through(way, &failing).await.is_err());
+        assert_eq!((starts.load(SeqCst), log.take().len()), (1, 0), "{result:?}");
+    }
+    // Behind a pointer it is the same.
+    let boxed: Arc<dyn Classify<u32, Failure> + Send + Sync> = Arc::new(NotIdempotent::<ByError>::default());
+    let (failing, starts) = fail_times(usize::MAX);
+    assert!(base.classify(boxed).through(way, &failing).await.is_err());
+    assert_eq!(starts.load(SeqCst), 1);
 }
 
 async fn retry_if_attempts_again_what_its_predicate_says(way: Way) {

@@ -1,14 +1,19 @@
-//! How many bytes each policy adds to the operation's future: what a program pays for every call in flight.
+//! How many bytes each policy adds to the operation's future: what a program pays for every call in flight. And how many
+//! a rejection has: every result that can carry one is as wide, and each policy moves it.
 #![cfg(feature = "tower")]
 
 use std::{
     future::{Ready, ready},
     mem::size_of_val,
+    num::NonZeroU16,
     time::Duration,
 };
 
 use tower::{BoxError, Layer, Service, ServiceBuilder, service_fn};
-use withstand::{Bulkhead, CircuitBreaker, Fallback, RateLimiter, RetryWithBackoff, Timeout};
+use withstand::{
+    Bulkhead, BulkheadFull, CircuitBreaker, CircuitOpen, Elapsed, Fallback, Name, Pipeline, RateLimited, RateLimiter,
+    Rejected, RetryWithBackoff, Timeout, pipeline::BoxPipeline,
+};
 
 type Operation = Ready<Result<u64, BoxError>>;
 
@@ -70,4 +75,46 @@ fn all_five_add_at_most_so_many_bytes() {
         .layer(breaker.layer())
         .layer(each.layer());
     assert_at_most(900, "all five", [plain, added_by(&layers)]);
+}
+
+/// There is one type for all subsets of the parts, and so one size. Only a fallback makes it another type, and erasing.
+#[test]
+fn p5_p3_a_pipeline_adds_at_most_so_many_bytes() {
+    const MOST: usize = 560;
+    let none = Pipeline::builder("users").build().expect("good settings");
+    let all = Pipeline::standard_builder("users").fallback(Fallback::value(7)).build().expect("good settings");
+    let erased: BoxPipeline<u64, BoxError> = all.clone().boxed();
+    assert_at_most(MOST, "pipeline without parts", [added(&none.call(operation)), added_by(&none.layer())]);
+    assert_at_most(MOST, "pipeline with all parts", [added(&all.call(operation)), added_by(&all.layer())]);
+    assert_at_most(MOST, "pipeline, erased", [added(&erased.call(operation)), added_by(&erased.layer())]);
+    assert_eq!(size_of::<Pipeline>(), size_of::<usize>(), "its parts are shared");
+}
+
+#[cfg(target_pointer_width = "64")]
+mod a_rejection {
+    use super::*;
+
+    /// As the one in the README: `Status` has its retry-after, the others are a word.
+    #[expect(dead_code, reason = "its size is looked at")]
+    enum ApiError {
+        Status { status: NonZeroU16, retry_after: Option<Duration> },
+        Decode(Box<u8>),
+        Http(Box<u8>),
+        Policy(Rejected),
+    }
+
+    #[test]
+    fn has_at_most_so_many_bytes() {
+        assert_eq!(size_of::<Name>(), 16);
+        let leaves =
+            [size_of::<CircuitOpen>(), size_of::<BulkheadFull>(), size_of::<RateLimited>(), size_of::<Elapsed>()];
+        assert_eq!(leaves, [32; 4]);
+        assert_eq!(size_of::<Rejected>(), 40);
+    }
+
+    #[test]
+    fn makes_no_error_wider_that_has_room_beside_it() {
+        assert_eq!([size_of::<ApiError>(), size_of::<withstand::Error<Box<u8>>>()], [40; 2]);
+        assert_eq!([size_of::<Result<u64, ApiError>>(), size_of::<Result<[u64; 4], ApiError>>()], [40; 2]);
+    }
 }

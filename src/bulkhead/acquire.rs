@@ -59,9 +59,9 @@ impl Future for BulkheadAcquire {
         let acquired = match self.project().state.project() {
             StateProj::Queued { wait } => ready!(wait.poll(cx)),
             StateProj::Acquired { slot } => Ok(slot.take().expect("polled after it was done")),
-            StateProj::Rejected { rejection } => Err(ready!(rejection.poll(cx))),
+            StateProj::Rejected { rejection } => Err(ready!(rejection.poll(cx)).into()),
         };
-        Poll::Ready(acquired.map(BulkheadPermit::new).map_err(Rejected::from))
+        Poll::Ready(acquired.map(BulkheadPermit::new))
     }
 }
 

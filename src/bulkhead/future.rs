@@ -113,7 +113,7 @@ where
                     let CallProj::Running { operation, .. } = self.as_mut().project() else { unreachable!() };
                     ready!(operation.poll(cx))
                 }
-                Err(full) => Err(E::from_rejected(Rejected::BulkheadFull(full))),
+                Err(rejected) => Err(E::from_rejected(rejected)),
             },
             CallProj::Running { .. } | CallProj::Rejected { .. } | CallProj::Done => panic!("polled after it was done"),
         };

@@ -44,6 +44,9 @@
 //! holds none. The inner service is cloned for each call, and is readied once the call has its slot. So a call holds
 //! its slot while the inner service becomes ready.
 //!
+//! A call is over when its response is there. An HTTP response has a body that is still to come: with the feature
+//! `http-body`, `bulkhead.layer().hold_until_body_ends()` holds the slot until that has ended too.
+//!
 //! # Sharing
 //!
 //! All clones, and all services that its layers make, share the slots and the queue.
@@ -88,20 +91,36 @@ mod config;
 mod event;
 mod future;
 mod gate;
+#[cfg(all(feature = "http-body", feature = "tower"))]
+mod hold;
 mod permit;
 mod policy;
+mod settings;
 mod shared;
 mod state;
 #[cfg(feature = "tower")]
 mod tower;
 mod wait;
 
+#[cfg(all(feature = "http-body", feature = "tower"))]
+pub use self::hold::{HoldBody, HoldFuture, HoldLayer, HoldService};
+#[cfg(feature = "tower")]
+pub(crate) use self::tower::OwnedCall;
 #[cfg(feature = "tower")]
 pub use self::tower::{BulkheadLayer, BulkheadService};
 pub use self::{
-    acquire::BulkheadAcquire, config::BulkheadBuilder, event::BulkheadEvent, future::BulkheadFuture,
-    permit::BulkheadPermit, policy::Bulkhead, shared::Snapshot,
+    acquire::BulkheadAcquire,
+    config::BulkheadBuilder,
+    event::BulkheadEvent,
+    future::BulkheadFuture,
+    permit::BulkheadPermit,
+    policy::Bulkhead,
+    settings::{BulkheadSettings, QueueSettings},
+    shared::Snapshot,
 };
+
+// What a pipeline is built of.
+pub(crate) use self::{state::Entry, wait::WaitLimit};
 
 // Only signatures name this.
 #[doc(hidden)]

@@ -16,7 +16,7 @@ pub trait Hint<T>: sealed::Hint {
     }
 }
 
-pub(super) mod sealed {
+pub(crate) mod sealed {
     pub trait Hint {}
     impl Hint for () {}
     impl<T> Hint for fn(&T) -> Option<std::time::Duration> {}

@@ -20,13 +20,17 @@ mod closure;
 mod error_rules;
 mod grpc;
 mod hint;
+mod not_idempotent;
 mod status;
 mod verdict;
 
+#[cfg(feature = "http")]
+pub(crate) use self::hint::sealed as sealed_hint;
 pub use self::{
     by_error::ByError,
     closure::{ClassifyFn, RetryIf, classify_fn},
     grpc::{ByGrpcCode, ByGrpcCodeInside, by_grpc_code},
+    not_idempotent::NotIdempotent,
     status::{ByErrorStatus, ByStatus, by_error, by_error_status, by_status},
     verdict::{Classify, Verdict},
 };

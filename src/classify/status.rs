@@ -195,6 +195,10 @@ impl<T, S, X> ByStatus<fn(&T) -> S, X> {
     /// Reads from an answer how long the dependency asks to be left alone. It is asked of answers that are transient or
     /// throttled.
     pub fn retry_after(self, hint: fn(&T) -> Option<Duration>) -> ByStatus<fn(&T) -> S, X, fn(&T) -> Option<Duration>> {
+        self.with_hint(hint)
+    }
+
+    pub(crate) fn with_hint<H>(self, hint: H) -> ByStatus<fn(&T) -> S, X, H> {
         ByStatus { status: self.status, errors: self.errors, hint, rows: self.rows }
     }
 }
@@ -255,7 +259,7 @@ impl<T, S, X> ByStatus<fn(&T) -> S, X> {
     /// # }
     /// ```
     pub fn grpc_headers(self, header: HeaderFn<T>) -> ByStatus<fn(&T) -> S, X, GrpcHeaders<T>> {
-        ByStatus { status: self.status, errors: self.errors, hint: GrpcHeaders(header), rows: self.rows }
+        self.with_hint(GrpcHeaders(header))
     }
 }
 

@@ -42,6 +42,15 @@ impl Verdict {
         }
     }
 
+    /// Whether the result says that the operation had no effect: nothing was sent, or the dependency refused it in
+    /// place of doing it.
+    pub(crate) fn rules_out_effects(self) -> bool {
+        match self {
+            Self::Unreached | Self::Throttled { .. } => true,
+            Self::Healthy | Self::Transient { .. } | Self::Failed | Self::Ignored => false,
+        }
+    }
+
     /// How long the dependency asks to be left alone, if it does.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
@@ -81,6 +90,14 @@ pub trait Classify<T, E> {
         let _ = error;
         None
     }
+
+    /// Whether the operation may be sent again after a result of this verdict, though it may have had an effect. A
+    /// retry asks this of what another attempt may cure.
+    #[doc(hidden)]
+    fn may_repeat(&self, verdict: Verdict) -> bool {
+        let _ = verdict;
+        true
+    }
 }
 
 impl<T, E, C: Classify<T, E> + ?Sized> Classify<T, E> for &C {
@@ -91,6 +108,10 @@ impl<T, E, C: Classify<T, E> + ?Sized> Classify<T, E> for &C {
     fn rejected_mut<'a>(&self, error: &'a mut E) -> Option<&'a mut Rejected> {
         (**self).rejected_mut(error)
     }
+
+    fn may_repeat(&self, verdict: Verdict) -> bool {
+        (**self).may_repeat(verdict)
+    }
 }
 
 impl<T, E, C: Classify<T, E> + ?Sized> Classify<T, E> for Arc<C> {
@@ -100,5 +121,9 @@ impl<T, E, C: Classify<T, E> + ?Sized> Classify<T, E> for Arc<C> {
 
     fn rejected_mut<'a>(&self, error: &'a mut E) -> Option<&'a mut Rejected> {
         (**self).rejected_mut(error)
+    }
+
+    fn may_repeat(&self, verdict: Verdict) -> bool {
+        (**self).may_repeat(verdict)
     }
 }

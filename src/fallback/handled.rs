@@ -9,6 +9,12 @@ use crate::classify::{Classify, Verdict};
 pub trait Handles<T, E>: sealed::Handles {
     #[doc(hidden)]
     fn handles(&self, result: &Result<T, E>) -> bool;
+
+    /// In a pipeline, which knows the verdict of the result.
+    #[doc(hidden)]
+    fn handles_verdict(&self, _: Verdict, result: &Result<T, E>) -> bool {
+        self.handles(result)
+    }
 }
 
 mod sealed {
@@ -25,6 +31,11 @@ pub struct EveryError;
 impl<T, E> Handles<T, E> for EveryError {
     fn handles(&self, result: &Result<T, E>) -> bool {
         result.is_err()
+    }
+
+    /// Nothing was said of what is handled, so the pipeline's classifier says it.
+    fn handles_verdict(&self, verdict: Verdict, _: &Result<T, E>) -> bool {
+        verdict != Verdict::Healthy
     }
 }
 

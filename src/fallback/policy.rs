@@ -16,7 +16,7 @@ use crate::error::Name;
 /// See the [module](super) for what it handles. Clones share what the fallback answers with; there is no other state.
 #[derive(Debug)]
 pub struct Fallback<S, W = EveryError, L = NoListener> {
-    pub(super) plan: Plan<S, W, L>,
+    pub(crate) plan: Plan<S, W, L>,
 }
 
 impl<S> Fallback<S> {

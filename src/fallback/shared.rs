@@ -5,7 +5,7 @@ use super::{
     handled::Handles,
     recovery::Recovery,
 };
-use crate::error::Name;
+use crate::{classify::Verdict, error::Name};
 
 /// What a fallback consists of: what it answers with, which results it handles, its name and its listeners.
 #[derive(Debug)]
@@ -24,13 +24,35 @@ impl<S, W, L> Plan<S, W, L> {
         S: Recovery<T, E, K>,
         W: Handles<T, E>,
     {
-        self.handled.handles(result)
-            && extracted.as_ref().is_some_and(|extracted| self.recovery.can_recover(result, extracted))
+        self.handled.handles(result) && self.can_recover(result, extracted)
+    }
+
+    /// [`handles`](Self::handles), where the verdict of the result is known.
+    #[inline]
+    pub(crate) fn handles_verdict<T, E, K>(
+        &self,
+        verdict: Verdict,
+        result: &Result<T, E>,
+        extracted: &Option<K>,
+    ) -> bool
+    where
+        S: Recovery<T, E, K>,
+        W: Handles<T, E>,
+    {
+        self.handled.handles_verdict(verdict, result) && self.can_recover(result, extracted)
+    }
+
+    #[inline]
+    fn can_recover<T, E, K>(&self, result: &Result<T, E>, extracted: &Option<K>) -> bool
+    where
+        S: Recovery<T, E, K>,
+    {
+        extracted.as_ref().is_some_and(|extracted| self.recovery.can_recover(result, extracted))
     }
 
     /// Emits the event and starts to recover from `result`; gives `result` back where the fallback cannot recover from
     /// it.
-    pub(super) fn recover<T, E, K>(&self, result: Result<T, E>, extracted: K) -> Result<S::Future, Result<T, E>>
+    pub(crate) fn recover<T, E, K>(&self, result: Result<T, E>, extracted: K) -> Result<S::Future, Result<T, E>>
     where
         S: Recovery<T, E, K>,
         L: Listen<T, E>,
@@ -39,7 +61,7 @@ impl<S, W, L> Plan<S, W, L> {
         self.recovery.recover(result, extracted)
     }
 
-    pub(super) fn emit_failed<T, E>(&self, error: &E)
+    pub(crate) fn emit_failed<T, E>(&self, error: &E)
     where
         L: Listen<T, E>,
     {

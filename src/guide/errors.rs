@@ -171,7 +171,8 @@
 //! ```
 //!
 //! The body is empty here. The text of a rejection names your policies, and so the services behind yours: log it, and
-//! think twice before you show it to a stranger. The example `axum_server` of the repository shows this in a server.
+//! think twice before you show it to a stranger. With the feature `http`, `http::server` answers for a whole server, and
+//! `http::rejection_response` for one handler. Neither tells a name.
 //!
 //! # A report says a rejection once
 //!

@@ -291,7 +291,7 @@ impl Permits {
             period: self.rate().period,
             retry_after: retry_after.map(Duration::from_nanos),
         });
-        RateLimited::after_nanos(self.name().clone(), limit, retry_after.unwrap_or(u64::MAX))
+        RateLimited::after_nanos(self.name().clone(), limit, retry_after)
     }
 
     pub(super) fn rate(&self) -> Rate {

@@ -5,6 +5,7 @@ use std::{
 };
 
 use crate::{
+    classify::Verdict,
     clock::{self, Instant},
     operation::ResultFuture,
 };
@@ -15,10 +16,15 @@ use crate::{
 pub struct Attempt<'a, E> {
     /// 1 for the first attempt.
     pub number: u32,
+    /// Whether no other attempt can follow it.
+    pub is_last: bool,
     /// The error of the attempt before. `None` for the first attempt, and after an answer that was judged transient.
     pub last_error: Option<&'a E>,
     /// The time since the call began.
     pub elapsed: Duration,
+    /// The time until the call ends the attempt: what its timeout and the [`Deadline`](crate::Deadline) leave. `None` if
+    /// nothing ends it. A retry alone ends no attempt, and tells the time until the deadline around it.
+    pub remaining: Option<Duration>,
 }
 
 /// Something that can be started again: a closure, or a request that can be copied.
@@ -28,31 +34,48 @@ pub trait Attempts: sealed::Sealed {
     /// One attempt.
     type Future: ResultFuture;
 
-    /// Whether another attempt is possible at all.
+    /// Whether an attempt has to wait until its service is ready.
     #[doc(hidden)]
-    fn can_repeat(&self) -> bool {
+    const NEEDS_READINESS: bool = false;
+
+    /// Whether another attempt is possible, and safe after a result of this verdict.
+    #[doc(hidden)]
+    fn can_repeat(&self, verdict: Verdict) -> bool {
+        let _ = verdict;
         true
     }
 
-    /// Starts attempt `number` as soon as that is possible. `last`: no other may follow.
+    /// Waits until an attempt can be started.
     #[doc(hidden)]
-    fn poll_start(&mut self, cx: &mut Context<'_>, number: u32, last: bool) -> Poll<Started<Self::Future>>;
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), <Self::Future as ResultFuture>::Err>> {
+        Poll::Ready(Ok(()))
+    }
+
+    /// Starts an attempt, after [`poll_ready`](Self::poll_ready) was ready.
+    #[doc(hidden)]
+    fn start(&mut self, plan: AttemptPlan) -> Self::Future;
 
     /// Takes the result of an attempt that will be followed by another.
     #[doc(hidden)]
     fn take(&mut self, _: Result<<Self::Future as ResultFuture>::Ok, <Self::Future as ResultFuture>::Err>) {}
 }
 
-/// An attempt, or why the service that it needs will never be ready.
-pub type Started<F> = Result<F, <F as ResultFuture>::Err>;
+/// What is known of an attempt when it is started.
+#[derive(Clone, Copy, Debug)]
+pub struct AttemptPlan {
+    pub(crate) number: u32,
+    pub(crate) is_last: bool,
+    /// When the call will end it, if it will.
+    pub(crate) end: Option<Instant>,
+}
 
-pub(super) mod sealed {
+pub(crate) mod sealed {
     pub trait Sealed {}
 }
 
 /// A closure, called again for each attempt.
 pub struct Repeat<F> {
-    pub(super) operation: F,
+    pub(crate) operation: F,
 }
 
 impl<F> sealed::Sealed for Repeat<F> {}
@@ -64,8 +87,8 @@ where
 {
     type Future = Fut;
 
-    fn poll_start(&mut self, _: &mut Context<'_>, _: u32, _: bool) -> Poll<Started<Fut>> {
-        Poll::Ready(Ok((self.operation)()))
+    fn start(&mut self, _: AttemptPlan) -> Fut {
+        (self.operation)()
     }
 }
 
@@ -83,18 +106,8 @@ pub struct RepeatWith<F, E> {
 }
 
 impl<F, E> RepeatWith<F, E> {
-    pub(super) fn new(operation: F) -> Self {
+    pub(crate) fn new(operation: F) -> Self {
         Self { operation, last_error: None, since: clock::now() }
-    }
-}
-
-impl<F, Fut, E> RepeatWith<F, E>
-where
-    F: FnMut(Attempt<'_, E>) -> Fut,
-{
-    pub(super) fn start(&mut self, number: u32) -> Fut {
-        let elapsed = clock::now().saturating_duration_since(self.since);
-        (self.operation)(Attempt { number, last_error: self.last_error.as_ref(), elapsed })
     }
 }
 
@@ -107,8 +120,11 @@ where
 {
     type Future = Fut;
 
-    fn poll_start(&mut self, _: &mut Context<'_>, number: u32, _: bool) -> Poll<Started<Fut>> {
-        Poll::Ready(Ok(self.start(number)))
+    fn start(&mut self, AttemptPlan { number, is_last, end }: AttemptPlan) -> Fut {
+        let now = clock::now();
+        let remaining = end.map(|end| end.saturating_duration_since(now));
+        let (elapsed, last_error) = (now.saturating_duration_since(self.since), self.last_error.as_ref());
+        (self.operation)(Attempt { number, is_last, last_error, elapsed, remaining })
     }
 
     fn take(&mut self, result: Result<Fut::Ok, E>) {

@@ -16,7 +16,9 @@ pub enum GaveUp {
     BackoffEnded,
     /// The dependency asked to be left alone for longer than `max_retry_after`, or for longer than the clock can count.
     RetryAfterTooLong,
-    /// The request declined to be copied.
+    /// The request cannot be copied, or another attempt would not be safe: the one that failed may have had an effect,
+    /// and the request, or the whole retry ([`not_idempotent`](crate::RetryWithBackoff::not_idempotent)), is not
+    /// idempotent.
     NotRepeatable,
     /// After others were sent, an attempt did not reach the dependency: our own breaker or bulkhead rejected it, or the
     /// classifier judged its result [`Ignored`](Verdict::Ignored) for another reason.

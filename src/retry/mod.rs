@@ -62,7 +62,8 @@
 //! [`Timeout`](crate::Timeout) outside.
 //!
 //! **Send again only what is idempotent.** A call that failed may have had its effect. Only after `Unreached` is it
-//! certain that nothing was sent.
+//! certain that nothing was sent. For calls that are not idempotent,
+//! [`retry.not_idempotent()`](RetryWithBackoff::not_idempotent) is a handle that sends again only what had no effect.
 //!
 //! # Budget
 //!
@@ -124,11 +125,15 @@ mod budget;
 mod config;
 mod event;
 mod future;
+mod plan;
 mod policy;
+mod settings;
 mod shared;
 #[cfg(feature = "tower")]
 mod tower;
 
+#[cfg(feature = "tower")]
+pub(crate) use self::tower::OwnedCall;
 #[cfg(feature = "tower")]
 pub use self::tower::{RetryLayer, RetryService};
 pub use self::{
@@ -139,15 +144,19 @@ pub use self::{
     event::{GaveUp, RetryEvent},
     future::RetryFuture,
     policy::RetryWithBackoff,
+    settings::{BackoffSettings, BudgetSettings, RetryBudgetSettings, RetrySettings},
 };
+
+// What a pipeline is built of.
+pub(crate) use self::shared::{CallStart, Progress};
 
 // What only signatures name.
 #[cfg(feature = "tower")]
 #[doc(hidden)]
-pub use self::tower::Resend;
+pub use self::tower::{Resend, ResendUnready};
 #[doc(hidden)]
 pub use self::{
-    attempt::{Attempts, Repeat, RepeatWith, Started},
+    attempt::{AttemptPlan, Attempts, Repeat, RepeatWith},
     shared::Shared,
 };
 

@@ -1,14 +1,15 @@
 use std::future::Future;
 
 use super::{
-    attempt::{Attempt, Repeat, RepeatWith},
+    attempt::{Attempt, Attempts, Repeat, RepeatWith},
     budget::RetryBudget,
     config::RetryBuilder,
     future::RetryFuture,
+    settings::RetrySettings,
     shared::Shared,
 };
 use crate::{
-    classify::{ByError, Classify, RetryIf},
+    classify::{ByError, Classify, NotIdempotent, RetryIf},
     error::{ConfigError, Name},
     sync::Arc,
 };
@@ -19,7 +20,7 @@ use crate::{
 /// classifier that [`classify`](Self::classify) makes, and every layer.
 #[derive(Debug)]
 pub struct RetryWithBackoff<C = ByError> {
-    pub(super) shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     pub(super) classifier: C,
 }
 
@@ -78,14 +79,92 @@ impl<C> RetryWithBackoff<C> {
         self.classify(RetryIf::new(predicate))
     }
 
+    /// A handle with the same settings and budget for operations that are not idempotent: it sends again only what had
+    /// no effect.
+    ///
+    /// These are two of the verdicts:
+    ///
+    /// - [`Unreached`](crate::Verdict::Unreached): nothing was sent.
+    /// - [`Throttled`](crate::Verdict::Throttled): the dependency refused the request in place of acting on it. The
+    ///   standard (RFC 6585, section 4) does not say so of a 429; it is what servers do, and what their clients rely
+    ///   on. If a dependency of yours throttles halfway through its work, give its retry a classifier that judges this
+    ///   as [`Failed`](crate::Verdict::Failed).
+    ///
+    /// What is [`Transient`](crate::Verdict::Transient) ends the call, and the event says
+    /// [`NotRepeatable`](super::GaveUp::NotRepeatable). The default classifier judges no error as unreached: name those
+    /// that are, by [`errors_if`](crate::ByStatus::errors_if) for example. The layer of this handle does the same.
+    ///
+    /// ```
+    /// # use std::io;
+    /// # use withstand::{by_error, NotIdempotent, RetryWithBackoff, Verdict};
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
+    /// let is_refused = |error: &io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
+    /// let retry = RetryWithBackoff::new("orders").classify(by_error().errors_if(is_refused, Verdict::Unreached));
+    /// let orders = retry.not_idempotent();
+    ///
+    /// let mut attempts = [io::ErrorKind::ConnectionRefused, io::ErrorKind::ConnectionReset].into_iter();
+    /// let order = || std::future::ready(Err::<u32, _>(io::Error::from(attempts.next().expect("only two are sent"))));
+    /// assert_eq!(orders.call(order).await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    /// # }
+    /// ```
+    pub fn not_idempotent(&self) -> RetryWithBackoff<NotIdempotent<C>>
+    where
+        C: Clone,
+    {
+        self.classify(NotIdempotent::new(self.classifier.clone()))
+    }
+
     /// The bucket that retries are paid from, if there is one.
     pub fn budget(&self) -> Option<&RetryBudget> {
-        self.shared.budget.as_ref()
+        self.shared.budget()
+    }
+
+    /// The settings that are in force now.
+    pub fn settings(&self) -> RetrySettings {
+        self.shared.settings()
+    }
+
+    /// Changes the settings while the retry is in use. All handles and layers that share the budget go on by them at
+    /// once; listeners, classifiers, the seed, a backoff from a closure and a shared budget stay.
+    ///
+    /// | what | what becomes of it |
+    /// |---|---|
+    /// | a call whose first attempt has failed | goes on as it began: attempts, backoff, `max_retry_after`, deadline |
+    /// | a call that has not failed yet | keeps its deadline, and goes by the new settings otherwise |
+    /// | the budget's level | is as full as it was: of 5 of 10 tokens it becomes 10 of 20 |
+    ///
+    /// # Errors
+    ///
+    /// One [`ConfigError`] that names every bad setting, and those that are given by code. Then nothing has changed.
+    pub fn apply(&self, settings: &RetrySettings) -> Result<(), ConfigError> {
+        self.check(settings)?;
+        self.apply_checked(settings);
+        Ok(())
+    }
+
+    /// Whether these settings could be applied.
+    pub(crate) fn check(&self, settings: &RetrySettings) -> Result<(), ConfigError> {
+        self.shared.check(settings)
+    }
+
+    /// Applies settings that were checked.
+    pub(crate) fn apply_checked(&self, settings: &RetrySettings) {
+        self.shared.apply_checked(settings);
     }
 
     /// The policy's name.
     pub fn name(&self) -> &str {
-        self.shared.reporter.name().as_str()
+        self.shared.name().as_str()
+    }
+
+    /// How many handles, layers, services and calls of services hold it, this handle included.
+    pub(crate) fn holders(&self) -> usize {
+        Arc::strong_count(&self.shared)
+    }
+
+    /// Whether its budget is short of tokens. A budget that others hold too lives on with them.
+    pub(crate) fn is_short_of_budget(&self) -> bool {
+        self.shared.is_short_of_budget()
     }
 }
 
@@ -151,7 +230,7 @@ impl<C> RetryWithBackoff<C> {
     {
         let start = self.shared.begin();
         let mut attempts = RepeatWith::new(operation);
-        let first = attempts.start(1);
+        let first = attempts.start(self.shared.plan_first_attempt());
         RetryFuture::new(&*self.shared, &self.classifier, start, first, attempts)
     }
 }

@@ -12,6 +12,9 @@ use super::shared::TimeoutReporter;
 use crate::{
     carry::CarriesRejected,
     clock::{self, Alarm},
+    deadline,
+    error::Cause,
+    slow_path::return_after,
 };
 
 pin_project! {
@@ -25,7 +28,9 @@ pin_project! {
         // `None` once the call is over: the operation is dropped before the caller is told.
         #[pin]
         operation: Option<F>,
-        limit: Option<Duration>,
+        // What the rejection tells: the timeout's own limit, or the span of an earlier deadline.
+        limit: Duration,
+        cause: Cause,
         #[pin]
         alarm: Alarm,
         reporter: P,
@@ -36,7 +41,12 @@ impl<F, P> TimeoutFuture<F, P> {
     #[inline(always)]
     pub(super) fn start(reporter: P, limit: Option<Duration>, operation: impl FnOnce() -> F) -> Self {
         let end = limit.and_then(|span| clock::after(clock::now(), span));
-        Self { operation: Some(operation()), limit, alarm: Alarm::at(end), reporter }
+        let deadline = deadline::current();
+        let (end, limit, cause) = match deadline.is_before(end) {
+            false => (end, limit.unwrap_or_default(), Cause::Limit),
+            true => (deadline.end(), deadline.span(), Cause::Deadline),
+        };
+        Self { operation: Some(operation()), limit, cause, alarm: Alarm::at(end), reporter }
     }
 }
 
@@ -52,17 +62,18 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let operation = this.operation.as_mut().as_pin_mut().expect("polled after it was done");
-        let Poll::Ready(answer) = operation.poll(cx) else { return wait(this, cx) };
+        let Poll::Ready(answer) = operation.poll(cx) else { return wait(this, cx).map(Err) };
         // The future may be kept after it is done. Neither the operation nor the timer stays in it.
-        this.operation.set(None);
-        this.alarm.disarm();
-        Poll::Ready(answer)
+        Poll::Ready(return_after(answer, || {
+            this.operation.set(None);
+            this.alarm.disarm();
+        }))
     }
 }
 
 /// The operation is pending: waits for the limit, and then ends the call.
 #[inline(never)]
-fn wait<F, P, T, E>(mut this: TimeoutProjection<'_, F, P>, cx: &mut Context<'_>) -> Poll<Result<T, E>>
+fn wait<F, P, E>(mut this: TimeoutProjection<'_, F, P>, cx: &mut Context<'_>) -> Poll<E>
 where
     E: CarriesRejected,
     P: Borrow<TimeoutReporter>,
@@ -70,6 +81,5 @@ where
     ready!(this.alarm.as_mut().poll(cx));
     this.operation.set(None);
     this.alarm.disarm();
-    let limit = this.limit.unwrap_or_default();
-    Poll::Ready(Err(E::from_rejected((*this.reporter).borrow().report(limit))))
+    Poll::Ready(E::from_rejected((*this.reporter).borrow().report(*this.limit, *this.cause)))
 }

@@ -9,8 +9,8 @@ use crate::{carry::CarriesRejected, error::Name};
 /// state.
 #[derive(Clone, Debug)]
 pub struct Timeout {
-    pub(super) limit: Duration,
-    pub(super) reporter: TimeoutReporter,
+    pub(crate) limit: Duration,
+    pub(crate) reporter: TimeoutReporter,
 }
 
 impl Timeout {
@@ -78,7 +78,8 @@ impl Timeout {
         self.limit
     }
 
-    /// Starts the operation, and waits for it until the limit has passed.
+    /// Starts the operation, and waits for it until the limit, or the [`Deadline`](crate::Deadline) around it, has
+    /// passed.
     ///
     /// # Errors
     ///
@@ -100,5 +101,12 @@ impl Timeout {
         E: CarriesRejected,
     {
         TimeoutFuture::start(&self.reporter, Some(self.limit), operation)
+    }
+}
+
+/// A timeout of this limit, without a name: where a timeout is asked for, a `Duration` will do.
+impl From<Duration> for Timeout {
+    fn from(limit: Duration) -> Self {
+        Self::new(limit)
     }
 }

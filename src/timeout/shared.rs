@@ -2,7 +2,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::event::TimeoutEvent;
 use crate::{
-    error::{Elapsed, Name, Rejected},
+    error::{Cause, Elapsed, Name, Rejected},
     event::Reporter,
 };
 
@@ -16,7 +16,11 @@ impl TimeoutReporter {
     /// No name and no listener.
     pub(super) const NONE: Self = Self(None);
 
-    pub(super) fn set_name(&mut self, name: Name) {
+    pub(crate) fn name(&self) -> Option<&Name> {
+        self.0.as_ref().and_then(|reporter| reporter.name().as_ref())
+    }
+
+    pub(crate) fn set_name(&mut self, name: Name) {
         self.change(|reporter| reporter.set_name(Some(name)));
     }
 
@@ -32,10 +36,10 @@ impl TimeoutReporter {
     }
 
     /// Emits the event, and returns the rejection.
-    pub(super) fn report(&self, limit: Duration) -> Rejected {
+    pub(crate) fn report(&self, limit: Duration, cause: Cause) -> Rejected {
         let without_listeners = Reporter::new(None);
         let reporter = self.0.as_deref().unwrap_or(&without_listeners);
         reporter.emit(|name| TimeoutEvent::TimedOut { name, limit });
-        Rejected::TimedOut(Elapsed::new(reporter.name().clone(), limit))
+        Rejected::TimedOut(Elapsed::caused_by(cause, reporter.name().clone(), limit))
     }
 }

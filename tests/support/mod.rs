@@ -19,7 +19,9 @@ use futures::future::BoxFuture;
 pub use script::Perform;
 use tower::{Layer, Service};
 use withstand::{
-    Bulkhead, CircuitBreaker, Classify, Error, Fallback, RateLimiter, Rejected, RetryWithBackoff, Timeout, fallback,
+    Bulkhead, CircuitBreaker, Classify, Error, Fallback, Pipeline, RateLimiter, Rejected, RetryWithBackoff, Timeout,
+    fallback,
+    pipeline::{PipelineFallback, PlainFallback},
 };
 
 pub type Failure = Error<&'static str>;
@@ -231,6 +233,20 @@ where
         match way {
             Way::Plain => Box::pin(self.call(|| op())),
             Way::Tower => by_layer(&self.layer(), op.clone()),
+        }
+    }
+}
+
+impl<C, F> Policy for Pipeline<C, F>
+where
+    C: Classify<u32, Failure> + Clone + Send + Sync + 'static,
+    F: PipelineFallback<u32, Failure, (), Future: Send> + PlainFallback + Clone + Send + Sync + 'static,
+{
+    fn through(&self, way: Way, op: &Op) -> BoxFuture<'_, Answer> {
+        let op = op.clone();
+        match way {
+            Way::Plain => Box::pin(self.call(move || op())),
+            Way::Tower => by_layer(&self.layer(), op),
         }
     }
 }
