@@ -4,7 +4,6 @@ use std::{
     fmt,
     future::Future,
     hint::black_box,
-    io,
     marker::PhantomData,
     num::NonZeroU16,
     pin::{Pin, pin},
@@ -14,8 +13,11 @@ use std::{
 
 use tower::{Service, ServiceBuilder};
 use withstand::{
-    Bulkhead, CarriesRejected, CircuitBreaker, CircuitBreakerBuilder, Error, Fallback, Rejected, RetryWithBackoff,
-    Timeout, carries_rejected, circuit_breaker::Window,
+    Bulkhead, CarriesRejected, CircuitBreaker, CircuitBreakerBuilder, Classify, Error, Fallback, Pipeline, Rejected,
+    RetryWithBackoff, Timeout, carries_rejected,
+    circuit_breaker::Window,
+    fallback::Value,
+    pipeline::PipelineFallback,
 };
 
 /// A word, as errors mostly are: something boxed. A wide one costs its own moves, whoever moves it.
@@ -63,12 +65,6 @@ impl From<Rejected> for ApiError {
 impl Fails for ApiError {
     fn bad() -> Self {
         Self::Status { status: NonZeroU16::MAX, retry_after: None }
-    }
-}
-
-impl Fails for io::Error {
-    fn bad() -> Self {
-        io::ErrorKind::Other.into()
     }
 }
 
@@ -134,6 +130,14 @@ cases! {
     "fallback, steps in, plain": plain(Fallback::value(7), |fallback, value| once(fallback.call(|| fail(value))), true),
     "all five, plain": all_five_plain::<Failure>(),
     "all five, tower": all_five_tower::<Failure>(),
+    "pipeline, five parts, plain": pipeline_plain::<Failure, _, _>(five_parts()),
+    "pipeline, five parts, tower": pipeline_tower::<Failure, _, _>(five_parts()),
+    "pipeline, breaker alone, plain": pipeline_plain::<Failure, _, _>(breaker_alone()),
+    "pipeline, breaker alone, tower": pipeline_tower::<Failure, _, _>(breaker_alone()),
+    "pipeline, no part, plain": pipeline_plain::<Failure, _, _>(no_part()),
+    "pipeline, no part, tower": pipeline_tower::<Failure, _, _>(no_part()),
+    "pipeline, standard, plain": pipeline_plain::<Failure, _, _>(Pipeline::standard("users")),
+    "pipeline, standard, tower": pipeline_tower::<Failure, _, _>(Pipeline::standard("users")),
     "README's error: nothing, plain": nothing_plain::<ApiError>(),
     "README's error: nothing, tower": tower(Backend(succeed_or::<ApiError>), true),
     "README's error: breaker, calm, plain": breaker_plain(calm(), succeed_or::<ApiError>),
@@ -148,14 +152,8 @@ cases! {
     "README's error: fallback, success, tower": fallback_tower::<ApiError>(),
     "README's error: all five, plain": all_five_plain::<ApiError>(),
     "README's error: all five, tower": all_five_tower::<ApiError>(),
-    "io::Error: breaker, calm, plain": breaker_plain(calm(), succeed_or::<io::Error>),
-    "io::Error: breaker, calm, tower": breaker_tower(calm(), succeed_or::<io::Error>),
-    "io::Error: retry, first attempt, plain": retry_plain::<io::Error>(),
-    "io::Error: retry, first attempt, tower": retry_tower::<io::Error>(),
-    "io::Error: fallback, success, plain": fallback_plain::<io::Error>(),
-    "io::Error: fallback, success, tower": fallback_tower::<io::Error>(),
-    "io::Error: all five, plain": all_five_plain::<io::Error>(),
-    "io::Error: all five, tower": all_five_tower::<io::Error>(),
+    "README's error: pipeline, five parts, plain": pipeline_plain::<ApiError, _, _>(five_parts()),
+    "README's error: pipeline, five parts, tower": pipeline_tower::<ApiError, _, _>(five_parts()),
 }
 
 /// An operation that is ready at once, and has nothing to drop.
@@ -225,7 +223,7 @@ fn plain<P: 'static, E: 'static>(policy: P, call: impl Fn(&P, u64) -> Answer<E> 
     assert_eq!(call(&policy, 1).is_ok(), succeeds);
     Box::new(move |calls| {
         for number in 0..calls {
-            let _ = black_box(call(&policy, black_box(number)));
+            black_box(&call(&policy, black_box(number)));
         }
     })
 }
@@ -243,7 +241,7 @@ where
     assert_eq!(call(1).is_ok(), succeeds);
     Box::new(move |calls| {
         for number in 0..calls {
-            let _ = black_box(call(black_box(number)));
+            black_box(&call(black_box(number)));
         }
     })
 }
@@ -404,4 +402,37 @@ fn all_five_tower<E: Fails>() -> Run {
         .layer(timeout.layer())
         .service(Backend(succeed_or::<E>));
     tower(service, true)
+}
+
+/// The same five as above.
+fn five_parts() -> Pipeline<withstand::ByError, Fallback<Value<u64>>> {
+    let AllFive { fallback, bulkhead, retry, breaker, .. } = AllFive::new();
+    let builder = Pipeline::builder("users").fallback(fallback).bulkhead(bulkhead).retry(retry);
+    builder.circuit_breaker(breaker).attempt_timeout(Duration::from_secs(5)).build().expect("good settings")
+}
+
+fn breaker_alone() -> Pipeline {
+    Pipeline::builder("users").circuit_breaker(calm()).build().expect("good settings")
+}
+
+fn no_part() -> Pipeline {
+    Pipeline::builder("users").build().expect("good settings")
+}
+
+fn pipeline_plain<E, C, F>(pipeline: Pipeline<C, F>) -> Run
+where
+    E: Fails,
+    C: Classify<u64, E> + 'static,
+    F: PipelineFallback<u64, E, ()> + 'static,
+{
+    plain(pipeline, |pipeline, value| once(pipeline.call(|| succeed_or::<E>(value))), true)
+}
+
+fn pipeline_tower<E, C, F>(pipeline: Pipeline<C, F>) -> Run
+where
+    E: Fails,
+    C: Classify<u64, E> + Clone + 'static,
+    F: PipelineFallback<u64, E, ()> + Clone + 'static,
+{
+    tower(layered(pipeline.layer(), succeed_or::<E>), true)
 }

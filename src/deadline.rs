@@ -46,15 +46,15 @@ use std::{
 
 use pin_project_lite::pin_project;
 
-use crate::clock::{self, Instant};
+use crate::clock::{self, FOREVER, Instant, nanos};
 
 /// Until when the caller waits. See the [module](self).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deadline {
     /// `None` is never.
     end: Option<Instant>,
-    /// The whole span, which errors tell.
-    span: Duration,
+    /// The whole span, in nanoseconds, which errors tell.
+    span: u64,
 }
 
 thread_local! {
@@ -63,7 +63,7 @@ thread_local! {
 }
 
 impl Deadline {
-    pub(crate) const NEVER: Self = Self { end: None, span: Duration::MAX };
+    pub(crate) const NEVER: Self = Self { end: None, span: FOREVER };
 
     /// The deadline that is `span` from now. One that is later than the clock can count never comes.
     pub fn within(span: Duration) -> Self {
@@ -71,7 +71,7 @@ impl Deadline {
     }
 
     pub(crate) fn after(start: Instant, span: Duration) -> Self {
-        Self { end: clock::after(start, span), span }
+        Self { end: clock::after(start, span), span: nanos(span) }
     }
 
     /// The deadline of the scope that this code runs in. `None` outside of any scope.
@@ -104,7 +104,7 @@ impl Deadline {
     }
 
     pub(crate) fn span(&self) -> Duration {
-        self.span
+        Duration::from_nanos(self.span)
     }
 
     /// Whether it comes before `moment`, where `None` is never.

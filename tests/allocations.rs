@@ -10,7 +10,8 @@ use std::{
 
 use tower::{BoxError, Layer, Service, ServiceBuilder, service_fn};
 use withstand::{
-    Bulkhead, CircuitBreaker, CircuitBreakerBuilder, Fallback, RetryWithBackoff, Timeout, circuit_breaker::Window,
+    Bulkhead, CircuitBreaker, CircuitBreakerBuilder, Fallback, RateLimiter, RetryWithBackoff, Timeout,
+    circuit_breaker::Window,
 };
 
 type Answer = Result<u32, BoxError>;
@@ -123,6 +124,17 @@ fn no_allocation_in_a_bulkhead() {
 }
 
 #[test]
+fn no_allocation_in_a_rate_limiter() {
+    let second = Duration::from_secs(1);
+    let builder = || RateLimiter::builder("users", 1_000_000, second).queue(1, second);
+    for builder in [builder(), builder().fixed_window()] {
+        let limiter = builder.build().expect("good settings");
+        assert_none("rate limiter, plain", |pending| finish(limiter.call(|| succeed_after(pending))));
+        assert_none_in_tower("rate limiter", limiter.layer().layer(service_fn(succeed_after)));
+    }
+}
+
+#[test]
 fn no_allocation_in_a_fallback() {
     let fallback = Fallback::value(7).named("users");
     assert_none("fallback, plain", |pending| finish(fallback.call(|| succeed_after(pending))));
@@ -152,6 +164,42 @@ fn no_allocation_in_all_five_together() {
         .layer(each.layer())
         .service(service_fn(succeed_after));
     assert_none_in_tower("all five", service);
+}
+
+#[cfg(feature = "http")]
+#[test]
+fn no_allocation_in_http() {
+    use http::{Request, Response};
+    use withstand::{LiftLayer, http as manners};
+
+    let runtime = runtime();
+    let _entered = runtime.enter();
+    let answer = |request: Request<u32>| async move {
+        let pending = succeed_after(*request.body()).await.expect("it does");
+        Ok::<_, BoxError>(Response::new([pending; 0]))
+    };
+    let judge = manners::by_response()
+        .errors_if(|error: &BoxError| error.is::<std::fmt::Error>(), withstand::Verdict::Unreached);
+    let retry = RetryWithBackoff::new("users").classify(judge);
+    let mut client = ServiceBuilder::new()
+        .layer(retry.layer().clone_request_by(manners::Idempotent::new().safe_only()))
+        .layer(LiftLayer)
+        .service_fn(answer);
+    let policies = ServiceBuilder::new()
+        .layer(Bulkhead::new("server", 16).layer())
+        .layer(Timeout::new(Duration::from_secs(60)).layer());
+    let mut server = ServiceBuilder::new().layer(manners::server(policies).without_body()).service_fn(answer);
+    let mut cx = Context::from_waker(Waker::noop());
+    assert_none("http client", |pending| {
+        assert!(client.poll_ready(&mut cx).is_ready());
+        let call = client.call(Request::new(pending));
+        finish(async { call.await.map(|_| 0).map_err(withstand::Error::into_boxed) });
+    });
+    assert_none("http server", |pending| {
+        assert!(server.poll_ready(&mut cx).is_ready());
+        let call = server.call(Request::new(pending));
+        finish(async { call.await.map(|_| 0) });
+    });
 }
 
 #[test]

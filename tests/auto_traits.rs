@@ -13,9 +13,10 @@ use withstand::{
     BadSetting, Bulkhead, BulkheadAcquire, BulkheadBuilder, BulkheadEvent, BulkheadFull, BulkheadFuture,
     BulkheadPermit, ByError, ByStatus, CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerEvent,
     CircuitBreakerFuture, CircuitBreakerPermit, CircuitOpen, ClassifyFn, ConfigError, Elapsed, Error, Fallback,
-    FallbackEvent, FallbackFuture, LiftFuture, Name, Rejected, RetryBudget, RetryBuilder, RetryEvent, RetryFuture,
-    RetryWithBackoff, Timeout, TimeoutEvent, TimeoutFuture, Verdict, bulkhead, circuit_breaker, fallback, retry,
-    timeout,
+    FallbackEvent, FallbackFuture, LiftFuture, Name, RateLimited, RateLimiter, RateLimiterAcquire, RateLimiterBuilder,
+    RateLimiterEvent, RateLimiterFuture, Rejected, RetryBudget, RetryBuilder, RetryEvent, RetryFuture,
+    RetryWithBackoff, Timeout, TimeoutEvent, TimeoutFuture, Verdict, bulkhead, circuit_breaker, fallback, rate_limiter,
+    retry, timeout,
 };
 
 /// Sendable, but not to be shared: a dependency's response often is.
@@ -33,6 +34,7 @@ fn handles_can_be_shared_cloned_and_shown() {
     assert_impl_all!(RetryWithBackoff: Send, Sync, Clone, Debug);
     assert_impl_all!(Timeout: Send, Sync, Clone, Debug);
     assert_impl_all!(Bulkhead: Send, Sync, Clone, Debug);
+    assert_impl_all!(RateLimiter: Send, Sync, Clone, Debug);
     assert_impl_all!(Fallback<fallback::Value<u8>>: Send, Sync, Clone, Debug);
     assert_impl_all!(Fallback<fallback::ErrorFn<Start<u8>>>: Send, Sync, Clone, Debug);
     assert_impl_all!(Fallback<fallback::AsyncErrorFn<Start<u8>>>: Send, Sync, Clone, Debug);
@@ -47,6 +49,7 @@ fn builders_can_be_shared_and_shown() {
     assert_impl_all!(CircuitBreakerBuilder: Send, Sync, Debug);
     assert_impl_all!(RetryBuilder: Send, Sync, Debug);
     assert_impl_all!(BulkheadBuilder: Send, Sync, Debug);
+    assert_impl_all!(RateLimiterBuilder: Send, Sync, Debug);
 }
 
 #[test]
@@ -62,6 +65,7 @@ fn errors_can_be_shared_cloned_compared_and_shown() {
     assert_impl_all!(Rejected: std::error::Error, Send, Sync, Clone, Debug, Eq);
     assert_impl_all!(CircuitOpen: std::error::Error, Send, Sync, Clone, Debug, Eq);
     assert_impl_all!(BulkheadFull: std::error::Error, Send, Sync, Clone, Debug, Eq);
+    assert_impl_all!(RateLimited: std::error::Error, Send, Sync, Clone, Debug, Eq);
     assert_impl_all!(Elapsed: std::error::Error, Send, Sync, Clone, Debug, Eq);
     assert_impl_all!(Error<std::fmt::Error>: std::error::Error, Send, Sync, Clone, Debug, Eq);
     assert_impl_all!(ConfigError: std::error::Error, Send, Sync, Clone, Debug, Eq);
@@ -76,11 +80,14 @@ fn events_and_snapshots_can_be_shared_and_shown() {
     assert_impl_all!(RetryEvent: Send, Sync, Clone, Debug);
     assert_impl_all!(TimeoutEvent: Send, Sync, Clone, Debug);
     assert_impl_all!(BulkheadEvent: Send, Sync, Clone, Debug);
+    assert_impl_all!(RateLimiterEvent: Send, Sync, Clone, Debug);
     assert_impl_all!(FallbackEvent<'static, u8, u8>: Send, Sync, Debug);
     assert_impl_all!(circuit_breaker::Snapshot: Send, Sync, Copy, Debug);
     assert_impl_all!(circuit_breaker::State: Send, Sync, Copy, Debug, Eq);
     assert_impl_all!(circuit_breaker::Window: Send, Sync, Copy, Debug, Eq);
     assert_impl_all!(bulkhead::Snapshot: Send, Sync, Copy, Debug, Eq);
+    assert_impl_all!(rate_limiter::Snapshot: Send, Sync, Copy, Debug, Eq);
+    assert_impl_all!(rate_limiter::Quota: Send, Sync, Copy, Debug, Eq);
     assert_impl_all!(retry::Attempt<'static, u8>: Send, Sync, Debug);
 }
 
@@ -97,6 +104,26 @@ fn verdicts_classifiers_and_backoffs_can_be_shared_copied_and_shown() {
     assert_impl_all!(retry::Jitter: Send, Sync, Copy, Debug, Eq);
 }
 
+#[cfg(all(feature = "http-body", feature = "tower"))]
+#[test]
+fn what_http_asks_for_can_be_shared_whatever_it_is_for() {
+    use withstand::{NotIdempotent, bulkhead::HoldBody, http};
+
+    assert_impl_all!(http::Idempotent<NotSend>: Send, Sync, Clone, Debug);
+    assert_impl_all!(http::ByResponse<NotSend, NotSend>: Send, Sync, Clone, Debug);
+    assert_impl_all!(http::IdempotencyKeyLayer<NotSend>: Send, Sync, Copy, Debug);
+    assert_impl_all!(http::IdempotencyKeyService<u8, NotSend>: Send, Sync, Clone, Debug);
+    assert_impl_all!(http::ServerLayer<withstand::BulkheadLayer>: Send, Sync, Clone, Debug);
+    assert_impl_all!(http::ServerService<u8>: Send, Sync, Clone, Debug);
+    assert_impl_all!(http::ServerFuture<Sendable>: Send, Debug);
+    assert_not_impl_any!(http::ServerFuture<Local>: Send);
+    assert_impl_all!(http::AnnouncedQuota: Send, Sync, Copy, Debug, Eq);
+    assert_impl_all!(NotIdempotent<ByError>: Send, Sync, Copy, Debug);
+    assert_impl_all!(bulkhead::HoldService<u8>: Send, Sync, Clone, Debug);
+    assert_impl_all!(bulkhead::HoldFuture<u8, SendOnly, Sendable>: Send, Debug);
+    assert_impl_all!(HoldBody<SendOnly>: Send, Debug);
+}
+
 /// Declares the futures that the plain call's `call` returns, for an operation `F`.
 macro_rules! plain_calls {
     ($check:ident, $operation:ty) => {
@@ -105,6 +132,7 @@ macro_rules! plain_calls {
         $check!(RetryFuture<retry::Repeat<Start<$operation>>, $operation, Result<u8, u8>, &retry::Shared, &ByError>: Send);
         $check!(TimeoutFuture<$operation, &timeout::TimeoutReporter>: Send);
         $check!(BulkheadFuture<Start<$operation>, $operation, &bulkhead::Slots>: Send);
+        $check!(RateLimiterFuture<Start<$operation>, $operation, &rate_limiter::Permits>: Send);
         $check!(FallbackFuture<$operation, &Standing, Ready<u8>>: Send);
     };
 }
@@ -123,7 +151,12 @@ fn a_plain_call_is_not_send_when_its_operation_is_not() {
 
 /// The closure is kept while the call waits in the queue.
 #[test]
-fn a_bulkheads_plain_call_is_send_only_if_its_closure_is_too() {
+fn a_plain_call_that_may_wait_is_send_only_if_its_closure_is_too() {
+    type SentLimited =
+        RateLimiterFuture<Box<dyn FnOnce() -> Sendable + Send>, Sendable, &'static rate_limiter::Permits>;
+    type KeptLimited = RateLimiterFuture<Box<dyn FnOnce() -> Sendable>, Sendable, &'static rate_limiter::Permits>;
+    assert_impl_all!(SentLimited: Send);
+    assert_not_impl_any!(KeptLimited: Send);
     type Sent = BulkheadFuture<Box<dyn FnOnce() -> Sendable + Send>, Sendable, &'static bulkhead::Slots>;
     type Kept = BulkheadFuture<Box<dyn FnOnce() -> Sendable>, Sendable, &'static bulkhead::Slots>;
     assert_impl_all!(Sent: Send);
@@ -131,8 +164,9 @@ fn a_bulkheads_plain_call_is_send_only_if_its_closure_is_too() {
 }
 
 #[test]
-fn a_wait_for_a_slot_is_send() {
+fn a_wait_for_a_slot_or_for_permits_is_send() {
     assert_impl_all!(BulkheadAcquire: Send, Debug);
+    assert_impl_all!(RateLimiterAcquire: Send, Debug);
 }
 
 #[test]
@@ -149,8 +183,8 @@ mod in_tower {
     use tower::{Service, util::BoxCloneService};
     use withstand::{
         BulkheadLayer, BulkheadService, ByClone, CircuitBreakerLayer, CircuitBreakerService, CloneFn, FallbackLayer,
-        FallbackService, LiftLayer, LiftService, RetryLayer, RetryService, SendRequest, SendRequestFuture,
-        TimeoutLayer, TimeoutService,
+        FallbackService, LiftLayer, LiftService, RateLimiterLayer, RateLimiterService, RetryLayer, RetryService,
+        SendRequest, SendRequestFuture, TimeoutLayer, TimeoutService,
     };
 
     use super::*;
@@ -198,6 +232,7 @@ mod in_tower {
         assert_impl_all!(TimeoutLayer: Send, Sync, Clone, Debug);
         assert_impl_all!(TimeoutLayer<timeout::LimitFn<Start<u8>>>: Send, Sync, Clone, Debug);
         assert_impl_all!(BulkheadLayer: Send, Sync, Clone, Debug);
+        assert_impl_all!(RateLimiterLayer: Send, Sync, Clone, Debug);
         assert_impl_all!(FallbackLayer<fallback::Value<u8>>: Send, Sync, Clone, Debug);
         assert_impl_all!(LiftLayer: Send, Sync, Copy, Debug);
         assert_impl_all!(ByClone: Send, Sync, Copy, Debug);
@@ -210,6 +245,7 @@ mod in_tower {
         assert_impl_all!(RetryService<Inner>: Send, Sync, Clone, Debug);
         assert_impl_all!(TimeoutService<Inner>: Send, Sync, Clone, Debug);
         assert_impl_all!(BulkheadService<Inner>: Send, Sync, Clone, Debug);
+        assert_impl_all!(RateLimiterService<Inner>: Send, Sync, Clone, Debug);
         assert_impl_all!(FallbackService<Inner, fallback::Value<u8>>: Send, Sync, Clone, Debug);
         assert_impl_all!(LiftService<Inner>: Send, Sync, Clone, Debug);
     }
@@ -222,9 +258,11 @@ mod in_tower {
         assert_impl_all!(RetryService<Inner>: Send, Clone);
         assert_impl_all!(TimeoutService<Inner>: Send, Clone);
         assert_impl_all!(BulkheadService<Inner>: Send, Clone);
+        assert_impl_all!(RateLimiterService<Inner>: Send, Clone);
         assert_impl_all!(FallbackService<Inner, fallback::Value<u8>>: Send, Clone);
         assert_impl_all!(Call<RetryService<Inner>>: Send);
         assert_impl_all!(Call<BulkheadService<Inner>>: Send);
+        assert_impl_all!(Call<RateLimiterService<Inner>>: Send);
     }
 
     #[test]
@@ -243,6 +281,7 @@ mod in_tower {
             $check!(Call<RetryService<Via<$operation>>>: Send);
             $check!(Call<TimeoutService<Via<$operation>>>: Send);
             $check!(Call<BulkheadService<Via<$operation>>>: Send);
+            $check!(Call<RateLimiterService<Via<$operation>>>: Send);
             $check!(Call<FallbackService<Via<$operation>, Recovery<$answer>>>: Send);
             $check!(Call<LiftService<Via<$operation>>>: Send);
             $check!(SendRequestFuture<Via<$operation>, u8, $operation>: Send);

@@ -26,7 +26,7 @@ use support::Log;
 use tokio::{io::AsyncReadExt, net::TcpListener};
 use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use withstand::{
-    Error, LiftLayer, RetryBuilder, RetryEvent, RetryWithBackoff, Verdict,
+    Error, LiftLayer, Pipeline, RetryBuilder, RetryEvent, RetryWithBackoff, Verdict,
     http::{ByResponse, IdempotencyKeyLayer, Idempotent, by_headers, by_response, idempotency_key},
     lift,
     retry::{Constant, GaveUp},
@@ -207,8 +207,23 @@ async fn w1_what_may_have_had_an_effect_is_sent_again_by_its_method() {
         let why = if attempts == 1 { GaveUp::NotRepeatable } else { GaveUp::AttemptsSpent };
         assert!(matches!(log.take().pop(), Some(RetryEvent::GaveUp { reason, .. }) if reason == why), "{method}");
     }
+    // A pipeline, by the same rule.
+    let pipeline = Pipeline::builder("users").retry(soon().no_budget().build().unwrap()).classify(by_reqwest());
+    let pipeline = pipeline.build().unwrap();
+    let client = || ServiceBuilder::new().layer(LiftLayer).service(reqwest::Client::new());
+    for (method, attempts) in [(Method::POST, 1), (Method::PUT, 3)] {
+        *requests.lock().unwrap() = 0;
+        let service = pipeline.layer().clone_request_by(reqwest_rule()).layer(client());
+        assert!(service.oneshot(request(method.clone(), &url)).await.is_err());
+        assert_eq!(*requests.lock().unwrap(), attempts, "{method} through a pipeline");
+    }
     *requests.lock().unwrap() = 0;
     let client = reqwest::Client::new();
+    let send = || lift(client.post(&url).body("a user").send());
+    assert!(pipeline.not_idempotent().call(send).await.is_err());
+    assert!(pipeline.not_idempotent().boxed().call(send).await.is_err());
+    assert_eq!(*requests.lock().unwrap(), 2, "in a pipeline's plain form");
+    *requests.lock().unwrap() = 0;
     assert!(retry.not_idempotent().call(|| lift(client.post(&url).body("a user").send())).await.is_err());
     assert_eq!(*requests.lock().unwrap(), 1, "in the plain form too");
 }

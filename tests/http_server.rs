@@ -27,7 +27,7 @@ use tonic::{
 };
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn, util::MapErrLayer};
 use withstand::{
-    Bulkhead, CircuitBreaker, CircuitOpen, Error, Rejected, RetryWithBackoff, Timeout, by_status,
+    Bulkhead, CircuitBreaker, CircuitOpen, Error, Pipeline, Rejected, RetryWithBackoff, Timeout, by_status,
     http::{self, rejection_response, server},
 };
 
@@ -63,6 +63,24 @@ fn w2_a_router_stays_infallible_under_each_policy() {
     let _: Router = routes().layer(server(all.clone()));
     let beside = ServiceBuilder::new().concurrency_limit(9).layer(server(all)).map_request(|request| request);
     let _: Router = routes().layer(beside);
+}
+
+/// A pipeline sends a server's requests once: they cannot be copied.
+#[tokio::test]
+async fn w2_a_pipeline_around_a_router() {
+    let pipeline = Pipeline::builder("server")
+        .timeout(SHORT)
+        .bulkhead(Bulkhead::new("server", 1))
+        .circuit_breaker(CircuitBreaker::new("server"))
+        .classify(by_status(Response::<Body>::status))
+        .build()
+        .unwrap();
+    let ask = serve(routes().layer(server(pipeline.layer().send_once()))).await;
+    assert_eq!(ask(Method::GET, "/hangs").await.status, StatusCode::GATEWAY_TIMEOUT);
+    let slot = pipeline.bulkhead().unwrap().try_acquire().unwrap();
+    assert_eq!(ask(Method::GET, "/quick").await.status, StatusCode::SERVICE_UNAVAILABLE);
+    drop(slot);
+    assert_eq!(ask(Method::GET, "/quick").await.body, "quick");
 }
 
 struct Answer {
@@ -212,7 +230,7 @@ impl Service<Request<()>> for Unready {
     type Future = Ready<Result<Response<String>, Error<Infallible>>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        Poll::Ready(Err(CircuitOpen::new("early", None)).map_err(Rejected::from).map_err(Error::Rejected))
+        Poll::Ready(Err(Error::Rejected(CircuitOpen::new("early", None).into())))
     }
 
     fn call(&mut self, _: Request<()>) -> Self::Future {
@@ -246,7 +264,11 @@ fn w2_a_retry_inside_is_refused_when_the_stack_is_built() {
     let bulkhead = Bulkhead::new("server", 1).layer();
     let alone = build(&|| routes().layer(server(layer.clone())));
     let nested = build(&|| routes().layer(server(ServiceBuilder::new().layer(bulkhead.clone()).layer(layer.clone()))));
-    for refused in [alone, nested] {
+    let pipeline = Pipeline::builder("server").retry(RetryWithBackoff::new("again"));
+    let pipeline = pipeline.classify(by_status(Response::<Body>::status)).build().unwrap().layer();
+    let in_a_pipeline = build(&|| routes().layer(server(pipeline.clone().clone_request_fn(copy))));
+    assert!(build(&|| routes().layer(server(pipeline.clone().send_once()))).is_ok(), "it sends none again");
+    for refused in [alone, nested, in_a_pipeline] {
         let sentence = refused.expect_err("it is refused");
         assert!(sentence.starts_with("the retry `again` is inside `withstand::http::server(..)`"), "{sentence}");
     }

@@ -7,9 +7,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What a test's name begins with, for each group of laws: all policies, breaker, retry, timeout, bulkhead, fallback, HTTP,
+/// What a test's name begins with, for each group of laws: all policies, breaker, retry, timeout, bulkhead, rate
+/// limiter, fallback, pipeline, deadline, HTTP,
 /// settings.
-const GROUPS: &str = "gbrtkfwc";
+const GROUPS: &str = "gbrtklfpqwc";
 
 /// What a list of scenarios begins with. A macro makes each of them two tests, of the scenario's name.
 const LISTS: [&str; 2] = ["both_ways! {", "on_real_sockets! {"];

@@ -185,7 +185,7 @@ proptest! {
     fn c2_settings_of_a_circuit_breaker_are_read_as_they_were_written(settings in circuit_breakers()) {
         round_trip(&settings)?;
         let breaker = settings.build("random").expect("good settings");
-        prop_assert_eq!(breaker.settings(), settings.clone());
+        prop_assert_eq!(&breaker.settings(), &settings);
         let other = CircuitBreaker::new("other");
         other.apply(&settings).expect("good settings");
         prop_assert_eq!(other.settings(), settings);
@@ -195,7 +195,7 @@ proptest! {
     fn c2_settings_of_a_retry_are_read_as_they_were_written(settings in retries()) {
         round_trip(&settings)?;
         let retry = settings.build("random").expect("good settings");
-        prop_assert_eq!(retry.settings(), settings.clone());
+        prop_assert_eq!(&retry.settings(), &settings);
         let other = RetryWithBackoff::new("other");
         other.apply(&settings).expect("good settings");
         prop_assert_eq!(other.settings(), settings);
@@ -206,7 +206,7 @@ proptest! {
     fn c2_settings_of_a_bulkhead_are_read_as_they_were_written(settings in bulkheads()) {
         round_trip(&settings)?;
         let bulkhead = settings.build("random").expect("good settings");
-        prop_assert_eq!(bulkhead.settings(), settings.clone());
+        prop_assert_eq!(&bulkhead.settings(), &settings);
         let other = Bulkhead::new("other", 1);
         other.apply(&settings).expect("good settings");
         prop_assert_eq!(other.settings(), settings);

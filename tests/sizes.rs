@@ -11,7 +11,8 @@ use std::{
 
 use tower::{BoxError, Layer, Service, ServiceBuilder, service_fn};
 use withstand::{
-    Bulkhead, BulkheadFull, CircuitBreaker, CircuitOpen, Elapsed, Fallback, Name, Rejected, RetryWithBackoff, Timeout,
+    Bulkhead, BulkheadFull, CircuitBreaker, CircuitOpen, Elapsed, Fallback, Name, RateLimited, RateLimiter, Rejected,
+    RetryWithBackoff, Timeout,
 };
 
 type Operation = Ready<Result<u64, BoxError>>;
@@ -45,6 +46,8 @@ fn each_policy_adds_at_most_so_many_bytes() {
     let timeout = Timeout::new(Duration::from_secs(1));
     let retry = RetryWithBackoff::new("users");
     let bulkhead = Bulkhead::builder("users", 1).queue(1, Duration::from_secs(1)).build().expect("good settings");
+    let second = Duration::from_secs(1);
+    let limiter = RateLimiter::builder("users", 1, second).queue(1, second).build().expect("good settings");
     let fallback = Fallback::value(7);
     assert_at_most(128, "breaker", [added(&breaker.call(operation)), added_by(&breaker.layer())]);
     assert_at_most(128, "fallback", [added(&fallback.call(operation)), added_by(&fallback.layer())]);
@@ -52,6 +55,7 @@ fn each_policy_adds_at_most_so_many_bytes() {
     // Less would lose something: what a hinted wait keeps until its retry is paid for, and the verdict that an event tells (32 bytes).
     assert_at_most(256, "retry", [added(&retry.call(operation)), added_by(&retry.layer())]);
     assert_at_most(256, "bulkhead", [added(&bulkhead.call(operation)), added_by(&bulkhead.layer())]);
+    assert_at_most(256, "rate limiter", [added(&limiter.call(operation)), added_by(&limiter.layer())]);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     clock::LiveSpan,
-    error::{BulkheadFull, Name},
+    error::{BulkheadFull, Name, Rejected},
     event::Reporter,
     panics::catch_panic,
     rejections::{RejectedCall, Rejections},
@@ -200,6 +200,20 @@ impl Slots {
     pub(crate) fn reject_call(&self) -> RejectedCall<BulkheadFull> {
         let pends = self.rejections.count_call();
         RejectedCall::new(self.report_rejected(None), pends)
+    }
+
+    /// [`reject_call`](Self::reject_call), for a call that makes the rejection later. Whether it should pend once.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn count_rejected_call(&self) -> bool {
+        let pends = self.rejections.count_call();
+        self.report_rejected(None);
+        pends
+    }
+
+    /// How a call is rejected now.
+    pub(crate) fn rejected(&self) -> Rejected {
+        BulkheadFull::new(self.name().clone(), self.max_concurrent(), None).into()
     }
 
     /// Rejects a call whose wait has ended.

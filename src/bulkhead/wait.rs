@@ -10,7 +10,7 @@ use pin_project_lite::pin_project;
 
 use super::{permit::SlotGuard, shared::Slots};
 use crate::{
-    clock::{self, Alarm, Instant},
+    clock::{self, Alarm, FOREVER, Instant, nanos},
     deadline,
     error::{Cause, Elapsed, Rejected},
 };
@@ -32,10 +32,10 @@ pin_project! {
 /// What ends a wait in the queue that does not get its slot.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum WaitLimit {
-    /// The queue's `max_wait`, as it was when the wait began.
-    MaxWait(Option<Duration>),
-    /// The deadline around the call, which is earlier; the wait began so long before it.
-    Deadline { waited: Duration, span: Duration },
+    /// The queue's `max_wait`, as it was when the wait began, in nanoseconds.
+    MaxWait(u64),
+    /// The deadline around the call, which is earlier. The wait began `waited` before it; both are in nanoseconds.
+    Deadline { waited: u64, span: u64 },
 }
 
 impl WaitLimit {
@@ -48,19 +48,20 @@ impl WaitLimit {
         let deadline = deadline::current();
         match deadline.end() {
             Some(earlier) if deadline.is_before(end) => {
-                let waited = earlier.saturating_duration_since(now);
-                (Some(earlier), Self::Deadline { waited, span: deadline.span() })
+                let waited = nanos(earlier.saturating_duration_since(now));
+                (Some(earlier), Self::Deadline { waited, span: nanos(deadline.span()) })
             }
-            _ => (end, Self::MaxWait(max_wait)),
+            _ => (end, Self::MaxWait(max_wait.map_or(FOREVER, nanos))),
         }
     }
 
     /// Counts and tells the rejection of a call whose wait has ended. It has left the queue.
     pub(crate) fn reject(self, slots: &Slots) -> Rejected {
         match self {
-            Self::MaxWait(waited) => slots.reject_queued(waited).into(),
+            Self::MaxWait(waited) => slots.reject_queued(Some(Duration::from_nanos(waited))).into(),
             Self::Deadline { waited, span } => {
-                slots.reject_queued(Some(waited));
+                slots.reject_queued(Some(Duration::from_nanos(waited)));
+                let span = Duration::from_nanos(span);
                 Elapsed::caused_by(Cause::NotStarted, Some(slots.name().clone()), span).into()
             }
         }

@@ -16,6 +16,7 @@ use crate::{
     carry::CarriesRejected,
     classify::{Classify, Verdict},
     panics::with_rollback,
+    slow_path::SlowResult,
 };
 
 pin_project! {
@@ -91,7 +92,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let CallProj::Running { operation } = this.call.as_mut().project() else {
-            return rejected(this.call, this.permit, cx);
+            return rejected(this.call, this.permit, cx).map(Err);
         };
         let result = ready!(operation.poll(cx));
         let verdict = this.classifier.classify(&result);
@@ -99,12 +100,12 @@ where
         if this.permit.settle_success(verdict) {
             return Poll::Ready(result);
         }
-        Poll::Ready(settled(this.permit, verdict, result))
+        Poll::Ready(settled(this.permit, verdict, result).into_result())
     }
 }
 
 #[cold]
-fn rejected<F, A, T, E>(mut call: Pin<&mut Call<F>>, permit: &Permit<A>, cx: &mut Context<'_>) -> Poll<Result<T, E>>
+fn rejected<F, A, E>(mut call: Pin<&mut Call<F>>, permit: &Permit<A>, cx: &mut Context<'_>) -> Poll<E>
 where
     A: Deref<Target = Circuit>,
     E: CarriesRejected,
@@ -121,16 +122,16 @@ where
     };
     let rejected = permit.circuit().rejected(rejection);
     call.set(Call::Done);
-    Poll::Ready(Err(E::from_rejected(rejected)))
+    Poll::Ready(E::from_rejected(rejected))
 }
 
 /// The result is passed by value, although it is not looked at. So a call that does not come here keeps its result in
 /// registers.
 #[inline(never)]
-fn settled<A, T, E>(permit: &mut Permit<A>, verdict: Verdict, result: Result<T, E>) -> Result<T, E>
+fn settled<A, T, E>(permit: &mut Permit<A>, verdict: Verdict, result: Result<T, E>) -> SlowResult<T, E>
 where
     A: Deref<Target = Circuit>,
 {
     permit.settle(verdict);
-    result
+    result.into()
 }

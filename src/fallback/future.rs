@@ -8,6 +8,7 @@ use std::{
 use pin_project_lite::pin_project;
 
 use super::{event::Listen, handled::Handles, recovery::Recovery, shared::Plan};
+use crate::slow_path::{SlowResult, return_after};
 
 pin_project! {
     /// A call with a [`Fallback`](super::Fallback).
@@ -54,17 +55,16 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let StageProjection::Operation { operation, extracted } = this.stage.as_mut().project() else {
-            return poll_recovery(this.stage, &**this.plan, cx);
+            return SlowResult::into_poll(poll_recovery(this.stage, &**this.plan, cx));
         };
         let result = ready!(operation.poll(cx));
         if !this.plan.handles(&result, extracted) {
-            this.stage.set(Stage::Done);
-            return Poll::Ready(result);
+            return Poll::Ready(return_after(result, || this.stage.set(Stage::Done)));
         }
         let extracted = extracted.take().expect("it is taken once, as the operation ends");
         // The operation is dropped before the fallback runs.
         this.stage.set(Stage::Done);
-        recover(this.stage, &**this.plan, result, extracted, cx)
+        SlowResult::into_poll(recover(this.stage, &**this.plan, result, extracted, cx))
     }
 }
 
@@ -75,7 +75,7 @@ fn recover<F, K, T, E, S, W, L>(
     result: Result<T, E>,
     extracted: K,
     cx: &mut Context<'_>,
-) -> Poll<Result<T, E>>
+) -> Poll<SlowResult<T, E>>
 where
     S: Recovery<T, E, K>,
     L: Listen<T, E>,
@@ -85,7 +85,7 @@ where
             stage.set(Stage::Recovery { recovery });
             poll_recovery(stage, plan, cx)
         }
-        Err(result) => Poll::Ready(result),
+        Err(result) => Poll::Ready(result.into()),
     }
 }
 
@@ -94,7 +94,7 @@ fn poll_recovery<F, K, T, E, S, W, L>(
     mut stage: Pin<&mut Stage<F, S::Future, K>>,
     plan: &Plan<S, W, L>,
     cx: &mut Context<'_>,
-) -> Poll<Result<T, E>>
+) -> Poll<SlowResult<T, E>>
 where
     S: Recovery<T, E, K>,
     L: Listen<T, E>,
@@ -105,5 +105,5 @@ where
     if let Err(error) = &result {
         plan.emit_failed::<T, E>(error);
     }
-    Poll::Ready(result)
+    Poll::Ready(result.into())
 }

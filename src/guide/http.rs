@@ -52,8 +52,8 @@
 //! # let _ = (Users::get, Users::order, Users::new);
 //! ```
 //!
-//! The circuit counts an answer by its status: a 404 is an answer, a 503 is a failure. `Retry-After`, and the headers of
-//! a quota that is spent, set the wait before the next attempt.
+//! The circuit counts an answer by its status: a 404 is an answer, a 503 is a failure. `Retry-After`, and the headers
+//! of a quota that is spent, set the wait before the next attempt.
 //!
 //! # A client, tower layer
 //!
@@ -129,7 +129,8 @@
 //! retry-after: 1
 //! cache-control: no-store
 //!
-//! {"title":"Service Unavailable","status":503,"detail":"The service has as many requests as it can take.","retry_after":1}
+//! {"title":"Service Unavailable","status":503,
+//!  "detail":"The service has as many requests as it can take.","retry_after":1}
 //! ```
 //!
 //! A handler whose own call to another service is rejected answers in the same way:

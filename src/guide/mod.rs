@@ -6,11 +6,13 @@
 //! | [`errors`] | How does my error type carry a rejection? What does a rejection tell, and how do I answer a caller? |
 //! | [`grpc`] | How do I protect calls of a tonic client, and what does each gRPC code count as? |
 //! | `http` | How do I protect an HTTP client and an HTTP server? (Needs the feature `http`.) |
+//! | [`settings`] | How do I keep the settings in a file, and change them while the service runs? |
 //! | [`testing`] | How do I test code that uses policies, without waiting for real time? |
 //! | [`migrating`] | What is the setting that I know from another library called here, and what differs? |
 //!
 //! The defaults of each policy are in a table on the page of its module: [`circuit_breaker`](crate::circuit_breaker),
-//! [`retry`](crate::retry), [`timeout`](crate::timeout), [`bulkhead`](crate::bulkhead), [`fallback`](crate::fallback).
+//! [`retry`](crate::retry), [`timeout`](crate::timeout), [`bulkhead`](crate::bulkhead),
+//! [`rate_limiter`](crate::rate_limiter), [`fallback`](crate::fallback).
 
 pub mod choosing;
 pub mod errors;
@@ -18,4 +20,5 @@ pub mod grpc;
 #[cfg(all(feature = "http", feature = "tower"))]
 pub mod http;
 pub mod migrating;
+pub mod settings;
 pub mod testing;

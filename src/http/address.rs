@@ -35,8 +35,8 @@ pub fn authority(uri: &Uri) -> Option<String> {
 ///
 /// `peer` is the other end of the connection. `trusted_proxies` is how many proxies of yours a request passes before it
 /// is here: each of them adds to `X-Forwarded-For` the address that it was called from. With 0 the header is not read.
-/// With `n` the answer is the n-th address from the right. **Whatever is further left was written by the client, and may
-/// be anything.** Where there are fewer addresses, or one cannot be read, it is the last that could be read.
+/// With `n` the answer is the n-th address from the right. **Whatever is further left was written by the client, and
+/// may be anything.** Where there are fewer addresses, or one cannot be read, it is the last that could be read.
 ///
 /// An IPv4 address that is written as an IPv6 one (`::ffff:192.0.2.1`) becomes IPv4. So a client has one address,
 /// however it is written.

@@ -2,7 +2,6 @@
 
 use std::{
     hash::{BuildHasher, RandomState},
-    process,
     sync::{
         LazyLock,
         atomic::{AtomicU64, Ordering},
@@ -10,6 +9,8 @@ use std::{
 };
 
 use ::http::{HeaderName, HeaderValue};
+
+use crate::random;
 
 pub(super) static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
@@ -32,6 +33,7 @@ pub(super) static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempot
 /// without the quotes of the [IETF's draft][draft], because that is what most payment interfaces take.
 ///
 /// [draft]: https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/
+#[expect(clippy::missing_panics_doc, reason = "it never does")]
 pub fn idempotency_key() -> HeaderValue {
     let [high, low] = fresh_bits();
     let text = uuid(high, low);
@@ -40,14 +42,15 @@ pub fn idempotency_key() -> HeaderValue {
 
 /// 128 bits from a hash function whose secret is random for each process, and whose input never repeats itself.
 ///
-/// (`fastrand` has a state of 64 bits: of 10⁹ keys two would be equal with a chance of some percent.)
+/// `fastrand` alone would not do. Its state has 64 bits, so of 10⁹ keys two would be equal with a chance of 3 percent.
+/// It is part of the input for platforms on which the secret is a constant.
 fn fresh_bits() -> [u64; 2] {
     static SECRET: LazyLock<RandomState> = LazyLock::new(RandomState::new);
     static NUMBER: AtomicU64 = AtomicU64::new(0);
 
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    // A process that was forked has the same secret and the same number.
-    [0_u8, 1].map(|half| SECRET.hash_one((process::id(), number, half)))
+    let seed = random::fresh_seed();
+    [0_u8, 1].map(|half| SECRET.hash_one((number, seed, half)))
 }
 
 /// RFC 9562, section 5.4: the version is 4, the variant is binary 10.
@@ -81,9 +84,9 @@ mod layer {
 
     /// Gives each `POST` and each `PATCH` that has no `Idempotency-Key` a [fresh one](super::idempotency_key).
     ///
-    /// It goes outside of the retry, so that all attempts of a call have one key. Add it only where the server knows the
-    /// header: to the retry's rule, [`Idempotent`](crate::http::Idempotent), the key says that the request may be sent
-    /// again.
+    /// It goes outside of the retry, so that all attempts of a call have one key. Add it only where the server knows
+    /// the header: to the retry's rule, [`Idempotent`](crate::http::Idempotent), the key says that the request may be
+    /// sent again.
     ///
     /// ```
     /// use reqwest::Request;

@@ -16,7 +16,7 @@ use crate::{
 /// |---|---|
 /// | `GET`, `HEAD`, `OPTIONS`, `TRACE`, `PUT`, `DELETE` | each result that another attempt may cure |
 /// | any method, with the header `Idempotency-Key` | each result that another attempt may cure |
-/// | any other | [`Unreached`](Verdict::Unreached), for then nothing was sent, and [`Throttled`](Verdict::Throttled), for then the server refused the request |
+/// | any other | [`Unreached`](Verdict::Unreached): not sent; [`Throttled`](Verdict::Throttled): it was refused |
 /// | one whose body cannot be copied, a stream for example | nothing |
 ///
 /// [`safe_only`](Self::safe_only) and [`also`](Self::also) change the first row. So that a refused connection is judged

@@ -4,17 +4,20 @@
 //! |---|---|
 //! | **client** | |
 //! | What does this answer say about the server? | [`by_response`], [`by_headers`] |
-//! | May this request be sent again? | [`Idempotent`]; in the plain form [`not_idempotent`](crate::RetryWithBackoff::not_idempotent) |
+//! | May this request be sent again? | [`Idempotent`]; in the plain form [`not_idempotent`] |
 //! | How does a server know two attempts of one `POST`? | [`idempotency_key`], [`IdempotencyKeyLayer`] |
 //! | When does the server want to be asked again? | [`retry_after`] |
 //! | How much may I still ask for? | [`quota()`] |
 //! | Which hosts share a policy? | [`authority`] |
 //! | **server** | |
+//! | How do I tell a client what it may still ask for? | [`AnnouncedQuota::write`] |
 //! | What does a client get when a policy rejects its request? | [`server()`], [`rejection_response`] |
 //! | Who is calling, behind proxies? | [`client_ip`] |
 //! | Under which key is a client counted? | [`ip_key`] |
 //!
 //! [The guide](crate::guide::http) has a client and a server.
+//!
+//! [`not_idempotent`]: crate::RetryWithBackoff::not_idempotent
 
 mod address;
 #[cfg_attr(not(feature = "tower"), expect(dead_code, reason = "for the layers"))]
@@ -22,6 +25,7 @@ mod idempotency_key;
 #[cfg(feature = "tower")]
 mod idempotent;
 mod quota;
+#[cfg_attr(not(feature = "tower"), allow(dead_code, reason = "for the layers"))]
 mod rejection;
 mod response;
 mod retry_after;
@@ -31,7 +35,7 @@ mod server;
 pub use self::{
     address::{authority, client_ip, ip_key},
     idempotency_key::idempotency_key,
-    quota::{Quota, quota},
+    quota::{AnnouncedQuota, quota},
     rejection::rejection_response,
     response::{ByResponse, by_headers, by_response},
     retry_after::retry_after,

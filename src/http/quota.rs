@@ -5,11 +5,12 @@ use std::time::{Duration, SystemTime};
 use ::http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::retry_after::time_of_answer;
+use crate::rate_limiter;
 
 /// What a server says of how much it still takes from this client; see [`quota()`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub struct Quota {
+pub struct AnnouncedQuota {
     /// How many units there are in a whole window.
     pub limit: Option<u64>,
     /// How many units are left. 0: the quota is spent.
@@ -20,15 +21,76 @@ pub struct Quota {
     pub window: Option<Duration>,
 }
 
+impl AnnouncedQuota {
+    /// A quota of which only so much is known. The fields take the rest.
+    pub fn new(remaining: u64) -> Self {
+        Self { limit: None, remaining, reset_in: None, window: None }
+    }
+
+    /// Writes what is known into the headers of an answer, as a server's quota of this name: `RateLimit`, and
+    /// `RateLimit-Policy` if the limit is known, by the IETF's draft 10. Fields of that name that were
+    /// there are replaced.
+    ///
+    /// Times are in whole seconds, rounded up. Characters that the draft does not allow in a name become `?`.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// use withstand::http::AnnouncedQuota;
+    ///
+    /// let mut headers = http::HeaderMap::new();
+    /// let mut quota = AnnouncedQuota::new(37);
+    /// quota.limit = Some(100);
+    /// quota.window = Some(Duration::from_secs(900));
+    /// quota.reset_in = Some(Duration::from_millis(411_500));
+    /// quota.write("default", &mut headers);
+    /// assert_eq!(headers["ratelimit"], "\"default\";r=37;t=412");
+    /// assert_eq!(headers["ratelimit-policy"], "\"default\";q=100;w=900");
+    /// ```
+    pub fn write(&self, name: &str, headers: &mut HeaderMap) {
+        let mut quoted = String::from("\"");
+        for next in name.chars() {
+            if matches!(next, '"' | '\\') {
+                quoted.push('\\');
+            }
+            quoted.push(if matches!(next, ' '..='~') { next } else { '?' });
+        }
+        quoted.push('"');
+        let whole = |span: Duration| span.as_secs().saturating_add(u64::from(span.subsec_nanos() > 0));
+        let time =
+            |key, span: Option<Duration>| span.map_or_else(String::new, |span| format!(";{key}={}", whole(span)));
+        let item = format!("{quoted};r={}{}", self.remaining, time("t", self.reset_in));
+        let policy = self.limit.map(|limit| format!("{quoted};q={limit}{}", time("w", self.window)));
+        for (field, text) in [(&RATE_LIMIT, Some(item)), (&RATE_LIMIT_POLICY, policy)] {
+            headers.remove(field);
+            if let Some(value) = text.and_then(|text| HeaderValue::try_from(text).ok()) {
+                // A map that is full (32,768 headers) goes without.
+                let _ = headers.try_insert(field, value);
+            }
+        }
+    }
+}
+
+/// What a server's own rate limiter tells of itself: see [`RateLimiter::quota`](crate::RateLimiter::quota).
+impl From<rate_limiter::Quota> for AnnouncedQuota {
+    fn from(quota: rate_limiter::Quota) -> Self {
+        let rate_limiter::Quota { limit, remaining, reset_in, window } = quota;
+        let (limit, remaining) = (Some(u64::from(limit)), u64::from(remaining));
+        Self { limit, remaining, reset_in: Some(reset_in), window: Some(window) }
+    }
+}
+
+static RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+static RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+
 /// Reads the quota that the headers of an answer announce.
 ///
 /// The first of these that can be read counts:
 ///
 /// | headers | where |
 /// |---|---|
-/// | `RateLimit: "default";r=37;t=412`, `RateLimit-Policy: "default";q=100;w=900` | the IETF's draft, [8th to 10th version][draft] |
-/// | `RateLimit: limit=100, remaining=37, reset=412` | its 7th version |
-/// | `RateLimit-Limit`, `RateLimit-Remaining`, `RateLimit-Reset` | its 6th version and before |
+/// | `RateLimit: "default";r=37;t=412`, `RateLimit-Policy: "default";q=100;w=900` | the IETF's [draft], 8 to 10 |
+/// | `RateLimit: limit=100, remaining=37, reset=412` | draft 7 |
+/// | `RateLimit-Limit`, `RateLimit-Remaining`, `RateLimit-Reset` | draft 6 and before |
 /// | `X-RateLimit-Remaining`, and so on; `X-Rate-Limit-Remaining`, and so on | what came before the drafts |
 ///
 /// - Where several quotas are announced, the one with the fewest units left counts; of two that are spent, the one that
@@ -52,11 +114,11 @@ pub struct Quota {
 /// ```
 ///
 /// [draft]: https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/
-pub fn quota(headers: &HeaderMap) -> Option<Quota> {
+pub fn quota(headers: &HeaderMap) -> Option<AnnouncedQuota> {
     read(headers, time_of_answer(headers))
 }
 
-pub(super) fn read(headers: &HeaderMap, now: SystemTime) -> Option<Quota> {
+pub(super) fn read(headers: &HeaderMap, now: SystemTime) -> Option<AnnouncedQuota> {
     read_one_field(headers).or_else(|| {
         static NAMES: [Names; 3] = [
             Names::new("ratelimit-limit", "ratelimit-remaining", "ratelimit-reset-after", "ratelimit-reset"),
@@ -90,7 +152,7 @@ impl Names {
         }
     }
 
-    fn read(&self, headers: &HeaderMap, now: SystemTime) -> Option<Quota> {
+    fn read(&self, headers: &HeaderMap, now: SystemTime) -> Option<AnnouncedQuota> {
         let value = |name| headers.get(name).and_then(text);
         let remaining = whole(value(&self.remaining)?)?;
         let reset_in = value(&self.reset_after).and_then(seconds);
@@ -99,19 +161,19 @@ impl Names {
         let mut limits = value(&self.limit).into_iter().flat_map(|limits| split(limits, ','));
         let limit = limits.next().and_then(|first| whole(split(first, ';').next()?));
         let window = limits.find_map(|policy| seconds(parameter(policy, "w")?));
-        Some(Quota { limit, remaining, reset_in, window })
+        Some(AnnouncedQuota { limit, remaining, reset_in, window })
     }
 }
 
 /// The dialects that have one field, `RateLimit`.
-fn read_one_field(headers: &HeaderMap) -> Option<Quota> {
-    let members = |name| headers.get_all(name).iter().filter_map(text).flat_map(|line| split(line, ','));
-    let policies = || members("ratelimit-policy");
-    let by_item = members("ratelimit").filter_map(|item| {
+fn read_one_field(headers: &HeaderMap) -> Option<AnnouncedQuota> {
+    let members = |name: &HeaderName| headers.get_all(name).iter().filter_map(text).flat_map(|line| split(line, ','));
+    let policies = || members(&RATE_LIMIT_POLICY);
+    let by_item = members(&RATE_LIMIT).filter_map(|item| {
         let remaining = whole(parameter(item, "r")?)?;
         let name = split(item, ';').next();
         let policy = policies().find(|policy| split(policy, ';').next() == name);
-        Some(Quota {
+        Some(AnnouncedQuota {
             limit: policy.and_then(|policy| whole(parameter(policy, "q")?)),
             remaining,
             reset_in: parameter(item, "t").and_then(seconds),
@@ -120,10 +182,10 @@ fn read_one_field(headers: &HeaderMap) -> Option<Quota> {
     });
     by_item.min_by_key(|quota| (quota.remaining, std::cmp::Reverse(quota.reset_in))).or_else(|| {
         let value = |key: &str| {
-            let mut entries = members("ratelimit").filter_map(|entry| split(entry, ';').next()?.split_once('='));
+            let mut entries = members(&RATE_LIMIT).filter_map(|entry| split(entry, ';').next()?.split_once('='));
             entries.find_map(|(name, value)| name.trim().eq_ignore_ascii_case(key).then(|| value.trim()))
         };
-        Some(Quota {
+        Some(AnnouncedQuota {
             limit: value("limit").and_then(whole),
             remaining: whole(value("remaining")?)?,
             reset_in: value("reset").and_then(seconds),
@@ -204,7 +266,7 @@ mod tests {
     /// Sun, 13 Sep 2026 12:26:40 GMT
     const LATER: u64 = 1_789_302_400;
 
-    fn read_at(now: u64, lines: &[(&str, &str)]) -> Option<Quota> {
+    fn read_at(now: u64, lines: &[(&str, &str)]) -> Option<AnnouncedQuota> {
         read(&headers(lines), SystemTime::UNIX_EPOCH + Duration::from_secs(now))
     }
 
@@ -215,14 +277,14 @@ mod tests {
     #[test]
     fn w1_the_newest_draft_is_read_with_its_policy() {
         let lines = [("ratelimit", "\"default\";r=37;t=412"), ("ratelimit-policy", "\"default\";q=100;w=900")];
-        let whole = Quota {
+        let whole = AnnouncedQuota {
             limit: Some(100),
             remaining: 37,
             reset_in: Some(Duration::from_secs(412)),
             window: Some(Duration::from_secs(900)),
         };
         assert_eq!(read_at(NOW, &lines), Some(whole));
-        assert_eq!(read_at(NOW, &lines[..1]), Some(Quota { limit: None, window: None, ..whole }));
+        assert_eq!(read_at(NOW, &lines[..1]), Some(AnnouncedQuota { limit: None, window: None, ..whole }));
         let other = [lines[0], ("ratelimit-policy", "\"daily\";q=9;w=9 , \"default\" ; q=100;qu=\"a;w=1\"; w=900")];
         assert_eq!(read_at(NOW, &other), Some(whole));
     }
@@ -247,7 +309,7 @@ mod tests {
         let seventh = [("ratelimit", "limit=100, remaining=37, reset=412"), ("ratelimit-policy", "100;w=900")];
         let sixth = [("ratelimit-limit", "100, 100;w=900"), ("ratelimit-remaining", "37"), ("ratelimit-reset", "412")];
         for lines in [&seventh[..], &sixth] {
-            let whole = Quota {
+            let whole = AnnouncedQuota {
                 limit: Some(100),
                 remaining: 37,
                 reset_in: Some(Duration::from_secs(412)),
@@ -299,6 +361,18 @@ mod tests {
     }
 
     #[test]
+    fn w2_a_quota_is_written_in_whole_seconds_that_are_never_too_short() {
+        let mut told = HeaderMap::new();
+        let span = Some(Duration::from_millis(1001));
+        let quota = AnnouncedQuota { limit: Some(100), remaining: 37, reset_in: span, window: Some(Duration::MAX) };
+        quota.write("a \"b\" \\ \u{e9}\n", &mut told);
+        assert_eq!(told["ratelimit"], "\"a \\\"b\\\" \\\\ ??\";r=37;t=2");
+        assert_eq!(told["ratelimit-policy"], "\"a \\\"b\\\" \\\\ ??\";q=100;w=18446744073709551615");
+        AnnouncedQuota { limit: None, reset_in: None, ..quota }.write("", &mut told);
+        assert_eq!((&told["ratelimit"], told.get("ratelimit-policy")), (&HeaderValue::from_static("\"\";r=37"), None));
+    }
+
+    #[test]
     fn w1_ten_thousand_lines_are_read() {
         let mut headers = HeaderMap::new();
         for number in 0..10_000_u32 {
@@ -332,6 +406,18 @@ mod tests {
             let _ = (quota(&headers), super::super::retry_after(&headers));
         }
 
+        /// What a server writes, a client reads.
+        #[test]
+        fn w2_a_quota_that_a_server_writes_is_read_by_its_client(
+            name: String, limit: Option<u64>, remaining: u64, reset: Option<u32>, window: Option<u32>,
+        ) {
+            let [reset_in, window] = [reset, window].map(|seconds| seconds.map(|n| Duration::from_secs(n.into())));
+            let written = AnnouncedQuota { limit, remaining, reset_in, window: limit.and(window) };
+            let mut told = headers(&[("ratelimit", "\"old\";r=0"), ("ratelimit-policy", "\"old\";q=0")]);
+            written.write(&name, &mut told);
+            prop_assert_eq!(quota(&told), Some(written));
+        }
+
         /// What is written by the newest draft is read.
         #[test]
         fn w1_a_quota_is_read_as_it_was_written(
@@ -343,7 +429,7 @@ mod tests {
             prop_assume!(name != "other");
             prop_assert_eq!(
                 read_at(NOW, &[("ratelimit", &item), ("ratelimit-policy", &policy)]),
-                Some(Quota { limit: Some(limit), remaining, reset_in, window })
+                Some(AnnouncedQuota { limit: Some(limit), remaining, reset_in, window })
             );
         }
     }

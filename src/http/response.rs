@@ -11,7 +11,8 @@ use crate::classify::{ByStatus, ErrorRules, Hint, Verdict, by_status, sealed_hin
 /// with [`retry_after`].
 ///
 /// One row is added to the table of statuses: 403 is [`Throttled`](Verdict::Throttled) where the headers say that a
-/// quota is spent, or have a `Retry-After`. (GitHub says so.) Any other 403 is healthy.
+/// quota is spent, or have a `Retry-After`. (GitHub says so.) Any other 403 is healthy, unless
+/// [`also`](ByStatus::also) says otherwise.
 ///
 /// A transport's errors need rules: which of them say that nothing was sent.
 ///
@@ -48,8 +49,8 @@ pub fn by_headers<T>(
     by_status(status).with_hint(ReadHeaders { status, headers })
 }
 
-/// The classifier that [`by_response`] and [`by_headers`] make, with rules for errors. `T` is the answer, and `E` is what
-/// the rules take.
+/// The classifier that [`by_response`] and [`by_headers`] make, with rules for errors. `T` is the answer, and `E` is
+/// what the rules take.
 pub type ByResponse<T, E> = ByStatus<fn(&T) -> StatusCode, ErrorRules<E>, ReadHeaders<T>>;
 
 /// What the headers of an answer say.

@@ -15,8 +15,8 @@ use crate::{clock, retry_after};
 /// - **`Retry-After`** comes first: seconds or a date, as [`parse_retry_after`](crate::parse_retry_after) reads them. A
 ///   date is measured from the answer's own `Date`, where there is one, so a wrong clock on either side does not
 ///   matter. Of several lines that can be read the longest wait counts.
-/// - **A spent quota** otherwise: if the headers that [`quota()`](super::quota()) reads say that nothing is left, the time
-///   until there is more.
+/// - **A spent quota** otherwise: if the headers that [`quota()`](super::quota()) reads say that nothing is left, the
+///   time until there is more.
 /// - **Anything else** gives `None`, and a quota that is not spent too.
 ///
 /// What cannot be read is ignored. The function never panics, whatever the bytes are. A wait may be of any length:

@@ -40,6 +40,7 @@ use crate::{
 /// |---|---|---|
 /// | [`CircuitOpen`](Rejected::CircuitOpen) | 503 | the time left, where it is known |
 /// | [`BulkheadFull`](Rejected::BulkheadFull) | 503 | 1 |
+/// | [`RateLimited`](Rejected::RateLimited) | 429 | the time until a permit, where it is known |
 /// | [`TimedOut`](Rejected::TimedOut) | 504 | |
 ///
 /// Each of these answers has `Cache-Control: no-store`, and a body that says what and when (`application/problem+json`,
@@ -49,16 +50,19 @@ use crate::{
 /// them, need [`without_body`](ServerLayer::without_body).
 ///
 /// A gRPC request, by its `Content-Type`, is answered with the status 200 and
-/// [`grpc-status`](Rejected::grpc_code): `UNAVAILABLE`, `RESOURCE_EXHAUSTED` or `DEADLINE_EXCEEDED`. The time left is in
-/// `grpc-retry-pushback-ms`.
+/// [`grpc-status`](Rejected::grpc_code): `UNAVAILABLE`, `RESOURCE_EXHAUSTED` or `DEADLINE_EXCEEDED`. The time left is
+/// in `grpc-retry-pushback-ms`.
 ///
 /// In an axum `Router`, `layer` makes the service anew for each route, and all of them share the policy: it is a limit
 /// for the routes together.
 ///
+/// A pipeline's layer sends each request of a server once: `http::server(pipeline.layer().send_once())`.
+///
 /// # Panics
 ///
-/// When the stack is built, if a retry is among the policies. A server answers a request once, and its client sends it
-/// again. A retry of a call that a handler makes to another service is the handler's business, and is no part of this.
+/// When the stack is built, if a retry is among the policies, or in a pipeline that does not send once. A server
+/// answers a request once, and its client sends it again. A retry of a call that a handler makes to another service is
+/// the handler's business, and is no part of this.
 pub fn server<L>(policies: L) -> ServerLayer<L> {
     ServerLayer { policies, body: WithBody }
 }

@@ -73,6 +73,10 @@ impl<T, E> Classify<T, E> for BoxClassify<T, E> {
     fn rejected_mut<'a>(&self, error: &'a mut E) -> Option<&'a mut Rejected> {
         self.0.rejected_mut(error)
     }
+
+    fn may_repeat(&self, verdict: Verdict) -> bool {
+        self.0.may_repeat(verdict)
+    }
 }
 
 /// A fallback behind a pointer, or none.

@@ -1,31 +1,30 @@
 use std::{
     fmt,
     future::Future,
-    mem,
     ops::Deref,
     pin::Pin,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use pin_project_lite::pin_project;
 
 use super::{
     fallback::PipelineFallback,
-    permits::Permits,
-    shared::{HasParts, HoldsParts, Parts, Whole},
+    permits::{Permits, Taken},
+    shared::{HasParts, HoldsParts, Parts, Span, Whole},
 };
 use crate::{
-    bulkhead::{Entry, WaitLimit},
+    bulkhead::{Entry, Slots, WaitLimit},
     carry::CarriesRejected,
-    circuit_breaker,
+    circuit_breaker::{self, Circuit},
     classify::{Classify, Verdict},
-    clock::{self, Alarm, Instant},
+    clock::{self, Alarm, FOREVER, Instant},
     deadline::{self, Deadline, Entered},
-    error::{BulkheadFull, Cause, Rejected},
+    error::{Cause, Rejected},
     operation::ResultFuture,
-    rejections::RejectedCall,
+    panics::with_rollback,
     retry::{AttemptPlan, Attempts, CallStart, GaveUp, Progress},
+    slow_path::SlowResult,
 };
 
 /// So many attempts may follow each other in one poll. Then other tasks get a turn.
@@ -45,10 +44,13 @@ pin_project! {
         #[pin]
         stage: Stage<F, R, G>,
         permits: Permits<P>,
+        hindrance: Hindrance,
         // `None` once the attempts are over: a request goes with its call, though the future may be kept.
         attempts: Option<A>,
         extracted: Option<K>,
-        progress: Progress,
+        call_start: CallStart,
+        // `None` until an attempt has failed.
+        progress: Option<Progress>,
         limits: Limits,
         // One timer for the whole call. It is set to the end of the present stage, or to the end of the call if that is
         // earlier.
@@ -60,15 +62,11 @@ pin_project! {
 pin_project! {
     #[project = StageProj]
     enum Stage<F, R, G> {
-        // It waits for a slot of the bulkhead.
-        Queued { limit: WaitLimit },
-        // The bulkhead rejected it.
-        Full { rejection: RejectedCall<BulkheadFull> },
+        // What hinders it is in the field of that name: here it would be copied with every call.
+        Hindered,
         // The next attempt waits until it can be started.
         Starting,
         Running { #[pin] attempt: F },
-        // The circuit breaker rejected the attempt.
-        CircuitOpen { rejection: circuit_breaker::Rejection, pends: bool },
         // Where the next attempt is not paid for yet, the last result is kept: if there is no token then, it ends the
         // call.
         Sleeping { unpaid: Option<R> },
@@ -77,7 +75,26 @@ pin_project! {
     }
 }
 
+/// What keeps a call, or an attempt, from being started.
+#[derive(Clone, Copy, Debug)]
+enum Hindrance {
+    None,
+    /// It waits for a slot of the bulkhead.
+    Queued(WaitLimit),
+    /// The bulkhead rejected it.
+    Full {
+        pends: bool,
+    },
+    /// The circuit breaker rejected the attempt.
+    CircuitOpen {
+        rejection: circuit_breaker::Rejection,
+        pends: bool,
+    },
+}
+
 /// What a call may take, as it was when the call began.
+///
+/// Where there is neither a total nor an attempt timeout, the deadline around the call is left to the parts that wait.
 #[derive(Clone, Copy, Debug)]
 struct Limits {
     /// The pipeline's own total, or the deadline around the call if that is earlier.
@@ -85,43 +102,49 @@ struct Limits {
     /// Whether the pipeline ends the call at the deadline, and what the rejection then says. Without a total timeout it
     /// does not: then the deadline only shortens waits and attempts.
     total: Option<Cause>,
-    attempt: Option<Duration>,
-    /// The end of the attempt that runs, by its own limit.
-    attempt_end: Option<Instant>,
+    attempt: Option<Span>,
+    /// Whether the deadline ends the attempt that runs before its own limit does.
+    is_attempt_cut: bool,
 }
 
 impl Limits {
-    #[inline]
+    #[inline(always)]
     fn new(parts: &Parts) -> Self {
-        let around = deadline::current();
-        let (deadline, total) = match parts.total.get() {
-            None => (around, None),
-            Some(total) => {
-                let own = Deadline::after(clock::now(), total);
-                let deadline = own.or_earlier(around);
-                (deadline, Some(if deadline == own { Cause::Limit } else { Cause::Deadline }))
+        let (total, attempt) = (parts.total.get(), parts.attempt.get());
+        let none = Self { deadline: Deadline::NEVER, total: None, attempt, is_attempt_cut: false };
+        match (total, attempt) {
+            (None, None) => none,
+            (None, Some(_)) => Self { deadline: deadline::current(), ..none },
+            (Some(total), _) => {
+                let own = Deadline::after(clock::now(), total.get());
+                let around = deadline::current();
+                match around.is_before(own.end()) {
+                    true => Self { deadline: around, total: Some(Cause::Deadline), ..none },
+                    false => Self { deadline: own, total: Some(Cause::Limit), ..none },
+                }
             }
-        };
-        Self { deadline, total, attempt: parts.attempt.get(), attempt_end: None }
+        }
     }
 
     /// All that runs inside of the total timeout knows its deadline.
-    #[inline]
+    #[inline(always)]
     fn enter(&self) -> Option<Entered> {
         self.total.map(|_| self.deadline.enter())
     }
 
     /// When a stage ends that would end at `end` by itself.
+    #[inline(always)]
     fn end_of_stage(&self, end: Option<Instant>) -> Option<Instant> {
         if self.total.is_some() && self.deadline.is_before(end) { self.deadline.end() } else { end }
     }
 
     /// The end of an attempt that begins now, by its own limit or by the deadline.
-    #[inline]
+    #[inline(always)]
     fn begin_attempt(&mut self) -> Option<Instant> {
         let Some(limit) = self.attempt else { return self.end_of_stage(None) };
-        self.attempt_end = clock::after(clock::now(), limit);
-        if self.deadline.is_before(self.attempt_end) { self.deadline.end() } else { self.attempt_end }
+        let end = clock::after(clock::now(), limit.get());
+        self.is_attempt_cut = self.deadline.is_before(end);
+        if self.is_attempt_cut { self.deadline.end() } else { end }
     }
 }
 
@@ -139,85 +162,76 @@ where
     F: ResultFuture<Ok = T, Err = E>,
     P: Deref<Target = Whole<C, B>>,
 {
-    /// Begins a call. `starts_now`: the first attempt needs no readiness, and is started here unless the call has to
-    /// wait.
+    /// Begins a call. The first attempt is started here, unless the call or the attempt has to wait.
+    ///
+    /// Every call is built in here, in one place, and of what is in registers: a part that is alive while the operation
+    /// starts, and has to be dropped if that panics, would be in memory, and would be copied from there.
     #[inline(always)]
-    pub(super) fn start(whole: P, extracted: K, attempts: A, starts_now: bool) -> Self {
-        let mut permits = Permits::none(whole);
-        let mut limits = Limits::new(permits.parts());
+    pub(super) fn start(whole: P, extracted: K, mut attempts: A) -> Self {
+        let parts = &*whole.parts;
+        let mut limits = Limits::new(parts);
         let entered = limits.enter();
-        let mut progress = Progress::new(CallStart::default());
-        let mut attempts = attempts;
-        let (stage, end) = match permits.parts().slots().map_or(Entry::Slot, |slots| slots.enter()) {
+        let entry = parts.slots().map_or(Entry::Slot, |slots| slots.enter());
+        let mut call_start = CallStart::default();
+        let mut hindrance = Hindrance::None;
+        let (stage, taken, end) = match entry {
             Entry::Slot => {
-                permits.hold_slot();
-                if let Some(retry) = permits.parts().retry() {
-                    progress = Progress::new(retry.begin());
+                if let Some(retry) = parts.retry() {
+                    call_start = retry.begin();
                 }
-                match starts_now {
-                    true => start_attempt(&mut permits, &mut limits, &mut progress, &mut attempts, None),
-                    false => (Stage::Starting, limits.end_of_stage(None)),
+                match A::NEEDS_READINESS {
+                    true => (Stage::Starting, Taken::SLOT, limits.end_of_stage(None)),
+                    false => match parts.circuit().map(Circuit::admit).transpose() {
+                        Ok(admitted) => {
+                            let end = limits.begin_attempt();
+                            let taken = Taken::attempt(admitted);
+                            let plan = AttemptPlan { number: 1, is_last: parts.is_last(None), end };
+                            let attempt = with_rollback(|| attempts.start(plan), || taken.give_back(parts));
+                            (Stage::Running { attempt }, taken, end)
+                        }
+                        Err(rejection) => {
+                            hindrance = circuit_open(parts, rejection);
+                            (Stage::Hindered, Taken::SLOT, None)
+                        }
+                    },
                 }
             }
             Entry::Queued(ticket) => {
-                permits.queue(ticket);
-                let (end, limit) = permits.parts().slots().map_or((None, WaitLimit::MaxWait(None)), WaitLimit::of);
-                (Stage::Queued { limit }, end)
+                let (end, limit) = parts.slots().map_or((None, WaitLimit::MaxWait(FOREVER)), WaitLimit::of);
+                hindrance = Hindrance::Queued(limit);
+                (Stage::Hindered, Taken::ticket(ticket), end)
             }
-            Entry::Full => (full(permits.parts()), None),
+            Entry::Full => {
+                hindrance = full(parts);
+                (Stage::Hindered, Taken::NOTHING, None)
+            }
         };
         drop(entered);
-        let alarm = Alarm::at(end);
-        Self { stage, permits, attempts: Some(attempts), extracted: Some(extracted), progress, limits, alarm }
+        Self {
+            stage,
+            permits: Permits::new(whole, taken),
+            hindrance,
+            attempts: Some(attempts),
+            extracted: Some(extracted),
+            call_start,
+            progress: None,
+            limits,
+            alarm: Alarm::at(end),
+        }
     }
 }
 
 /// The bulkhead has neither a slot nor room in its queue.
-#[cold]
-fn full<F, R, G>(parts: &Parts) -> Stage<F, R, G> {
-    match parts.slots() {
-        Some(slots) => Stage::Full { rejection: slots.reject_call() },
-        None => Stage::Done,
-    }
+#[inline(always)]
+fn full(parts: &Parts) -> Hindrance {
+    Hindrance::Full { pends: parts.slots().is_some_and(Slots::count_rejected_call) }
 }
 
-/// Starts the next attempt, unless the circuit rejects it. `rejected`: it does, whatever it says by now.
-///
-/// With the stage comes its end.
+/// The circuit breaker rejects the attempt.
 #[inline(always)]
-fn start_attempt<A, R, G, P>(
-    permits: &mut Permits<P>,
-    limits: &mut Limits,
-    progress: &mut Progress,
-    attempts: &mut A,
-    rejected: Option<circuit_breaker::Rejection>,
-) -> (Stage<A::Future, R, G>, Option<Instant>)
-where
-    A: Attempts,
-    P: HoldsParts,
-{
-    progress.token.mark_sent();
-    let decision = match (permits.parts().circuit(), rejected) {
-        (Some(circuit), None) => circuit.admit().map(Some).map_err(|rejection| (circuit, rejection)),
-        (Some(circuit), Some(rejection)) => Err((circuit, rejection)),
-        (None, _) => Ok(None),
-    };
-    match decision {
-        Ok(admitted) => {
-            if let Some(admitted) = admitted {
-                permits.admit(admitted);
-            }
-            let end = limits.begin_attempt();
-            let number = progress.attempt;
-            let is_last = permits.parts().retry().is_none_or(|retry| retry.is_last(progress));
-            let attempt = attempts.start(AttemptPlan { number, is_last, end });
-            (Stage::Running { attempt }, end)
-        }
-        Err((circuit, rejection)) => {
-            let pends = circuit.count_rejected_call(rejection);
-            (Stage::CircuitOpen { rejection, pends }, None)
-        }
-    }
+fn circuit_open(parts: &Parts, rejection: circuit_breaker::Rejection) -> Hindrance {
+    let pends = parts.circuit().is_some_and(|circuit| circuit.count_rejected_call(rejection));
+    Hindrance::CircuitOpen { rejection, pends }
 }
 
 impl<A, F, T, E, G, K, P, C, B> Future for PipelineFuture<A, F, Result<T, E>, G, K, P>
@@ -236,13 +250,13 @@ where
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.as_mut().project();
         let StageProj::Running { attempt } = this.stage.as_mut().project() else {
-            return self.poll_stages(StageEnd::NextStageEntered, cx);
+            return SlowResult::into_poll(self.poll_stages(StageEnd::NextStageEntered, cx));
         };
         let entered = this.limits.enter();
         let polled = attempt.poll(cx);
         let Poll::Ready(result) = polled else {
             drop(entered);
-            return self.poll_limit(cx);
+            return SlowResult::into_poll(self.poll_limit(cx));
         };
         let whole = &*this.permits.whole;
         let verdict = whole.classifier.classify(&result);
@@ -250,16 +264,18 @@ where
         let is_success = verdict == Verdict::Healthy && !whole.fallback.handles(verdict, &result, this.extracted);
         // The attempt goes first, then its permits.
         this.stage.set(Stage::Done);
-        if !(is_success && this.permits.settle_success()) {
-            return self.poll_stages(StageEnd::AttemptEnded(result, verdict), cx);
+        match result {
+            Ok(answer) if is_success && this.permits.settle_success() => {
+                if let Some(retry) = this.permits.parts().retry() {
+                    retry.record_success(this.progress.as_mut());
+                }
+                *this.attempts = None;
+                this.alarm.disarm();
+                this.permits.release_slot();
+                Poll::Ready(Ok(answer))
+            }
+            result => SlowResult::into_poll(self.poll_stages(StageEnd::AttemptEnded(result, verdict), cx)),
         }
-        if let Some(retry) = this.permits.parts().retry() {
-            retry.record_success(this.progress);
-        }
-        *this.attempts = None;
-        this.alarm.disarm();
-        this.permits.release_slot();
-        Poll::Ready(result)
     }
 }
 
@@ -275,7 +291,7 @@ where
 {
     /// The attempt is pending: waits for its end.
     #[inline(never)]
-    fn poll_limit(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, E>> {
+    fn poll_limit(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<SlowResult<T, E>> {
         ready!(self.as_mut().project().alarm.poll(cx));
         let entered = self.limits.enter();
         let end = self.as_mut().end_by_limit();
@@ -285,9 +301,9 @@ where
 
     /// Polls stage after stage, until one is pending or the call has ended.
     #[inline(never)]
-    fn poll_stages(mut self: Pin<&mut Self>, mut end: StageEnd<T, E>, cx: &mut Context<'_>) -> Poll<Result<T, E>> {
+    fn poll_stages(mut self: Pin<&mut Self>, mut end: StageEnd<T, E>, cx: &mut Context<'_>) -> Poll<SlowResult<T, E>> {
         if let StageProj::Recovering { .. } = self.as_mut().project().stage.project() {
-            return self.poll_recovery(cx);
+            return self.poll_recovery(cx).map(SlowResult::from);
         }
         let entered = self.limits.enter();
         let mut attempts = 0;
@@ -297,7 +313,7 @@ where
                     let verdict = verdict.unwrap_or_else(|| self.permits.whole.classifier.classify(&result));
                     // The fallback is outside of the total timeout.
                     drop(entered);
-                    return self.end_call(result, verdict, cx);
+                    return self.end_call(result, verdict, cx).map(SlowResult::from);
                 }
                 StageEnd::NextStageEntered => end = ready!(self.as_mut().poll_stage(cx)),
                 StageEnd::AttemptEnded(result, verdict) => {
@@ -317,31 +333,7 @@ where
     fn poll_stage(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<StageEnd<T, E>> {
         let mut this = self.as_mut().project();
         match this.stage.as_mut().project() {
-            StageProj::Queued { limit } => {
-                let (Some(slots), Some(ticket)) = (this.permits.parts().slots(), this.permits.ticket()) else {
-                    unreachable!("a call waits in the queue of its bulkhead")
-                };
-                // A slot that is granted wins over a wait that has ended.
-                if slots.is_granted(ticket, cx.waker()) {
-                    this.permits.hold_slot();
-                    if let Some(retry) = this.permits.parts().retry() {
-                        *this.progress = Progress::new(retry.begin());
-                    }
-                } else {
-                    ready!(this.alarm.as_mut().poll(cx));
-                    let limit = *limit;
-                    this.permits.release_slot();
-                    let slots = this.permits.parts().slots();
-                    let rejected = slots.map(|slots| limit.reject(slots)).expect("it has a bulkhead");
-                    return Poll::Ready(StageEnd::CallEnded(Err(E::from_rejected(rejected)), None));
-                }
-                self.enter_starting();
-                Poll::Ready(StageEnd::NextStageEntered)
-            }
-            StageProj::Full { rejection } => {
-                let full = ready!(rejection.poll(cx));
-                Poll::Ready(StageEnd::CallEnded(Err(E::from_rejected(full.into())), None))
-            }
+            StageProj::Hindered => self.poll_hindered(cx),
             StageProj::Starting => self.poll_starting(cx),
             StageProj::Running { attempt } => match attempt.poll(cx) {
                 Poll::Ready(result) => {
@@ -354,24 +346,13 @@ where
                     Poll::Ready(self.end_by_limit())
                 }
             },
-            StageProj::CircuitOpen { pends, .. } if *pends => {
-                *pends = false;
-                cx.waker().wake_by_ref();
-                Poll::Pending
-            }
-            StageProj::CircuitOpen { rejection, .. } => {
-                let circuit = this.permits.parts().circuit().expect("it was rejected by its circuit");
-                let result = Err(E::from_rejected(circuit.rejected(*rejection)));
-                let verdict = this.permits.whole.classifier.classify(&result);
-                this.stage.set(Stage::Done);
-                Poll::Ready(StageEnd::AttemptEnded(result, verdict))
-            }
             StageProj::Sleeping { unpaid } => {
                 ready!(this.alarm.as_mut().poll(cx));
                 if let Some(mut last) = unpaid.take() {
-                    let is_paid = this.permits.parts().retry().is_none_or(|retry| retry.pay_after_wait(this.progress));
+                    let progress = this.progress.as_mut().expect("an attempt has failed");
+                    let is_paid = this.permits.parts().retry().is_none_or(|retry| retry.pay_after_wait(progress));
                     if !is_paid {
-                        tell_attempts_sent(&mut last, this.progress.sent_before);
+                        tell_attempts_sent(&mut last, progress.sent_before);
                         return Poll::Ready(StageEnd::CallEnded(last, None));
                     }
                     this.attempts.as_mut().expect("the call goes on").take(last);
@@ -381,6 +362,58 @@ where
             }
             StageProj::Recovering { .. } | StageProj::Done => panic!("polled after it was done"),
         }
+    }
+
+    /// Waits for the slot, or yields, and then rejects.
+    fn poll_hindered(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<StageEnd<T, E>> {
+        let mut this = self.as_mut().project();
+        let parts = this.permits.whole.parts();
+        match this.hindrance {
+            Hindrance::Full { pends: pends @ true } | Hindrance::CircuitOpen { pends: pends @ true, .. } => {
+                *pends = false;
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Hindrance::Queued(limit) => {
+                let limit = *limit;
+                self.poll_queue(limit, cx)
+            }
+            Hindrance::Full { .. } => {
+                let rejected = parts.slots().map(Slots::rejected).expect("its bulkhead has rejected it");
+                Poll::Ready(StageEnd::CallEnded(Err(E::from_rejected(rejected)), None))
+            }
+            Hindrance::CircuitOpen { rejection, .. } => {
+                let rejected = parts.circuit().map(|circuit| circuit.rejected(*rejection));
+                let result = Err(E::from_rejected(rejected.expect("its circuit has rejected it")));
+                let verdict = this.permits.whole.classifier.classify(&result);
+                this.stage.set(Stage::Done);
+                Poll::Ready(StageEnd::AttemptEnded(result, verdict))
+            }
+            Hindrance::None => unreachable!("nothing hinders it"),
+        }
+    }
+
+    /// Waits for the slot of the bulkhead.
+    fn poll_queue(mut self: Pin<&mut Self>, limit: WaitLimit, cx: &mut Context<'_>) -> Poll<StageEnd<T, E>> {
+        let this = self.as_mut().project();
+        let parts = this.permits.whole.parts();
+        let (Some(slots), Some(ticket)) = (parts.slots(), this.permits.ticket()) else {
+            unreachable!("a call waits in the queue of its bulkhead")
+        };
+        // A slot that is granted wins over a wait that has ended.
+        if !slots.is_granted(ticket, cx.waker()) {
+            ready!(this.alarm.poll(cx));
+            this.permits.release_slot();
+            let rejected = this.permits.whole.parts().slots().map(|slots| limit.reject(slots));
+            let rejected = E::from_rejected(rejected.expect("it has a bulkhead"));
+            return Poll::Ready(StageEnd::CallEnded(Err(rejected), None));
+        }
+        if let Some(retry) = parts.retry() {
+            *this.call_start = retry.begin();
+        }
+        this.permits.hold_slot();
+        self.enter_starting();
+        Poll::Ready(StageEnd::NextStageEntered)
     }
 
     /// The next attempt waits until it can be started. The wait ends with the call.
@@ -409,7 +442,28 @@ where
                 }
             }
         }
-        let (stage, end) = start_attempt(this.permits, this.limits, this.progress, attempts, rejected);
+        let mut number = 1;
+        if let Some(progress) = this.progress {
+            progress.token.mark_sent();
+            number = progress.attempt;
+        }
+        let parts = this.permits.whole.parts();
+        let decision = match rejected {
+            Some(rejection) => Err(rejection),
+            None => parts.circuit().map(Circuit::admit).transpose(),
+        };
+        let (stage, end) = match decision {
+            Ok(admitted) => {
+                let end = this.limits.begin_attempt();
+                let plan = AttemptPlan { number, is_last: parts.is_last(this.progress.as_ref()), end };
+                this.permits.admit(admitted);
+                (Stage::Running { attempt: attempts.start(plan) }, end)
+            }
+            Err(rejection) => {
+                *this.hindrance = circuit_open(parts, rejection);
+                (Stage::Hindered, None)
+            }
+        };
         this.stage.set(stage);
         this.alarm.set(Alarm::at(end));
         Poll::Ready(StageEnd::NextStageEntered)
@@ -421,28 +475,27 @@ where
         let mut unready = Err(error);
         let parts = this.permits.parts();
         if let Some(Ok(admitted)) = parts.circuit().map(|circuit| circuit.admit()) {
-            this.permits.admit(admitted);
+            this.permits.admit(Some(admitted));
             let verdict = this.permits.whole.classifier.classify(&unready);
             this.permits.settle(verdict);
         }
-        if let Some(retry) = this.permits.parts().retry() {
-            retry.end_without_sending(this.progress, GaveUp::NotReady);
+        if let (Some(retry), Some(progress)) = (this.permits.parts().retry(), this.progress) {
+            retry.end_without_sending(progress, GaveUp::NotReady);
+            tell_attempts_sent(&mut unready, progress.sent_before);
         }
-        tell_attempts_sent(&mut unready, this.progress.sent_before);
         StageEnd::CallEnded(unready, None)
     }
 
     /// The limit of the attempt has passed, or the deadline.
     fn end_by_limit(mut self: Pin<&mut Self>) -> StageEnd<T, E> {
         let mut this = self.as_mut().project();
-        let by_deadline = this.limits.deadline.is_before(this.limits.attempt_end);
         let Some(limit) = this.limits.attempt else { return self.end_by_total() };
         // It is dropped before anyone is told.
         this.stage.set(Stage::Done);
         let reporter = &this.permits.parts().attempt.reporter;
-        let rejected = match by_deadline {
+        let rejected = match this.limits.is_attempt_cut {
             true => reporter.report(this.limits.deadline.span(), Cause::Deadline),
-            false => reporter.report(limit, Cause::Limit),
+            false => reporter.report(limit.get(), Cause::Limit),
         };
         let result = Err(E::from_rejected(rejected));
         let verdict = this.permits.whole.classifier.classify(&result);
@@ -452,12 +505,13 @@ where
     /// The total timeout ends the call, whatever it is doing.
     fn end_by_total(self: Pin<&mut Self>) -> StageEnd<T, E> {
         let mut this = self.project();
-        let was_started = this.progress.sent_before > 0 || matches!(*this.stage, Stage::Running { .. });
+        let sent_before = this.progress.as_ref().map_or(0, |progress| progress.sent_before);
+        let was_started = sent_before > 0 || matches!(*this.stage, Stage::Running { .. });
         // All that it holds is given back before anyone is told.
         this.stage.set(Stage::Done);
         this.permits.settle_dropped();
         this.permits.release_slot();
-        drop(mem::take(&mut this.progress.token));
+        *this.progress = None;
         let cause = match this.limits.total.unwrap_or(Cause::Limit) {
             cause if was_started => cause,
             _ => Cause::NotStarted,
@@ -474,27 +528,29 @@ where
         this.permits.settle(verdict);
         let Some(retry) = this.permits.whole.parts().retry() else { return StageEnd::CallEnded(result, Some(verdict)) };
         let attempts = this.attempts.as_mut().expect("an attempt has just ended");
+        let progress = this.progress.get_or_insert_with(|| Progress::new(*this.call_start));
         let wait = match verdict {
             Verdict::Transient { .. } | Verdict::Throttled { .. } | Verdict::Unreached => {
-                retry.plan_retry(this.progress, verdict, attempts.can_repeat(verdict))
+                let may_repeat = this.permits.whole.classifier.may_repeat(verdict);
+                retry.plan_retry(progress, verdict, may_repeat && attempts.can_repeat(verdict))
             }
             Verdict::Healthy => {
-                retry.record_success(this.progress);
+                retry.record_success(Some(progress));
                 None
             }
             Verdict::Ignored => {
                 let rejected = result.as_ref().err().and_then(CarriesRejected::as_rejected);
-                retry.end_ignored(this.progress, rejected);
+                retry.end_ignored(progress, rejected);
                 None
             }
             Verdict::Failed => None,
         };
         let Some(wait) = wait else {
-            tell_attempts_sent(&mut result, this.progress.sent_before);
+            tell_attempts_sent(&mut result, progress.sent_before);
             return StageEnd::CallEnded(result, Some(verdict));
         };
         let rejected = result.as_ref().err().and_then(CarriesRejected::as_rejected);
-        this.progress.sent_before += u32::from(rejected.is_none_or(Rejected::was_started));
+        progress.sent_before += u32::from(rejected.is_none_or(Rejected::was_started));
         let mut unpaid = None;
         if wait.is_paid {
             attempts.take(result);

@@ -14,8 +14,53 @@ where
     P: HoldsParts,
 {
     pub(super) whole: P,
+    taken: Taken,
+}
+
+/// What a call has taken, as plain data.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Taken {
     slot: Slot,
     admitted: Option<AdmittedCall>,
+}
+
+impl Taken {
+    pub(super) const NOTHING: Self = Self { slot: Slot::None, admitted: None };
+
+    /// The slot of the bulkhead, or the right to run without a bulkhead.
+    pub(super) const SLOT: Self = Self { slot: Slot::Held, admitted: None };
+
+    /// The right to run, and the circuit's permission for an attempt.
+    #[inline]
+    pub(super) fn attempt(admitted: Option<AdmittedCall>) -> Self {
+        Self { slot: Slot::Held, admitted }
+    }
+
+    pub(super) fn ticket(ticket: u64) -> Self {
+        Self { slot: Slot::Queued(ticket), admitted: None }
+    }
+
+    /// The attempt counts as dropped, and then its call's slot is free.
+    #[cold]
+    pub(super) fn give_back(mut self, parts: &Parts) {
+        self.settle_dropped(parts);
+        self.release_slot(parts);
+    }
+
+    fn settle_dropped(&mut self, parts: &Parts) {
+        if let (Some(admitted), Some(circuit)) = (self.admitted.take(), parts.circuit()) {
+            circuit.settle_dropped(admitted);
+        }
+    }
+
+    #[inline]
+    fn release_slot(&mut self, parts: &Parts) {
+        match (mem::replace(&mut self.slot, Slot::None), parts.slots()) {
+            (Slot::Held, Some(slots)) => slots.release(),
+            (Slot::Queued(ticket), Some(slots)) => slots.leave(ticket),
+            (Slot::None, _) | (_, None) => {}
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,8 +76,8 @@ where
     P: HoldsParts,
 {
     #[inline]
-    pub(super) fn none(whole: P) -> Self {
-        Self { whole, slot: Slot::None, admitted: None }
+    pub(super) fn new(whole: P, taken: Taken) -> Self {
+        Self { whole, taken }
     }
 
     #[inline]
@@ -42,61 +87,49 @@ where
 
     #[inline]
     pub(super) fn hold_slot(&mut self) {
-        self.slot = Slot::Held;
-    }
-
-    pub(super) fn queue(&mut self, ticket: u64) {
-        self.slot = Slot::Queued(ticket);
+        self.taken.slot = Slot::Held;
     }
 
     /// The ticket of a call that waits in the queue.
     pub(super) fn ticket(&self) -> Option<u64> {
-        match self.slot {
+        match self.taken.slot {
             Slot::Queued(ticket) => Some(ticket),
             Slot::None | Slot::Held => None,
         }
     }
 
     #[inline]
-    pub(super) fn admit(&mut self, admitted: AdmittedCall) {
-        self.admitted = Some(admitted);
+    pub(super) fn admit(&mut self, admitted: Option<AdmittedCall>) {
+        self.taken.admitted = admitted;
     }
 
     /// Settles a success of the attempt, if that needs neither the lock nor the clock.
     #[inline]
     pub(super) fn settle_success(&mut self) -> bool {
-        let (Some(admitted), Some(circuit)) = (self.admitted, self.whole.parts().circuit()) else { return true };
+        let (Some(admitted), Some(circuit)) = (self.taken.admitted, self.whole.parts().circuit()) else { return true };
         let settled = circuit.settle_success(admitted);
         if settled {
-            self.admitted = None;
+            self.taken.admitted = None;
         }
         settled
     }
 
     /// The attempt has ended.
     pub(super) fn settle(&mut self, verdict: Verdict) {
-        if let (Some(admitted), Some(circuit)) = (self.admitted.take(), self.whole.parts().circuit()) {
+        if let (Some(admitted), Some(circuit)) = (self.taken.admitted.take(), self.whole.parts().circuit()) {
             circuit.settle(admitted, verdict);
         }
     }
 
     /// The attempt was dropped before its end.
     pub(super) fn settle_dropped(&mut self) {
-        if let (Some(admitted), Some(circuit)) = (self.admitted.take(), self.whole.parts().circuit()) {
-            circuit.settle_dropped(admitted);
-        }
+        self.taken.settle_dropped(self.whole.parts());
     }
 
     /// Gives the slot back, or leaves the queue.
     #[inline]
     pub(super) fn release_slot(&mut self) {
-        if let (Slot::Held | Slot::Queued(_), Some(slots)) = (self.slot, self.whole.parts().slots()) {
-            match mem::replace(&mut self.slot, Slot::None) {
-                Slot::Held => slots.release(),
-                Slot::Queued(ticket) => slots.leave(ticket),
-                Slot::None => {}
-            }
-        }
+        self.taken.release_slot(self.whole.parts());
     }
 }
 
@@ -106,9 +139,8 @@ where
 {
     #[inline]
     fn drop(&mut self) {
-        if self.admitted.is_some() {
-            self.settle_dropped();
+        if self.taken.admitted.is_some() || self.taken.slot != Slot::None {
+            self.taken.give_back(self.whole.parts());
         }
-        self.release_slot();
     }
 }

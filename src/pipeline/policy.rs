@@ -5,13 +5,13 @@ use super::{
     fallback::{NoFallback, PipelineFallback},
     future::PipelineFuture,
     settings::PipelineSettings,
-    shared::Whole,
+    shared::{Span, Whole},
 };
 use crate::{
     bulkhead::Bulkhead,
     carry::CarriesRejected,
     circuit_breaker::CircuitBreaker,
-    classify::{ByError, Classify},
+    classify::{ByError, Classify, NotIdempotent},
     error::{Check, ConfigError, Name},
     retry::{Attempt, Repeat, RepeatWith, RetryWithBackoff},
 };
@@ -56,6 +56,16 @@ impl<C, F> Pipeline<C, F> {
         Pipeline { whole: Whole { parts, classifier, fallback } }
     }
 
+    /// A handle on the same parts for operations that are not idempotent: it sends again only what had no effect. See
+    /// [`RetryWithBackoff::not_idempotent`].
+    pub fn not_idempotent(&self) -> Pipeline<NotIdempotent<C>, F>
+    where
+        C: Clone,
+        F: Clone,
+    {
+        self.classify(NotIdempotent::new(self.whole.classifier.clone()))
+    }
+
     /// Makes the call, through all parts.
     ///
     /// The first attempt starts at once, before the future is polled, unless the call has to wait. What comes later
@@ -85,7 +95,7 @@ impl<C, F> Pipeline<C, F> {
         C: Classify<T, E>,
         F: PipelineFallback<T, E, ()>,
     {
-        PipelineFuture::start(&self.whole, (), Repeat { operation }, true)
+        PipelineFuture::start(&self.whole, (), Repeat { operation })
     }
 
     /// [`call`](Self::call), for an operation that needs to know which attempt it is, what the error of the one before
@@ -121,7 +131,7 @@ impl<C, F> Pipeline<C, F> {
         C: Classify<T, E>,
         F: PipelineFallback<T, E, ()>,
     {
-        PipelineFuture::start(&self.whole, (), RepeatWith::new(operation), true)
+        PipelineFuture::start(&self.whole, (), RepeatWith::new(operation))
     }
 
     /// The pipeline's name.
@@ -131,12 +141,12 @@ impl<C, F> Pipeline<C, F> {
 
     /// How long a call may take in all. `None` without a total timeout.
     pub fn timeout(&self) -> Option<Duration> {
-        self.whole.parts.total.get()
+        self.whole.parts.total.get().map(Span::get)
     }
 
     /// How long each attempt may take. `None` without an attempt timeout.
     pub fn attempt_timeout(&self) -> Option<Duration> {
-        self.whole.parts.attempt.get()
+        self.whole.parts.attempt.get().map(Span::get)
     }
 
     /// The settings that are in force now. A timeout without a limit is absent.

@@ -1,13 +1,13 @@
 //! What all handles and calls of a pipeline share.
 
-use std::{ops::Deref, time::Duration};
+use std::{num::NonZeroU64, ops::Deref, time::Duration};
 
 use crate::{
     bulkhead::{Bulkhead, Slots},
     circuit_breaker::{Circuit, CircuitBreaker},
-    clock::LiveSpan,
+    clock::{FOREVER, LiveSpan},
     error::Name,
-    retry::{self, RetryWithBackoff},
+    retry::{self, Progress, RetryWithBackoff},
     sync::{Arc, Lock},
     timeout::TimeoutReporter,
 };
@@ -36,6 +36,15 @@ impl Parts {
         self.retry.as_ref().map(|retry| &*retry.shared)
     }
 
+    /// Whether no attempt can follow the next one. `progress`: there is none before the first failure.
+    #[inline]
+    pub(super) fn is_last(&self, progress: Option<&Progress>) -> bool {
+        self.retry().is_none_or(|retry| match progress {
+            Some(progress) => retry.is_last(progress),
+            None => retry.has_one_attempt(),
+        })
+    }
+
     #[inline]
     pub(super) fn circuit(&self) -> Option<&Circuit> {
         self.circuit_breaker.as_ref().map(|breaker| &*breaker.circuit)
@@ -45,6 +54,7 @@ impl Parts {
 /// The limit of a timeout, which may change while calls run.
 #[derive(Debug)]
 pub(super) struct Limit {
+    /// Zero is refused.
     span: LiveSpan,
     pub(super) reporter: TimeoutReporter,
 }
@@ -59,8 +69,20 @@ impl Limit {
     }
 
     #[inline]
-    pub(super) fn get(&self) -> Option<Duration> {
-        self.span.get()
+    pub(super) fn get(&self) -> Option<Span> {
+        let nanos = self.span.nanos();
+        if nanos == FOREVER { None } else { NonZeroU64::new(nanos).map(Span) }
+    }
+}
+
+/// A limit in nanoseconds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Span(NonZeroU64);
+
+impl Span {
+    #[inline]
+    pub(super) fn get(self) -> Duration {
+        Duration::from_nanos(self.0.get())
     }
 }
 

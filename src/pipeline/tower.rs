@@ -29,7 +29,8 @@ impl<C: Clone, F: Clone> Pipeline<C, F> {
     ///
     /// Where there is a retry, send only idempotent requests through it.
     pub fn layer(&self) -> PipelineLayer<C, F> {
-        PipelineLayer { whole: Arc::new(self.whole.clone()), cloner: ByClone, extract: ExtractNothing }
+        let whole = Arc::new(self.whole.clone());
+        PipelineLayer { whole, cloner: ByClone, sends_once: false, extract: ExtractNothing }
     }
 }
 
@@ -50,6 +51,7 @@ impl<C: Clone, F: Clone> Pipeline<C, F> {
 pub struct PipelineLayer<C = ByError, F = NoFallback, K = ByClone, X = ExtractNothing> {
     whole: Arc<Whole<C, F>>,
     cloner: K,
+    sends_once: bool,
     extract: X,
 }
 
@@ -69,14 +71,20 @@ impl<C, F, X> PipelineLayer<C, F, ByClone, X> {
         self.with_cloner(CloneFn(clone))
     }
 
+    /// Copies requests, and decides for each of them whether it may be sent again, by this rule: `http::Idempotent`,
+    /// with the feature `http`.
+    pub fn clone_request_by<K>(self, rule: K) -> PipelineLayer<C, F, K, X> {
+        self.with_cloner(rule)
+    }
+
     /// Sends each request once, whatever the retry says: for requests that cannot be copied, those of a server for
     /// example.
     pub fn send_once(self) -> PipelineLayer<C, F, SendOnce, X> {
-        self.with_cloner(SendOnce)
+        PipelineLayer { sends_once: true, ..self.with_cloner(SendOnce) }
     }
 
     fn with_cloner<K>(self, cloner: K) -> PipelineLayer<C, F, K, X> {
-        PipelineLayer { whole: self.whole, cloner, extract: self.extract }
+        PipelineLayer { whole: self.whole, cloner, sends_once: false, extract: self.extract }
     }
 }
 
@@ -87,13 +95,15 @@ impl<C, F, K> PipelineLayer<C, F, K> {
     where
         G: Fn(&R) -> T,
     {
-        PipelineLayer { whole: self.whole, cloner: self.cloner, extract: ExtractFn::new(extract) }
+        let Self { whole, cloner, sends_once, .. } = self;
+        PipelineLayer { whole, cloner, sends_once, extract: ExtractFn::new(extract) }
     }
 }
 
 impl<C, F, K: Clone, X: Clone> Clone for PipelineLayer<C, F, K, X> {
     fn clone(&self) -> Self {
-        Self { whole: self.whole.clone(), cloner: self.cloner.clone(), extract: self.extract.clone() }
+        let (whole, cloner, extract) = (self.whole.clone(), self.cloner.clone(), self.extract.clone());
+        Self { whole, cloner, sends_once: self.sends_once, extract }
     }
 }
 
@@ -101,6 +111,10 @@ impl<S, C, F, K: Clone, X: Clone> Layer<S> for PipelineLayer<C, F, K, X> {
     type Service = PipelineService<S, C, F, K, X>;
 
     fn layer(&self, inner: S) -> Self::Service {
+        #[cfg(feature = "http")]
+        if let Some(retry) = self.whole.parts.retry.as_ref().filter(|_| !self.sends_once) {
+            crate::on_server::refuse("retry", retry.name());
+        }
         let whole = ServiceShare::new(self.whole.clone());
         PipelineService { inner, whole, cloner: self.cloner.clone(), extract: self.extract.clone() }
     }
@@ -144,7 +158,7 @@ where
     fn call(&mut self, request: R) -> Self::Future {
         let extracted = self.extract.extract(&request);
         let attempts = Resend::new(self.inner.clone(), request, self.cloner.clone());
-        PipelineFuture::start(self.whole.lend(), extracted, attempts, false)
+        PipelineFuture::start(self.whole.lend(), extracted, attempts)
     }
 }
 

@@ -17,6 +17,7 @@ use crate::{
     clock::Alarm,
     error::Rejected,
     operation::ResultFuture,
+    slow_path::{SlowResult, return_after},
 };
 
 /// So many attempts may follow each other in one poll. Then other tasks get a turn.
@@ -81,17 +82,18 @@ where
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.as_mut().project();
         let StageProj::Running { attempt } = this.stage.as_mut().project() else {
-            return self.poll_stages(StageEnd::NextStageEntered, cx);
+            return SlowResult::into_poll(self.poll_stages(StageEnd::NextStageEntered, cx));
         };
         let result = ready!(attempt.poll(cx));
         let verdict = this.classifier.classify(&result);
         if verdict != Verdict::Healthy {
-            return self.poll_stages(StageEnd::AttemptEnded(result, verdict), cx);
+            return SlowResult::into_poll(self.poll_stages(StageEnd::AttemptEnded(result, verdict), cx));
         }
-        this.stage.set(Stage::Starting);
-        *this.attempts = None;
-        this.shared.record_success(this.progress);
-        Poll::Ready(result)
+        Poll::Ready(return_after(result, || {
+            this.stage.set(Stage::Starting);
+            *this.attempts = None;
+            this.shared.record_success(Some(this.progress));
+        }))
     }
 }
 
@@ -104,11 +106,11 @@ where
 {
     /// Polls stage after stage, until one is pending or the call ends.
     #[inline(never)]
-    fn poll_stages(mut self: Pin<&mut Self>, mut end: StageEnd<T, E>, cx: &mut Context<'_>) -> Poll<Result<T, E>> {
+    fn poll_stages(mut self: Pin<&mut Self>, mut end: StageEnd<T, E>, cx: &mut Context<'_>) -> Poll<SlowResult<T, E>> {
         let mut attempts = 0;
         loop {
             match end {
-                StageEnd::CallEnded(last) => return Poll::Ready(last),
+                StageEnd::CallEnded(last) => return Poll::Ready(last.into()),
                 StageEnd::NextStageEntered => end = ready!(self.as_mut().poll_stage(cx)),
                 StageEnd::AttemptEnded(result, verdict) => {
                     end = self.as_mut().end_attempt(result, verdict);
@@ -133,7 +135,7 @@ where
                 this.shared.plan_retry(this.progress, verdict, can_repeat)
             }
             Verdict::Healthy => {
-                this.shared.record_success(this.progress);
+                this.shared.record_success(Some(this.progress));
                 None
             }
             Verdict::Ignored => {

@@ -160,8 +160,11 @@ impl Shared {
     /// The attempt succeeded. After an answer that was throttled its token stays spent: it stands for load that the
     /// dependency did feel.
     #[inline]
-    pub(crate) fn record_success(&self, progress: &mut Progress) {
+    ///
+    /// `progress`: there is none if it was the first attempt.
+    pub(crate) fn record_success(&self, progress: Option<&mut Progress>) {
         self.budget.deposit();
+        let Some(progress) = progress else { return };
         if progress.attempt > 1 && !matches!(progress.last_verdict, Some(Verdict::Throttled { .. })) {
             progress.token.refund();
         }
@@ -289,7 +292,7 @@ impl Shared {
 
     /// Whether a call that begins now has one attempt only.
     #[inline]
-    pub(super) fn has_one_attempt(&self) -> bool {
+    pub(crate) fn has_one_attempt(&self) -> bool {
         self.max_attempts() <= 1
     }
 }

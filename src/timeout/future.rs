@@ -14,6 +14,7 @@ use crate::{
     clock::{self, Alarm},
     deadline,
     error::Cause,
+    slow_path::return_after,
 };
 
 pin_project! {
@@ -61,17 +62,18 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let operation = this.operation.as_mut().as_pin_mut().expect("polled after it was done");
-        let Poll::Ready(answer) = operation.poll(cx) else { return wait(this, cx) };
+        let Poll::Ready(answer) = operation.poll(cx) else { return wait(this, cx).map(Err) };
         // The future may be kept after it is done. Neither the operation nor the timer stays in it.
-        this.operation.set(None);
-        this.alarm.disarm();
-        Poll::Ready(answer)
+        Poll::Ready(return_after(answer, || {
+            this.operation.set(None);
+            this.alarm.disarm();
+        }))
     }
 }
 
 /// The operation is pending: waits for the limit, and then ends the call.
 #[inline(never)]
-fn wait<F, P, T, E>(mut this: TimeoutProjection<'_, F, P>, cx: &mut Context<'_>) -> Poll<Result<T, E>>
+fn wait<F, P, E>(mut this: TimeoutProjection<'_, F, P>, cx: &mut Context<'_>) -> Poll<E>
 where
     E: CarriesRejected,
     P: Borrow<TimeoutReporter>,
@@ -79,5 +81,5 @@ where
     ready!(this.alarm.as_mut().poll(cx));
     this.operation.set(None);
     this.alarm.disarm();
-    Poll::Ready(Err(E::from_rejected((*this.reporter).borrow().report(*this.limit, *this.cause))))
+    Poll::Ready(E::from_rejected((*this.reporter).borrow().report(*this.limit, *this.cause)))
 }

@@ -11,6 +11,7 @@ mod circuit_breaker;
 mod fallback;
 #[cfg(feature = "tower")]
 mod pipeline;
+mod rate_limiter;
 #[cfg(feature = "tower")]
 mod retry;
 #[cfg(feature = "tower")]

@@ -18,7 +18,10 @@ use std::{
 use futures::future::BoxFuture;
 pub use script::Perform;
 use tower::{Layer, Service};
-use withstand::{Bulkhead, CircuitBreaker, Classify, Error, Fallback, Rejected, RetryWithBackoff, Timeout, fallback};
+use withstand::{
+    Bulkhead, CircuitBreaker, Classify, Error, Fallback, Pipeline, RateLimiter, Rejected, RetryWithBackoff, Timeout,
+    fallback, pipeline::PipelineFallback,
+};
 
 pub type Failure = Error<&'static str>;
 pub type Answer = Result<u32, Failure>;
@@ -208,6 +211,16 @@ impl Policy for Bulkhead {
     }
 }
 
+impl Policy for RateLimiter {
+    fn through(&self, way: Way, op: &Op) -> BoxFuture<'_, Answer> {
+        let op = op.clone();
+        match way {
+            Way::Plain => Box::pin(self.call(move || op())),
+            Way::Tower => by_layer(&self.layer(), op),
+        }
+    }
+}
+
 impl<S, W, L> Policy for Fallback<S, W, L>
 where
     S: fallback::Recovery<u32, Failure, ()> + fallback::PlainRecovery + Clone + Send + Sync + 'static,
@@ -219,6 +232,20 @@ where
         match way {
             Way::Plain => Box::pin(self.call(|| op())),
             Way::Tower => by_layer(&self.layer(), op.clone()),
+        }
+    }
+}
+
+impl<C, F> Policy for Pipeline<C, F>
+where
+    C: Classify<u32, Failure> + Clone + Send + Sync + 'static,
+    F: PipelineFallback<u32, Failure, (), Future: Send> + Clone + Send + Sync + 'static,
+{
+    fn through(&self, way: Way, op: &Op) -> BoxFuture<'_, Answer> {
+        let op = op.clone();
+        match way {
+            Way::Plain => Box::pin(self.call(move || op())),
+            Way::Tower => by_layer(&self.layer(), op),
         }
     }
 }

@@ -7,13 +7,15 @@ use layered::{Execute, Service as _, Stack as _};
 use recloser::{AsyncRecloser, Error::Rejected, Recloser};
 use seatbelt::{ResilienceContext, breaker::Breaker, fallback, retry, timeout};
 use tokio::sync::Semaphore;
-use tower::{BoxError, ServiceBuilder};
+use tower::{BoxError, Layer as _, ServiceBuilder};
 use tower_resilience_bulkhead::BulkheadLayer;
 use tower_resilience_circuitbreaker::{CircuitBreakerError, CircuitBreakerLayer};
 use tower_resilience_fallback::FallbackLayer;
 use tower_resilience_retry::RetryLayer;
 use tower_resilience_timelimiter::{TimeLimiterError, TimeLimiterLayer};
-use withstand::{Bulkhead, CircuitBreaker, Fallback, RetryWithBackoff, Timeout, circuit_breaker::Window};
+use withstand::{
+    Bulkhead, CircuitBreaker, Fallback, Pipeline, RetryWithBackoff, Timeout, circuit_breaker::Window,
+};
 
 use super::{
     LONG,
@@ -30,15 +32,21 @@ use crate::{
 };
 
 const LIMIT: Duration = LONG;
+/// Shorter than the time that a circuit's probe may take.
+const LIMIT_OF_ATTEMPT: Duration = Duration::from_secs(5);
 const MOST: usize = 10;
 const NO_BREAKER: &str = "tower, no breaker";
 
 pub(super) fn rows() -> Vec<Row> {
-    vec![Row::new("all five, success", Expect::Answers, all).targets(Best(0.4), Of(NO_BREAKER, 0.75)).in_short()]
+    vec![
+        Row::new("all five, success", Expect::Answers, || all(us())).targets(Best(0.4), Of(NO_BREAKER, 0.75)),
+        Row::new("all five in a pipeline, success", Expect::Answers, || all(pipeline()))
+            .targets(Best(0.4), Of(NO_BREAKER, 0.9))
+            .in_short(),
+    ]
 }
 
-fn all() -> Vec<Contender> {
-    let mut contenders = us();
+fn all(mut contenders: Vec<Contender>) -> Vec<Contender> {
     contenders.extend(plain_peers());
     contenders.extend(seatbelt());
     contenders.extend([tower_without_a_breaker(), tower_resilience()]);
@@ -62,6 +70,24 @@ fn us() -> Vec<Contender> {
             .layer(breaker.layer())
             .layer(timeout.layer())
             .service(Inner::<Roomy>::new());
+        move || send(&mut service, false)
+    };
+    vec![Contender::us(Plain, plain), Contender::us(Tower, tower)]
+}
+
+fn pipeline() -> Vec<Contender> {
+    let breaker =
+        CircuitBreaker::builder("users").no_consecutive_failures().failure_rate(0.5, Window::calls(CALLS)).build();
+    let builder = Pipeline::builder("users")
+        .fallback(Fallback::value(0))
+        .bulkhead(Bulkhead::new("users", MOST))
+        .retry(RetryWithBackoff::new("users"))
+        .circuit_breaker(breaker.expect("good settings"))
+        .attempt_timeout(LIMIT_OF_ATTEMPT);
+    let pipeline = keep(builder.build().expect("good settings"));
+    let plain = || || pipeline.call(|| operate::<Roomy>(false));
+    let tower = || {
+        let mut service = pipeline.layer().layer(Inner::<Roomy>::new());
         move || send(&mut service, false)
     };
     vec![Contender::us(Plain, plain), Contender::us(Tower, tower)]
