@@ -234,6 +234,7 @@ pub mod fallback;
 pub mod guide;
 #[cfg(feature = "http")]
 pub mod http;
+pub mod keyed;
 #[cfg(all(feature = "http", feature = "tower"))]
 mod on_server;
 mod operation;
@@ -270,6 +271,7 @@ pub use self::{
     deadline::{Deadline, DeadlineScope},
     error::{BadSetting, BulkheadFull, CircuitOpen, ConfigError, Elapsed, Name, RateLimited, Rejected},
     fallback::{Fallback, FallbackEvent, FallbackFuture},
+    keyed::{Keyed, KeyedBuilder, KeyedEvent, KeyedPolicy},
     pipeline::{Pipeline, PipelineBuilder, PipelineFuture},
     rate_limiter::{RateLimiter, RateLimiterAcquire, RateLimiterBuilder, RateLimiterEvent, RateLimiterFuture},
     retry::{RetryBudget, RetryBudgetBuilder, RetryBuilder, RetryEvent, RetryFuture, RetrySettings, RetryWithBackoff},
@@ -283,6 +285,7 @@ pub use self::{
     carry::{LiftLayer, LiftService},
     circuit_breaker::{CircuitBreakerLayer, CircuitBreakerService},
     fallback::{FallbackLayer, FallbackService},
+    keyed::{KeyedLayer, KeyedService},
     pipeline::{PipelineLayer, PipelineService},
     rate_limiter::{RateLimiterLayer, RateLimiterService},
     retry::{RetryLayer, RetryService},

@@ -10,8 +10,8 @@ use std::{
 
 use tower::{BoxError, Layer, Service, ServiceBuilder, service_fn};
 use withstand::{
-    Bulkhead, CircuitBreaker, CircuitBreakerBuilder, Fallback, RateLimiter, RetryWithBackoff, Timeout,
-    circuit_breaker::Window,
+    Bulkhead, CircuitBreaker, CircuitBreakerBuilder, Deadline, Fallback, Keyed, Name, Pipeline, RateLimiter,
+    RetryWithBackoff, Timeout, circuit_breaker::Window, pipeline::BoxPipeline, retry::Attempt,
 };
 
 type Answer = Result<u32, BoxError>;
@@ -30,7 +30,7 @@ async fn succeed_after(pending: u32) -> Answer {
     Ok(pending)
 }
 
-fn finish(call: impl Future<Output = Answer>) {
+fn finish<E>(call: impl Future<Output = Result<u32, E>>) {
     let mut call = pin!(call);
     let mut cx = Context::from_waker(Waker::noop());
     for _ in 0..10 {
@@ -142,6 +142,17 @@ fn no_allocation_in_a_fallback() {
 }
 
 #[test]
+fn y3_no_allocation_in_a_look_up_by_borrowed_text_and_the_call() {
+    let hosts = Keyed::builder(|_: &str, name: Name| CircuitBreaker::new(name)).build().expect("good settings");
+    let host = String::from("api.example.com");
+    assert_none("keyed, plain", |pending| finish(hosts.get(host.as_str()).call(|| succeed_after(pending))));
+    let by_host = hosts.layer_ref_fn(|_: &u32| "api.example.com");
+    assert_none_in_tower("keyed", by_host.layer(service_fn(succeed_after)));
+    let tenants = Keyed::builder(|_: &u64, name: Name| Bulkhead::new(name, 1)).build().expect("good settings");
+    assert_none_in_tower("keyed by numbers", tenants.layer_fn(|_: &u32| 7).layer(service_fn(succeed_after)));
+}
+
+#[test]
 fn no_allocation_in_all_five_together() {
     let runtime = runtime();
     let _entered = runtime.enter();
@@ -199,6 +210,90 @@ fn no_allocation_in_http() {
         assert!(server.poll_ready(&mut cx).is_ready());
         let call = server.call(Request::new(pending));
         finish(async { call.await.map(|_| 0) });
+    });
+}
+
+#[test]
+fn p5_no_allocation_in_a_pipeline() {
+    let runtime = runtime();
+    let _entered = runtime.enter();
+    let all = Pipeline::standard_builder("users").fallback(Fallback::value(7)).build().expect("good settings");
+    assert_none("pipeline, plain", |pending| finish(all.call(|| succeed_after(pending))));
+    assert_none("pipeline, told of its attempt", |pending| {
+        finish(all.call_with(|_: Attempt<'_, BoxError>| succeed_after(pending)));
+    });
+    assert_none_in_tower("pipeline", all.layer().layer(service_fn(succeed_after)));
+    let none = Pipeline::builder("users").build().expect("good settings");
+    assert_none("pipeline without parts, plain", |pending| finish(none.call(|| succeed_after(pending))));
+    assert_none_in_tower("pipeline without parts", none.layer().layer(service_fn(succeed_after)));
+}
+
+#[test]
+fn p5_no_allocation_in_a_pipeline_whose_second_attempt_succeeds() {
+    use std::{cell::Cell, future::ready, io};
+
+    let runtime = runtime();
+    let _entered = runtime.enter();
+    let retry = RetryWithBackoff::builder("users").no_backoff().build().expect("good settings");
+    let all = Pipeline::standard_builder("users").retry(retry).build().expect("good settings");
+    assert_none("pipeline, a retry of a failure", |_| {
+        let attempts = Cell::new(0);
+        let mut call = pin!(all.call(|| {
+            attempts.set(attempts.get() + 1);
+            ready(if attempts.get() == 1 { Err(io::Error::from(io::ErrorKind::ConnectionReset)) } else { Ok(1) })
+        }));
+        let answer = call.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        assert!(matches!(answer, Poll::Ready(Ok(1))) && attempts.get() == 2);
+    });
+}
+
+#[test]
+fn p8_p5_no_allocation_in_an_erased_pipeline() {
+    let runtime = runtime();
+    let _entered = runtime.enter();
+    let all = Pipeline::standard_builder("users").fallback(Fallback::value(7)).build().expect("good settings");
+    for erased in [all.boxed(), Pipeline::standard("users").boxed(), BoxPipeline::<u32, BoxError>::none()] {
+        assert_none("erased pipeline, plain", |pending| finish(erased.call(|| succeed_after(pending))));
+        assert_none_in_tower("erased pipeline", erased.layer().layer(service_fn(succeed_after)));
+    }
+}
+
+/// Its future, boxed: one for each attempt.
+#[test]
+fn p9_one_allocation_for_each_attempt_that_is_lent_a_context() {
+    let runtime = runtime();
+    let _entered = runtime.enter();
+    let retry = RetryWithBackoff::builder("users").no_backoff().build().expect("good settings");
+    let all = Pipeline::standard_builder("users").retry(retry).build().expect("good settings");
+    let mut calls = 0_u32;
+    let mut call = |attempts: u32| {
+        let context = &mut calls;
+        finish(all.call_with_context(context, |calls, attempt| {
+            Box::pin(async move {
+                *calls += 1;
+                if attempt.number < attempts {
+                    Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset))
+                } else {
+                    Ok(*calls)
+                }
+            })
+        }));
+    };
+    call(3);
+    for attempts in 1..=3 {
+        let counted = allocation_counter::measure(|| call(attempts));
+        assert_eq!(counted.count_total, u64::from(attempts));
+    }
+}
+
+#[test]
+fn q1_no_allocation_in_the_scope_of_a_deadline() {
+    let runtime = runtime();
+    let _entered = runtime.enter();
+    let all = Pipeline::standard("users");
+    assert_none("deadline", |pending| {
+        let deadline = Deadline::within(Duration::from_secs(9));
+        finish(deadline.scope(async { all.call(|| succeed_after(pending)).await }));
     });
 }
 

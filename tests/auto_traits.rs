@@ -2,7 +2,8 @@
 
 use std::{
     fmt::Debug,
-    future::{Future, Ready},
+    future::{Future, Pending, Ready},
+    panic::{RefUnwindSafe, UnwindSafe},
     pin::Pin,
     rc::Rc,
     sync::Arc,
@@ -12,11 +13,13 @@ use static_assertions::{assert_impl_all, assert_not_impl_any};
 use withstand::{
     BadSetting, Bulkhead, BulkheadAcquire, BulkheadBuilder, BulkheadEvent, BulkheadFull, BulkheadFuture,
     BulkheadPermit, ByError, ByStatus, CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerEvent,
-    CircuitBreakerFuture, CircuitBreakerPermit, CircuitOpen, ClassifyFn, ConfigError, Elapsed, Error, Fallback,
-    FallbackEvent, FallbackFuture, LiftFuture, Name, RateLimited, RateLimiter, RateLimiterAcquire, RateLimiterBuilder,
+    CircuitBreakerFuture, CircuitBreakerPermit, CircuitOpen, ClassifyFn, ConfigError, Deadline, DeadlineScope, Elapsed,
+    Error, Fallback, FallbackEvent, FallbackFuture, Keyed, KeyedBuilder, KeyedEvent, LiftFuture, Name, Pipeline,
+    PipelineBuilder, PipelineFuture, RateLimited, RateLimiter, RateLimiterAcquire, RateLimiterBuilder,
     RateLimiterEvent, RateLimiterFuture, Rejected, RetryBudget, RetryBuilder, RetryEvent, RetryFuture,
-    RetryWithBackoff, Timeout, TimeoutEvent, TimeoutFuture, Verdict, bulkhead, circuit_breaker, fallback, rate_limiter,
-    retry, timeout,
+    RetryWithBackoff, Timeout, TimeoutEvent, TimeoutFuture, Verdict, bulkhead, circuit_breaker, fallback,
+    pipeline::{self, BoxPipeline, NoFallback},
+    rate_limiter, retry, timeout,
 };
 
 /// Sendable, but not to be shared: a dependency's response often is.
@@ -42,14 +45,38 @@ fn handles_can_be_shared_cloned_and_shown() {
     assert_impl_all!(Fallback<fallback::AsyncResultFn<Start<u8>>>: Send, Sync, Clone, Debug);
     assert_impl_all!(Fallback<fallback::RequestFn<Start<u8>>>: Send, Sync, Clone, Debug);
     assert_impl_all!(RetryBudget: Send, Sync, Clone, Debug);
+    assert_impl_all!(Keyed<String, CircuitBreaker>: Send, Sync, Clone, Debug);
+    assert_impl_all!(Keyed<u64, Bulkhead>: Send, Sync, Clone, Debug);
+}
+
+#[test]
+fn p4_p8_a_pipeline_can_be_shared_cloned_and_shown_and_survives_a_panic() {
+    type Judged = Pipeline<ByStatus<fn(&NotSend) -> u16>, Fallback<fallback::Value<u8>>>;
+    assert_impl_all!(Pipeline: Send, Sync, Clone, Debug, UnwindSafe, RefUnwindSafe);
+    assert_impl_all!(Judged: Send, Sync, Clone, Debug, UnwindSafe, RefUnwindSafe);
+    // Whatever the answer is: a pipeline keeps none.
+    assert_impl_all!(BoxPipeline<u8, Error<u8>>: Send, Sync, Clone, Debug, UnwindSafe, RefUnwindSafe);
+    assert_impl_all!(BoxPipeline<NotSend, Error<NotSend>>: Send, Sync, Clone, Debug, UnwindSafe, RefUnwindSafe);
+    assert_impl_all!(NoFallback: Send, Sync, Copy, Debug);
+    assert_not_impl_any!(Pipeline<Judge>: Sync);
+    type Judge = ClassifyFn<std::cell::Cell<u8>>;
+}
+
+#[test]
+fn q1_a_deadline_can_be_sent_and_copied() {
+    assert_impl_all!(Deadline: Send, Sync, Copy, Debug, Eq);
+    assert_impl_all!(DeadlineScope<Sendable>: Send);
+    assert_not_impl_any!(DeadlineScope<Local>: Send);
 }
 
 #[test]
 fn builders_can_be_shared_and_shown() {
+    assert_impl_all!(PipelineBuilder: Send, Sync, Debug);
     assert_impl_all!(CircuitBreakerBuilder: Send, Sync, Debug);
     assert_impl_all!(RetryBuilder: Send, Sync, Debug);
     assert_impl_all!(BulkheadBuilder: Send, Sync, Debug);
     assert_impl_all!(RateLimiterBuilder: Send, Sync, Debug);
+    assert_impl_all!(KeyedBuilder<String, Bulkhead>: Send, Sync, Debug);
 }
 
 #[test]
@@ -81,6 +108,7 @@ fn events_and_snapshots_can_be_shared_and_shown() {
     assert_impl_all!(TimeoutEvent: Send, Sync, Clone, Debug);
     assert_impl_all!(BulkheadEvent: Send, Sync, Clone, Debug);
     assert_impl_all!(RateLimiterEvent: Send, Sync, Clone, Debug);
+    assert_impl_all!(KeyedEvent: Send, Sync, Clone, Debug);
     assert_impl_all!(FallbackEvent<'static, u8, u8>: Send, Sync, Debug);
     assert_impl_all!(circuit_breaker::Snapshot: Send, Sync, Copy, Debug);
     assert_impl_all!(circuit_breaker::State: Send, Sync, Copy, Debug, Eq);
@@ -134,8 +162,19 @@ macro_rules! plain_calls {
         $check!(BulkheadFuture<Start<$operation>, $operation, &bulkhead::Slots>: Send);
         $check!(RateLimiterFuture<Start<$operation>, $operation, &rate_limiter::Permits>: Send);
         $check!(FallbackFuture<$operation, &Standing, Ready<u8>>: Send);
+        $check!(PlainPipeline<Start<$operation>, $operation, SendOnly>: Send);
     };
 }
+
+/// As `Pipeline::call` returns it.
+type PlainPipeline<O, F, T> = PipelineFuture<
+    retry::Repeat<O>,
+    F,
+    Answer<T>,
+    Pending<Answer<T>>,
+    (),
+    &'static pipeline::Whole<ByError, NoFallback>,
+>;
 
 type Standing = fallback::Plan<fallback::Value<u8>, fallback::EveryError, fallback::NoListener>;
 
@@ -163,6 +202,15 @@ fn a_plain_call_that_may_wait_is_send_only_if_its_closure_is_too() {
     assert_not_impl_any!(Kept: Send);
 }
 
+/// The closure is kept for further attempts.
+#[test]
+fn p4_a_pipelines_plain_call_is_send_only_if_its_closure_is_too() {
+    type Sent = PlainPipeline<Box<dyn FnMut() -> Sendable + Send>, Sendable, SendOnly>;
+    type Kept = PlainPipeline<Box<dyn FnMut() -> Sendable>, Sendable, SendOnly>;
+    assert_impl_all!(Sent: Send);
+    assert_not_impl_any!(Kept: Send);
+}
+
 #[test]
 fn a_wait_for_a_slot_or_for_permits_is_send() {
     assert_impl_all!(BulkheadAcquire: Send, Debug);
@@ -183,8 +231,8 @@ mod in_tower {
     use tower::{Service, util::BoxCloneService};
     use withstand::{
         BulkheadLayer, BulkheadService, ByClone, CircuitBreakerLayer, CircuitBreakerService, CloneFn, FallbackLayer,
-        FallbackService, LiftLayer, LiftService, RateLimiterLayer, RateLimiterService, RetryLayer, RetryService,
-        SendRequest, SendRequestFuture, TimeoutLayer, TimeoutService,
+        FallbackService, LiftLayer, LiftService, PipelineLayer, PipelineService, RateLimiterLayer, RateLimiterService,
+        RetryLayer, RetryService, SendRequest, SendRequestFuture, TimeoutLayer, TimeoutService,
     };
 
     use super::*;
@@ -234,6 +282,7 @@ mod in_tower {
         assert_impl_all!(BulkheadLayer: Send, Sync, Clone, Debug);
         assert_impl_all!(RateLimiterLayer: Send, Sync, Clone, Debug);
         assert_impl_all!(FallbackLayer<fallback::Value<u8>>: Send, Sync, Clone, Debug);
+        assert_impl_all!(PipelineLayer: Send, Sync, Clone, Debug);
         assert_impl_all!(LiftLayer: Send, Sync, Copy, Debug);
         assert_impl_all!(ByClone: Send, Sync, Copy, Debug);
     }
@@ -247,6 +296,7 @@ mod in_tower {
         assert_impl_all!(BulkheadService<Inner>: Send, Sync, Clone, Debug);
         assert_impl_all!(RateLimiterService<Inner>: Send, Sync, Clone, Debug);
         assert_impl_all!(FallbackService<Inner, fallback::Value<u8>>: Send, Sync, Clone, Debug);
+        assert_impl_all!(PipelineService<Inner>: Send, Sync, Clone, Debug);
         assert_impl_all!(LiftService<Inner>: Send, Sync, Clone, Debug);
     }
 
@@ -260,9 +310,11 @@ mod in_tower {
         assert_impl_all!(BulkheadService<Inner>: Send, Clone);
         assert_impl_all!(RateLimiterService<Inner>: Send, Clone);
         assert_impl_all!(FallbackService<Inner, fallback::Value<u8>>: Send, Clone);
+        assert_impl_all!(PipelineService<Inner>: Send, Clone);
         assert_impl_all!(Call<RetryService<Inner>>: Send);
         assert_impl_all!(Call<BulkheadService<Inner>>: Send);
         assert_impl_all!(Call<RateLimiterService<Inner>>: Send);
+        assert_impl_all!(Call<PipelineService<Inner>>: Send);
     }
 
     #[test]
@@ -283,6 +335,7 @@ mod in_tower {
             $check!(Call<BulkheadService<Via<$operation>>>: Send);
             $check!(Call<RateLimiterService<Via<$operation>>>: Send);
             $check!(Call<FallbackService<Via<$operation>, Recovery<$answer>>>: Send);
+            $check!(Call<PipelineService<Via<$operation>>>: Send);
             $check!(Call<LiftService<Via<$operation>>>: Send);
             $check!(SendRequestFuture<Via<$operation>, u8, $operation>: Send);
         };

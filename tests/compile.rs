@@ -25,8 +25,9 @@ use futures::future::join_all;
 use http::StatusCode;
 use tower::{BoxError, Service, ServiceBuilder, ServiceExt, service_fn};
 use withstand::{
-    Bulkhead, CarriesRejected, CircuitBreaker, Error, Fallback, LiftLayer, RateLimiter, Rejected, RetryWithBackoff,
-    Timeout, by_status, carries_rejected, lift, retry::Attempt,
+    Bulkhead, ByErrorStatus, CarriesRejected, CircuitBreaker, Error, Fallback, LiftLayer, Pipeline, PipelineService,
+    RateLimiter, Rejected, RetryWithBackoff, Timeout, by_error_status, by_status, carries_rejected, fallback::Value,
+    lift, pipeline::BoxPipeline, retry::Attempt,
 };
 
 /// The five policies around one dependency, but for the fallback: that is about an answer.
@@ -526,5 +527,157 @@ mod tower_layers {
         let local = tokio::task::LocalSet::new();
         let task = async { tokio::task::spawn_local(service.oneshot(())).await.unwrap() };
         assert_eq!(local.run_until(task).await, Ok(7));
+    }
+}
+
+/// Where a pipeline is kept, and how it is handed on.
+mod pipelines {
+    use super::*;
+
+    type Judge = ByErrorStatus<reqwest::Error>;
+
+    /// Fields of all kinds: no part is named.
+    #[derive(Clone)]
+    struct Users {
+        client: reqwest::Client,
+        /// Where classifier and fallback can be named.
+        named: Pipeline<Judge, Fallback<Value<String>>>,
+        /// Where they cannot, or where the caller chooses.
+        erased: BoxPipeline<String, Error<reqwest::Error>>,
+    }
+
+    impl Users {
+        fn new(erased: BoxPipeline<String, Error<reqwest::Error>>) -> Self {
+            let builder = Pipeline::standard_builder("users").classify(by_error_status(reqwest::Error::status));
+            let named = builder.fallback(Fallback::value("nobody".to_owned())).build().expect("the settings are good");
+            Self { client: reqwest::Client::new(), named, erased }
+        }
+
+        async fn fetch(&self, path: &str) -> Result<String, Error<reqwest::Error>> {
+            let url = format!("{REFUSED}{path}");
+            let text = || lift(async { self.client.get(&url).send().await?.error_for_status()?.text().await });
+            let (one, other) = (self.named.call(text).await?, self.erased.call(text).await?);
+            Ok(format!("{one}, {other}"))
+        }
+    }
+
+    fn with_fallback() -> BoxPipeline<String, Error<reqwest::Error>> {
+        let pipeline = Pipeline::standard_builder("users")
+            .fallback(Fallback::from_fn(|_: Error<reqwest::Error>| Ok("no one".to_owned())));
+        pipeline.build().expect("the settings are good").boxed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn p8_fields_of_a_struct_in_a_spawned_task() {
+        let users = Users::new(with_fallback());
+        assert_eq!(users.named.retry().map(RetryWithBackoff::name), Some("users"));
+        let call = tokio::spawn(async move { users.fetch("users").await });
+        assert_eq!(call.await.unwrap().unwrap(), "nobody, no one");
+        let in_a_test = Users::new(BoxPipeline::none());
+        assert!(in_a_test.fetch("users").await.unwrap_err().to_string().contains("error"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn p8_behind_a_trait_object() {
+        trait Directory: Send + Sync {
+            fn find<'a>(&'a self, path: &'a str) -> futures::future::BoxFuture<'a, Option<String>>;
+        }
+        impl Directory for Users {
+            fn find<'a>(&'a self, path: &'a str) -> futures::future::BoxFuture<'a, Option<String>> {
+                Box::pin(async move { self.fetch(path).await.ok() })
+            }
+        }
+        let directory: Arc<dyn Directory> = Arc::new(Users::new(with_fallback()));
+        let call = tokio::spawn(async move { directory.find("users").await });
+        assert_eq!(call.await.unwrap().as_deref(), Some("nobody, no one"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn p4_a_parameter_of_a_function() {
+        async fn through(users: &BoxPipeline<u32, BoxError>, number: u32) -> Result<u32, BoxError> {
+            users.call(|| async move { Ok(number) }).await
+        }
+        assert_eq!(through(&BoxPipeline::none(), 7).await.unwrap(), 7);
+        assert_eq!(through(&Pipeline::standard("users").boxed(), 7).await.unwrap(), 7);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn p4_in_the_state_of_an_axum_application() {
+        async fn show(State(users): State<Users>, Path(id): Path<u64>) -> Response {
+            match users.fetch(&format!("users/{id}")).await {
+                Ok(names) => names.into_response(),
+                Err(error) => (StatusCode::BAD_GATEWAY, error.to_string()).into_response(),
+            }
+        }
+
+        let router = Router::new().route("/users/{id}", get(show)).with_state(Users::new(with_fallback()));
+        let response = router.oneshot(http::Request::get("/users/1").body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn p6_around_reqwest_as_a_tower_service_whose_type_can_be_named() {
+        struct Client {
+            service:
+                PipelineService<withstand::LiftService<reqwest::Client>, Judge, withstand::pipeline::NoFallback, Copy>,
+        }
+        type Copy = fn(&reqwest::Request) -> Option<reqwest::Request>;
+
+        let client = reqwest::Client::new();
+        let users = Pipeline::standard_builder("users").classify(by_error_status(reqwest::Error::status));
+        let users = users.build().expect("the settings are good");
+        let layer = users.layer().clone_request(reqwest::Request::try_clone);
+        let mut kept = Client { service: ServiceBuilder::new().layer(layer).layer(LiftLayer).service(client.clone()) };
+        let request = client.get(REFUSED).build().unwrap();
+        let call = tokio::spawn(is_send(kept.service.ready().await.unwrap().call(request)));
+        assert!(call.await.unwrap().is_err());
+        assert_eq!(failures(users.circuit_breaker().expect("it has one")), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn p6_around_an_axum_router() {
+        let users = Pipeline::builder("users").bulkhead(Bulkhead::new("users", 8)).timeout(secs(9));
+        let users = users.classify(by_status(Response::status)).build().expect("the settings are good");
+        let router = Router::new().route("/", get(|| async { "fresh" })).layer(
+            ServiceBuilder::new()
+                .layer(HandleErrorLayer::new(|error: Error<Infallible>| async move { error.to_string() }))
+                .layer(users.layer().send_once())
+                .layer(LiftLayer),
+        );
+        let request = http::Request::get("/").body(Body::empty()).unwrap();
+        assert_eq!(router.oneshot(request).await.unwrap().status(), StatusCode::OK);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn p4_operations_that_are_not_send_on_a_local_set() {
+        let users = Pipeline::standard("users");
+        let task = async move {
+            let shared = Rc::new(7);
+            users
+                .call(|| {
+                    let shared = shared.clone();
+                    lift(async move {
+                        tokio::task::yield_now().await;
+                        Ok::<_, &str>(*shared)
+                    })
+                })
+                .await
+        };
+        let local = tokio::task::LocalSet::new();
+        assert_eq!(local.run_until(async { tokio::task::spawn_local(task).await.unwrap() }).await, Ok(7));
+    }
+
+    /// The future does nothing with what its closure borrows when it is dropped.
+    #[tokio::test(start_paused = true)]
+    async fn p5_what_a_closure_borrows_is_free_again_once_its_call_is_over() {
+        let users = Pipeline::standard("users");
+        let mut calls = 0;
+        let answer = users
+            .call(|| {
+                calls += 1;
+                async { Ok::<_, std::io::Error>(1) }
+            })
+            .await;
+        assert_eq!((answer.unwrap(), calls), (1, 1));
     }
 }

@@ -4,9 +4,10 @@
 use std::time::Duration;
 
 use withstand::{
-    Bulkhead, CircuitBreaker, CircuitBreakerBuilder, ConfigError, RateLimiter, RetryBudget, RetryWithBackoff, Timeout,
+    Bulkhead, CircuitBreaker, CircuitBreakerBuilder, ConfigError, Pipeline, PipelineBuilder, RateLimiter, RetryBudget,
+    RetryWithBackoff, Timeout,
     circuit_breaker::Window,
-    retry::{Constant, Exponential},
+    retry::{Constant, Exponential, Jitter, Linear},
 };
 
 fn fields(error: &ConfigError) -> Vec<&str> {
@@ -215,7 +216,12 @@ fn a_policy_tells_the_name_it_was_given() {
 
 /// The rows of the table under `# Defaults` in a module's docs.
 fn defaults(source: &str) -> Vec<(&str, &str)> {
-    let section = source.split("//! # Defaults").nth(1).expect("a section on defaults");
+    rows(source, "# Defaults")
+}
+
+/// The rows of the table under a heading in a module's docs.
+fn rows<'s>(source: &'s str, heading: &str) -> Vec<(&'s str, &'s str)> {
+    let section = source.split(&format!("//! {heading}\n")).nth(1).expect("a section of that name");
     let rows = section.lines().skip(1).skip_while(|line| !line.starts_with("//! |"));
     let rows = rows.take_while(|line| line.starts_with("//! |")).skip(2);
     rows.map(|row| {
@@ -371,4 +377,193 @@ fn defaults_of_the_others_are_those_of_their_tables() {
             ("name", "none", "name: None"),
         ],
     );
+}
+
+#[test]
+fn p7_the_standard_pipeline_is_that_of_its_table() {
+    let builder = Pipeline::standard_builder("users");
+    let built = format!("{builder:?}");
+    let standard = builder.build().expect("nothing in it contradicts anything");
+    let expected = [
+        ("`timeout`", "5 s in all", "total: Some(Timeout { limit: 5s,"),
+        ("`bulkhead`", "1000 calls at once; no queue", "BulkheadSettings { max_concurrent: 1000, queue: None }"),
+        ("`retry`", "[`RetryWithBackoff::new`](crate::retry#defaults): 3 attempts", "max_attempts: 3, backoff: None"),
+        (
+            "`circuit_breaker`",
+            "[`CircuitBreaker::new`](crate::circuit_breaker#defaults)",
+            "[ConsecutiveFailureRule { failures: 20, spanning: 200ms }, ConsecutiveFailureRule { failures: 8, spanning: 1.5s }]",
+        ),
+        ("`attempt_timeout`", "2 s for each attempt", "attempt: Some(Timeout { limit: 2s,"),
+        (
+            "`classify`",
+            "[by the error](crate::ByError): every error of the operation is a failure",
+            "classifier: ByError, fallback",
+        ),
+        ("`fallback`", "none", "fallback: NoFallback }"),
+    ];
+    let said: Vec<_> = expected.iter().map(|(setting, default, _)| (*setting, *default)).collect();
+    assert_eq!(rows(include_str!("../src/pipeline/mod.rs"), "# Standard"), said);
+    for (setting, _, code) in expected {
+        assert!(built.contains(code), "{setting}: no `{code}` in {built}");
+    }
+    // The parts are those that `new` makes, under the pipeline's name.
+    let retry = format!("{:?}", RetryWithBackoff::new("users"));
+    assert_eq!(format!("{:?}", standard.retry().expect("it has one")), retry);
+    let names = [standard.name(), standard.bulkhead().expect("it has one").name()];
+    assert_eq!((names, standard.circuit_breaker().expect("it has one").name()), (["users"; 2], "users"));
+    let seconds = [standard.timeout(), standard.attempt_timeout()].map(|limit| limit.map(|limit| limit.as_secs()));
+    assert_eq!(seconds, [Some(5), Some(2)]);
+}
+
+/// Builders that contradict themselves in one way each, in the order of the table, with the setting that is named and why.
+fn contradictions() -> Vec<(&'static str, PipelineBuilder, &'static str, &'static str)> {
+    let (second, ms) = (Duration::from_secs(1), Duration::from_millis);
+    let new = || Pipeline::builder("users");
+    let retry = |backoff: Constant| RetryWithBackoff::builder("users").backoff(backoff).build().expect("good settings");
+    let breaker =
+        |builder: CircuitBreakerBuilder| new().attempt_timeout(second).circuit_breaker(builder.build().expect("good"));
+    let users = || CircuitBreaker::builder("users");
+    vec![
+        ("a `timeout` of zero", new().timeout(Duration::ZERO), "timeout", "must be above zero"),
+        (
+            "an `attempt_timeout` of zero",
+            new().attempt_timeout(Duration::ZERO),
+            "attempt_timeout",
+            "must be above zero",
+        ),
+        (
+            "a `timeout` not longer than `attempt_timeout`",
+            new().timeout(second).attempt_timeout(second),
+            "timeout",
+            "must be longer than attempt_timeout, 1s, not 1s",
+        ),
+        (
+            "a `bulkhead` in whose queue a call waits for `timeout` or longer",
+            new()
+                .timeout(second)
+                .bulkhead(Bulkhead::builder("users", 1).queue(1, second).build().expect("good settings")),
+            "bulkhead",
+            "has a queue in which a call waits for 1s, not shorter than timeout, 1s",
+        ),
+        (
+            "a `retry` whose first sleep is never shorter than `timeout`",
+            new().timeout(second).retry(retry(Constant::new(second))),
+            "retry",
+            "sleeps for at least 1s before a second attempt, not shorter than timeout, 1s",
+        ),
+        (
+            "a `circuit_breaker` with a time window shorter than two attempts of `attempt_timeout`",
+            breaker(users().failure_rate(0.5, Window::time(ms(1999)))),
+            "circuit_breaker",
+            "has a window shorter than two attempts of attempt_timeout, 1s: it would never hold two failures",
+        ),
+        (
+            "one that counts a call as slow only after `attempt_timeout`",
+            breaker(users().slow_call_rate(0.5, second, Window::calls(10))),
+            "circuit_breaker",
+            "counts a call as slow only after attempt_timeout, 1s, has ended it",
+        ),
+        (
+            "one that counts a dropped call only after `attempt_timeout`",
+            breaker(users().count_dropped_after(second)),
+            "circuit_breaker",
+            "counts a dropped call only after attempt_timeout, 1s, has ended it",
+        ),
+        (
+            "one whose `probe_timeout` is not longer than `attempt_timeout`",
+            breaker(users().probe_timeout(second)),
+            "circuit_breaker",
+            "has a probe_timeout of 1s, not longer than attempt_timeout, 1s",
+        ),
+    ]
+}
+
+#[test]
+fn p7_g4_each_contradiction_of_the_table_is_refused_with_its_reason() {
+    let said = rows(include_str!("../src/pipeline/mod.rs"), "# Contradictions");
+    let contradictions = contradictions();
+    assert_eq!(
+        said.iter().map(|(refused, _)| *refused).collect::<Vec<_>>(),
+        contradictions.iter().map(|row| row.0).collect::<Vec<_>>()
+    );
+    for (what, builder, field, why) in contradictions {
+        let error = builder.build().expect_err(what);
+        let settings: Vec<_> = error.settings().iter().map(|setting| (setting.field(), setting.why())).collect();
+        assert_eq!(settings, [(field, why)], "{what}");
+        assert_eq!(error.to_string(), format!("bad settings for the pipeline `users`: {field} {why}"));
+    }
+}
+
+#[test]
+fn p7_g4_all_contradictions_are_in_one_error() {
+    let second = Duration::from_secs(1);
+    let breaker = CircuitBreaker::builder("users")
+        .failure_rate(0.5, Window::time(second))
+        .slow_call_rate(0.5, 2 * second, Window::calls(10))
+        .count_dropped_after(2 * second)
+        .probe_timeout(second);
+    let sleeps = RetryWithBackoff::builder("users").backoff(Constant::new(2 * second)).build().expect("good settings");
+    let error = Pipeline::builder("users")
+        .timeout(second)
+        .bulkhead(Bulkhead::builder("users", 1).queue(1, 2 * second).build().expect("good settings"))
+        .retry(sleeps)
+        .circuit_breaker(breaker.build().expect("good settings"))
+        .attempt_timeout(second)
+        .build()
+        .expect_err("nothing of it fits");
+    let breakers = ["circuit_breaker"; 4];
+    assert_eq!(fields(&error), [&["timeout", "bulkhead", "retry"][..], &breakers].concat(), "{error}");
+    let both = Pipeline::builder("users").timeout(Duration::ZERO).attempt_timeout(Duration::ZERO).build();
+    assert_eq!(fields(&both.expect_err("both are zero")), ["timeout", "attempt_timeout", "timeout"]);
+}
+
+/// One nanosecond less, or more.
+#[test]
+fn p7_g4_what_just_fits_is_accepted() {
+    const TICK: Duration = Duration::from_nanos(1);
+    let second = Duration::from_secs(1);
+    let breaker = CircuitBreaker::builder("users")
+        .failure_rate(0.5, Window::time(2 * second))
+        .slow_call_rate(0.5, second - TICK, Window::calls(10))
+        .count_dropped_after(second - TICK)
+        .probe_timeout(second + TICK);
+    let retry = RetryWithBackoff::builder("users").backoff(Constant::new(second)).build().expect("good settings");
+    let builder = || {
+        Pipeline::builder("users")
+            .timeout(second + TICK)
+            .bulkhead(Bulkhead::builder("users", 1).queue(1, second).build().expect("good settings"))
+            .retry(retry.clone())
+            .attempt_timeout(second)
+    };
+    assert!(builder().circuit_breaker(breaker.build().expect("good settings")).build().is_ok());
+    // What has no limit contradicts nothing.
+    for never in [Timeout::never(), Timeout::new(Duration::MAX)] {
+        assert!(builder().timeout(never.clone()).build().is_ok());
+        let unlimited = builder().attempt_timeout(never).build().expect("good settings");
+        assert_eq!((unlimited.timeout(), unlimited.attempt_timeout()), (Some(second + TICK), None));
+    }
+    assert!(Pipeline::builder("users").build().is_ok(), "it has no part at all");
+}
+
+#[test]
+fn p7_a_sleep_is_judged_by_the_shortest_that_chance_makes_of_it() {
+    let (second, ms) = (Duration::from_secs(1), Duration::from_millis);
+    let is_refused = |retry: RetryWithBackoff| Pipeline::builder("users").timeout(second).retry(retry).build().is_err();
+    let retry = || RetryWithBackoff::builder("users");
+    for (jitter, half, whole) in
+        [(Jitter::Full, false, false), (Jitter::Equal, false, true), (Jitter::None, true, true)]
+    {
+        for (delay, expected) in [(ms(1500), half), (ms(2000), whole)] {
+            let constant = retry().backoff(Constant::new(delay).jitter(jitter)).build().expect("good settings");
+            let linear = retry().backoff(Linear::new(delay, 9 * delay).jitter(jitter)).build().expect("good settings");
+            let doubling = retry().backoff(Exponential::new(delay, 9 * delay).jitter(jitter)).build().expect("good");
+            for retry in [constant, linear, doubling] {
+                assert_eq!(is_refused(retry), expected, "{jitter:?}, {delay:?}");
+            }
+        }
+    }
+    // Where there is no second attempt, and where only a closure knows.
+    let long = Constant::new(9 * second);
+    assert!(!is_refused(retry().backoff(long).max_attempts(1).build().expect("good settings")));
+    assert!(!is_refused(retry().backoff_fn(move || std::iter::repeat(9 * second)).build().expect("good settings")));
 }

@@ -40,6 +40,7 @@ both_ways! {
     p1_the_fallback_answers_for_what_any_part_rejects,
     p1_the_fallback_runs_when_the_slot_is_free_and_the_attempt_is_gone,
     p1_attempts_are_judged_by_the_pipelines_classifier_and_so_is_what_the_fallback_handles,
+    p1_a_fallback_with_a_rule_of_its_own_follows_that,
     p2_g1_an_attempt_is_dropped_before_its_permits_are_given_back,
     p2_t2_all_is_given_back_before_a_listener_hears_of_the_total,
     p2_r4_after_32_attempts_without_a_pending_poll_it_yields_once,
@@ -258,7 +259,9 @@ async fn p1_a_retry_after_beyond_the_total_ends_the_call_at_once_with_the_answer
 
 async fn p1_no_sleep_begins_that_would_pass_the_total(way: Way) {
     for (total, sent) in [(ms(999), 1), (secs(1), 2)] {
-        let retry = RetryWithBackoff::builder("users").backoff(Constant::new(secs(1))).build().expect("good settings");
+        // From a closure: a backoff that is known to be too long is refused when the pipeline is built.
+        let retry = RetryWithBackoff::builder("users").backoff_fn(|| std::iter::repeat(secs(1))).build();
+        let retry = retry.expect("good settings");
         let pipeline = build(Pipeline::builder("users").timeout(total).retry(retry));
         let (failing, starts) = fail_times(9);
         let start = Instant::now();
@@ -385,6 +388,16 @@ async fn p1_attempts_are_judged_by_the_pipelines_classifier_and_so_is_what_the_f
     let lenient = pipeline.classify(classify_fn(|_: &Answer| Verdict::Healthy));
     assert_eq!(lenient.through(way, &op(|| ready(Ok(3)))).await, Ok(3));
     assert_eq!((failures(breaker(&pipeline)).total, failures(breaker(&pipeline)).count), (3, 1));
+}
+
+/// A rule of its own is asked for healthy results too.
+async fn p1_a_fallback_with_a_rule_of_its_own_follows_that(way: Way) {
+    let all_is_well = classify_fn(|_: &Answer| Verdict::Healthy);
+    let handles = Fallback::value(7).handle_if(|error: &Failure| *error == Error::Inner("bad"));
+    let pipeline = build(builder().classify(all_is_well).fallback(handles));
+    assert_eq!(pipeline.through(way, &fail()).await, Ok(7));
+    assert_eq!(pipeline.through(way, &op(|| ready(Err(Error::Inner("worse"))))).await, Err(Error::Inner("worse")));
+    assert_eq!(pipeline.through(way, &succeed()).await, Ok(1));
 }
 
 /// What is held while an attempt is dropped: `(slots, probes)`.
@@ -779,7 +792,7 @@ mod with_a_context {
         let mut connection = Connection::default();
         let mut numbers = Vec::new();
         let answer = users
-            .call_with_context(&mut connection, |connection, attempt: Attempt<'static, Failure>| {
+            .call_with_context(&mut connection, |connection, attempt| {
                 numbers.push((attempt.number, attempt.is_last, attempt.remaining));
                 let answer = if attempt.number == 3 { Ok(7) } else { Err(Error::Inner("bad")) };
                 Box::pin(async move { connection.exchange(ms(10), answer).await })
@@ -796,7 +809,7 @@ mod with_a_context {
         let mut connection = Connection::default();
         let mut was_in_the_middle = Vec::new();
         let answer = users
-            .call_with_context(&mut connection, |connection: &mut Connection, attempt: Attempt<'static, Failure>| {
+            .call_with_context(&mut connection, |connection: &mut Connection, attempt| {
                 was_in_the_middle.push(connection.is_in_the_middle());
                 let takes = if attempt.number == 1 { secs(9) } else { ms(10) };
                 Box::pin(connection.exchange(takes, Ok(7)))
@@ -811,10 +824,9 @@ mod with_a_context {
         let users = build(builder());
         let mut connection = Connection::default();
         {
-            let mut call =
-                Box::pin(users.call_with_context(&mut connection, |connection, _: Attempt<'static, Failure>| {
-                    Box::pin(connection.exchange(secs(9), Ok(7)))
-                }));
+            let mut call = Box::pin(
+                users.call_with_context(&mut connection, |connection, _| Box::pin(connection.exchange(secs(9), Ok(7)))),
+            );
             assert!(poll(&mut call).is_pending());
             assert_eq!(bulkhead(&users).snapshot().in_flight, 1);
         }
@@ -826,7 +838,7 @@ mod with_a_context {
         for starts in [false, true] {
             let users = build(builder());
             let mut connection = Connection::default();
-            let call = users.call_with_context(&mut connection, |connection, _: Attempt<'static, Failure>| {
+            let call = users.call_with_context(&mut connection, |connection, _| {
                 if !starts {
                     resume_unwind(Box::new(Scripted));
                 }
@@ -838,9 +850,8 @@ mod with_a_context {
             let call: std::pin::Pin<Box<dyn Future<Output = Answer>>> = Box::pin(call);
             assert!(AssertUnwindSafe(call).catch_unwind().await.is_err());
             assert_eq!((connection.asked, bulkhead(&users).snapshot().in_flight), (u32::from(starts), 0));
-            let again = users.call_with_context(&mut connection, |connection, _: Attempt<'static, Failure>| {
-                Box::pin(connection.exchange(ms(1), Ok(7)))
-            });
+            let again =
+                users.call_with_context(&mut connection, |connection, _| Box::pin(connection.exchange(ms(1), Ok(7))));
             assert_eq!(again.await, Ok(7));
         }
     }
@@ -861,11 +872,11 @@ mod with_a_context {
         let call = tokio::spawn(async move {
             let mut store: Box<dyn Store> = Box::new(vec![1]);
             let text = String::from("seven");
-            let call = users.call_with_context(&mut *store, |store, _: Attempt<'static, Failure>| {
+            let call = users.call_with_context(&mut *store, |store, _| {
                 let sum = store.put(text.len() as u32);
                 Box::pin(async move {
                     tokio::task::yield_now().await;
-                    Ok(sum)
+                    Ok::<_, Failure>(sum)
                 })
             });
             call.await
@@ -1029,6 +1040,37 @@ mod in_tower {
         let (plain, once) = (users.layer(inner), users.clone().send_once().layer(inner));
         assert_eq!(plain.oneshot(7).await.expect("it answers"), "user 107");
         assert_eq!(once.oneshot(8).await.expect("it answers"), "user 108");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn p6_f1_a_second_service_is_sent_a_copy_of_what_failed() {
+        let sent = Arc::new(Mutex::new(Vec::new()));
+        let (noted, noted_too) = (sent.clone(), sent.clone());
+        let inner = service_fn(move |id: u32| {
+            noted.lock().expect("no panic").push(("first", id));
+            ready(if id < 10 { Ok(id) } else { Err::<u32, BoxError>("down".into()) })
+        });
+        let replica = service_fn(move |id: u32| {
+            noted_too.lock().expect("no panic").push(("second", id));
+            async move { Deadline::remaining().is_none().then_some(100 + id).ok_or_else(|| "in the total".into()) }
+        });
+        let users = build(builder().fallback(Fallback::service(replica).named("users")));
+        let even = |request: &u32| (request % 2 == 0).then_some(*request);
+        let (every, even) = (users.layer().layer(inner.clone()), users.layer().clone_request_fn(even).layer(inner));
+        let sent = || std::mem::take(&mut *sent.lock().expect("no panic"));
+        assert_eq!(every.clone().oneshot(7).await.expect("it answers"), 7);
+        assert_eq!(sent(), [("first", 7)]);
+        for service in [every.clone().boxed_clone(), even.clone().boxed_clone()] {
+            assert_eq!(service.oneshot(20).await.expect("it answers"), 120);
+            assert_eq!(sent(), [("first", 20), ("first", 20), ("first", 20), ("second", 20)]);
+        }
+        assert_eq!(even.oneshot(21).await.expect_err("no copy, no fallback").to_string(), "down");
+        assert_eq!(sent(), [("first", 21)]);
+        // An open circuit sends nothing to the first one.
+        breaker(&users).force_open();
+        let call = tokio::spawn(every.oneshot(7));
+        assert_eq!(call.await.expect("no panic").expect("it answers"), 107);
+        assert_eq!(sent(), [("second", 7)]);
     }
 
     #[tokio::test(start_paused = true)]

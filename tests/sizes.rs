@@ -11,8 +11,8 @@ use std::{
 
 use tower::{BoxError, Layer, Service, ServiceBuilder, service_fn};
 use withstand::{
-    Bulkhead, BulkheadFull, CircuitBreaker, CircuitOpen, Elapsed, Fallback, Name, RateLimited, RateLimiter, Rejected,
-    RetryWithBackoff, Timeout,
+    Bulkhead, BulkheadFull, CircuitBreaker, CircuitOpen, Elapsed, Fallback, Name, Pipeline, RateLimited, RateLimiter,
+    Rejected, RetryWithBackoff, Timeout, pipeline::BoxPipeline,
 };
 
 type Operation = Ready<Result<u64, BoxError>>;
@@ -77,6 +77,19 @@ fn all_five_add_at_most_so_many_bytes() {
     assert_at_most(900, "all five", [plain, added_by(&layers)]);
 }
 
+/// There is one type for all subsets of the parts, and so one size. Only a fallback makes it another type, and erasing.
+#[test]
+fn p5_p3_a_pipeline_adds_at_most_so_many_bytes() {
+    const MOST: usize = 560;
+    let none = Pipeline::builder("users").build().expect("good settings");
+    let all = Pipeline::standard_builder("users").fallback(Fallback::value(7)).build().expect("good settings");
+    let erased: BoxPipeline<u64, BoxError> = all.clone().boxed();
+    assert_at_most(MOST, "pipeline without parts", [added(&none.call(operation)), added_by(&none.layer())]);
+    assert_at_most(MOST, "pipeline with all parts", [added(&all.call(operation)), added_by(&all.layer())]);
+    assert_at_most(MOST, "pipeline, erased", [added(&erased.call(operation)), added_by(&erased.layer())]);
+    assert_eq!(size_of::<Pipeline>(), size_of::<usize>(), "its parts are shared");
+}
+
 #[cfg(target_pointer_width = "64")]
 mod a_rejection {
     use super::*;
@@ -93,7 +106,9 @@ mod a_rejection {
     #[test]
     fn has_at_most_so_many_bytes() {
         assert_eq!(size_of::<Name>(), 16);
-        assert_eq!([size_of::<CircuitOpen>(), size_of::<BulkheadFull>(), size_of::<Elapsed>()], [32; 3]);
+        let leaves =
+            [size_of::<CircuitOpen>(), size_of::<BulkheadFull>(), size_of::<RateLimited>(), size_of::<Elapsed>()];
+        assert_eq!(leaves, [32; 4]);
         assert_eq!(size_of::<Rejected>(), 40);
     }
 

@@ -8,8 +8,10 @@ use std::{convert::Infallible, io, time::Duration};
 
 use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt, service_fn, util::BoxCloneService};
 use withstand::{
-    Bulkhead, CircuitBreaker, Error, Fallback, LiftLayer, RateLimiter, Rejected, RetryWithBackoff, Timeout,
-    carries_rejected, lift,
+    Bulkhead, CircuitBreaker, Deadline, Error, Fallback, LiftLayer, Pipeline, RateLimiter, Rejected, RetryWithBackoff,
+    Timeout, carries_rejected, lift,
+    pipeline::{BoxPipeline, PipelineFallback},
+    retry::Attempt,
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -132,6 +134,123 @@ async fn g0_spawned_over_anyhow() {
     every_policy_and_every_pair!(anyhow::Error);
 }
 
+/// Spawns a pipeline around a block that borrows, one that owns, one that is told of its attempt, and one with a context.
+macro_rules! spawn_pipeline {
+    ($error:ty, $pipeline:expr) => {{
+        let pipeline = $pipeline;
+        let users = pipeline.clone();
+        let borrowing = tokio::spawn(async move {
+            let text = String::from("seven");
+            let path = text.as_str();
+            let operation = || async {
+                let number = answer().await?;
+                Ok::<_, $error>(number + path.len())
+            };
+            let told = |attempt: Attempt<'_, $error>| {
+                let number = attempt.number as usize;
+                async move {
+                    let answer = answer().await?;
+                    Ok::<_, $error>(answer + number + path.len())
+                }
+            };
+            let deadline = Deadline::within(Duration::from_secs(1));
+            let sum = users.call(operation).await? + deadline.scope(users.call_with(told)).await?;
+            Ok::<_, $error>(sum)
+        });
+        assert_eq!(borrowing.await.expect("no panic").expect("it answers"), 13);
+
+        let owning = tokio::spawn(async move {
+            let operation = || {
+                let text = String::from("seven");
+                async move {
+                    let number = answer().await?;
+                    Ok::<_, $error>(number + text.len())
+                }
+            };
+            let sum = pipeline.call(operation).await?;
+            let mut connection = vec![0_u8; 3];
+            let path = String::from("seven");
+            let lent = pipeline.call_with_context(&mut connection, |connection, _| {
+                let path = path.as_str();
+                Box::pin(async move {
+                    let number = answer().await?;
+                    connection.push(7);
+                    Ok::<_, $error>(connection.len() + number + path.len())
+                })
+            });
+            Ok::<_, $error>(sum + lent.await?)
+        });
+        assert_eq!(owning.await.expect("no panic").expect("it answers"), 16);
+    }};
+}
+
+/// Without a fallback and with one, and erased.
+macro_rules! every_pipeline {
+    ($error:ty) => {
+        let fallback = policies::<$error>().fallback;
+        let with_fallback = Pipeline::standard_builder("users").fallback(fallback).build().expect("good settings");
+        spawn_pipeline!($error, Pipeline::standard("users"));
+        let erased: BoxPipeline<usize, $error> = with_fallback.clone().boxed();
+        spawn_pipeline!($error, with_fallback);
+        spawn_pipeline!($error, erased);
+    };
+}
+
+#[tokio::test(start_paused = true)]
+async fn p4_pipelines_spawned_over_boxed_errors() {
+    every_pipeline!(BoxError);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p4_pipelines_spawned_over_io_errors() {
+    every_pipeline!(io::Error);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p4_pipelines_spawned_over_an_enum_of_ones_own() {
+    every_pipeline!(ApiError);
+}
+
+#[cfg(feature = "anyhow")]
+#[tokio::test(start_paused = true)]
+async fn p4_pipelines_spawned_over_anyhow() {
+    every_pipeline!(anyhow::Error);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p4_pipelines_spawned_over_a_foreign_error_that_is_lifted() {
+    let users = Pipeline::standard("users");
+    let client = reqwest::Client::new();
+    let call = tokio::spawn(async move {
+        let url = String::from("http://127.0.0.1:9/");
+        let operation = || {
+            lift(async {
+                let response = client.get(&url).send().await?.error_for_status()?;
+                Ok(response.text().await?.len())
+            })
+        };
+        users.call(operation).await
+    });
+    let answer: Result<usize, Error<reqwest::Error>> = call.await.expect("no panic");
+    assert!(matches!(answer, Err(Error::Inner(error)) if error.is_connect()));
+}
+
+/// A library that lets its user choose the policies.
+#[tokio::test(start_paused = true)]
+async fn p8_pipelines_spawned_inside_of_a_generic_function() {
+    async fn twice<C, F>(users: Pipeline<C, F>) -> io::Result<usize>
+    where
+        C: withstand::Classify<usize, io::Error> + Send + Sync + 'static,
+        F: PipelineFallback<usize, io::Error, (), Future: Send> + Send + Sync + 'static,
+    {
+        Ok(users.call(answer).await? + users.call(answer).await?)
+    }
+    let sum = tokio::spawn(twice(Pipeline::standard("users")));
+    assert_eq!(sum.await.expect("no panic").expect("it answers"), 2);
+    let sum = tokio::spawn(twice(BoxPipeline::<usize, io::Error>::none()));
+    assert_eq!(sum.await.expect("no panic").expect("it answers"), 2);
+}
+
 /// A foreign error is lifted, at the bottom.
 #[tokio::test(start_paused = true)]
 async fn g0_spawned_over_a_foreign_error_that_is_lifted() {
@@ -173,6 +292,13 @@ mod tower_layers {
             assert_eq!(spawned(timeout.layer().layer(service)).await, 2);
             assert_eq!(spawned(bulkhead.layer().layer(service)).await, 2);
             assert_eq!(spawned(limiter.layer().layer(service)).await, 2);
+            assert_eq!(spawned(Pipeline::standard("users").layer().layer(service)).await, 2);
+            let all = Pipeline::standard_builder("users").fallback(fallback.clone()).build().expect("good settings");
+            assert_eq!(spawned(all.layer().layer(service)).await, 2);
+            let erased: BoxPipeline<usize, $error> = all.boxed();
+            let mut piped = erased.layer().layer(service);
+            let block = tokio::spawn(async move { piped.ready().await?.call(1).await });
+            assert_eq!(block.await.expect("no panic").expect("it answers"), 2);
             let stack = ServiceBuilder::new()
                 .layer(fallback.layer())
                 .layer(limiter.layer())

@@ -23,7 +23,7 @@ use tracing_subscriber::{
     registry,
 };
 use withstand::{
-    Bulkhead, CircuitBreaker, Error, Fallback, RateLimiter, RetryBudget, RetryWithBackoff, Timeout,
+    Bulkhead, CircuitBreaker, Error, Fallback, Keyed, Name, RateLimiter, RetryBudget, RetryWithBackoff, Timeout,
     circuit_breaker::Window, retry::Constant,
 };
 
@@ -223,4 +223,22 @@ async fn nothing_is_said_of_a_call_that_succeeds(way: Way) {
     let _ = RateLimiter::new("users", 1, secs(1)).expect("good settings").through(way, &succeed()).await;
     let _ = Fallback::value(7).through(way, &succeed()).await;
     assert_eq!(recorder.take("withstand"), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_that_leave_and_keys_without_room_are_told_and_no_warning_names_a_key() {
+    let (recorder, _guard) = Recorder::start();
+    let builder = Keyed::builder(|_: &str, name: Name| Bulkhead::new(name, 1)).named("users");
+    let keyed = builder.capacity(1).build().expect("good settings");
+    drop(keyed.get("a"));
+    let _held = keyed.get("b");
+    drop((keyed.get("c"), keyed.get("d")));
+    assert_eq!(
+        lines(&recorder.take("withstand::keyed"), &["key", "capacity"]),
+        [
+            "DEBUG key evicted key=a capacity=-",
+            "WARN no room for new keys: they share one policy key=- capacity=1",
+            "DEBUG no room for a new key key=d capacity=1",
+        ]
+    );
 }

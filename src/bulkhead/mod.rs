@@ -105,6 +105,8 @@ mod wait;
 #[cfg(all(feature = "http-body", feature = "tower"))]
 pub use self::hold::{HoldBody, HoldFuture, HoldLayer, HoldService};
 #[cfg(feature = "tower")]
+pub(crate) use self::tower::OwnedCall;
+#[cfg(feature = "tower")]
 pub use self::tower::{BulkheadLayer, BulkheadService};
 pub use self::{
     acquire::BulkheadAcquire,

@@ -177,4 +177,14 @@ impl Bulkhead {
     pub fn snapshot(&self) -> Snapshot {
         self.slots.snapshot()
     }
+
+    /// How many handles, layers, services, permits and calls of services hold it, this handle included.
+    pub(crate) fn holders(&self) -> usize {
+        Arc::strong_count(&self.slots)
+    }
+
+    /// Whether a new bulkhead would be the same as this one.
+    pub(crate) fn is_as_new(&self) -> bool {
+        self.slots.is_as_new()
+    }
 }

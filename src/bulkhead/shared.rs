@@ -28,6 +28,7 @@ pub struct Slots {
     rejections: CachePadded<Rejections>,
     // The core's settings, which are read here without the lock.
     max_concurrent: AtomicU64,
+    made_with: BulkheadSettings,
     /// Zero if there is no queue.
     queue_capacity: AtomicUsize,
     /// How long a call that begins to wait now may wait.
@@ -61,6 +62,7 @@ impl Slots {
             max_concurrent: AtomicU64::new(0),
             queue_capacity: AtomicUsize::new(0),
             max_wait: LiveSpan::new(None),
+            made_with: settings.clone(),
             reporter,
         };
         slots.show(&settings);
@@ -82,6 +84,13 @@ impl Slots {
 
     pub(super) fn max_concurrent(&self) -> usize {
         self.max_concurrent.load(Ordering::Relaxed) as usize
+    }
+
+    /// Whether a new one would be the same: no call runs or waits, and the settings are those that it was made with.
+    pub(super) fn is_as_new(&self) -> bool {
+        let core = self.core.lock();
+        let is_idle = core.in_flight(self.free.count()) == 0 && core.queued() == 0;
+        is_idle && *core.settings() == self.made_with
     }
 
     pub(super) fn queue_capacity(&self) -> usize {

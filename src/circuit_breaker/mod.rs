@@ -190,6 +190,8 @@ mod tower;
 mod transition;
 
 #[cfg(feature = "tower")]
+pub(crate) use self::tower::OwnedCall;
+#[cfg(feature = "tower")]
 pub use self::tower::{CircuitBreakerLayer, CircuitBreakerService};
 pub use self::{
     config::CircuitBreakerBuilder,

@@ -187,6 +187,16 @@ impl<C> CircuitBreaker<C> {
     pub fn reset(&self) {
         self.circuit.force(State::Closed);
     }
+
+    /// How many handles, layers, services, permits and calls of services hold the circuit, this handle included.
+    pub(crate) fn holders(&self) -> usize {
+        Arc::strong_count(&self.circuit)
+    }
+
+    /// Whether its state is worth more than that of a new circuit. `is_idle`: it was not used for `idle_for`.
+    pub(crate) fn must_stay(&self, is_idle: bool, idle_for: Duration) -> bool {
+        self.circuit.must_stay(is_idle, idle_for)
+    }
 }
 
 impl<C: Clone> Clone for CircuitBreaker<C> {

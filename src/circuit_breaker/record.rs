@@ -83,6 +83,12 @@ impl Record {
         }
     }
 
+    /// Whether it holds anything that a rule counts against the dependency.
+    pub(super) fn holds_failures(&mut self, rules: &CircuitBreakerSettings, now: u64) -> bool {
+        let counts = self.counts(rules, now);
+        counts.failures.count > 0 || counts.slow_calls.count > 0 || counts.consecutive_failures > 0
+    }
+
     /// Records this many successes that were not slow. No outcome has left a window since they came.
     pub(super) fn push_successes(&mut self, count: u64) {
         self.consecutive = ConsecutiveFailures::default();

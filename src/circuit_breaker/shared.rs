@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     classify::Verdict,
-    clock::{Clock, FOREVER},
+    clock::{Clock, FOREVER, nanos},
     error::{CircuitOpen, Name, Rejected},
     event::Reporter,
     panics::catch_panic,
@@ -336,6 +336,11 @@ impl Circuit {
             };
             (snapshot, None)
         })
+    }
+
+    /// Whether its state is worth more than that of a new circuit. `is_idle`: it was not used for `idle_for`.
+    pub(super) fn must_stay(&self, is_idle: bool, idle_for: Duration) -> bool {
+        self.update(|core, now| (core.must_stay(is_idle, nanos(idle_for), now), None))
     }
 
     /// The core, told of every success so far. The gate has to be published again.

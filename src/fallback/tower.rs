@@ -34,9 +34,16 @@ impl<B: Clone, W, L: Clone> Fallback<SecondService<B>, W, L> {
     /// The fallback as a tower layer. It copies requests by their `Clone`, unless `clone_request` or `clone_request_fn`
     /// is set on the layer.
     pub fn layer(&self) -> FallbackLayer<SendCopy, W, L, ExtractCopy<B, ByClone>> {
-        let Plan { recovery: SecondService(service), handled, name, listener } = self.plan.clone();
-        let plan = Plan { recovery: SendCopy, handled, name, listener };
+        let (Fallback { plan }, service) = Fallback { plan: self.plan.clone() }.into_copies();
         FallbackLayer { plan: Arc::new(plan), extract: ExtractCopy { service, cloner: ByClone } }
+    }
+}
+
+impl<B, W, L> Fallback<SecondService<B>, W, L> {
+    /// The fallback for copies of requests, and the service that they are for.
+    pub(crate) fn into_copies(self) -> (Fallback<SendCopy, W, L>, B) {
+        let Plan { recovery: SecondService(service), handled, name, listener } = self.plan;
+        (Fallback { plan: Plan { recovery: SendCopy, handled, name, listener } }, service)
     }
 }
 

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`choosing`] | Which policy helps against which failure? In which order do I nest them? Where do I keep them? |
 //! | [`errors`] | How does my error type carry a rejection? What does a rejection tell, and how do I answer a caller? |
+//! | [`per_host`] | How do I have a policy for each host, tenant or address? What is a good key? |
 //! | [`grpc`] | How do I protect calls of a tonic client, and what does each gRPC code count as? |
 //! | `http` | How do I protect an HTTP client and an HTTP server? (Needs the feature `http`.) |
 //! | [`settings`] | How do I keep the settings in a file, and change them while the service runs? |
@@ -12,7 +13,7 @@
 //!
 //! The defaults of each policy are in a table on the page of its module: [`circuit_breaker`](crate::circuit_breaker),
 //! [`retry`](crate::retry), [`timeout`](crate::timeout), [`bulkhead`](crate::bulkhead),
-//! [`rate_limiter`](crate::rate_limiter), [`fallback`](crate::fallback).
+//! [`rate_limiter`](crate::rate_limiter), [`fallback`](crate::fallback), [`keyed`](crate::keyed).
 
 pub mod choosing;
 pub mod errors;
@@ -20,5 +21,6 @@ pub mod grpc;
 #[cfg(all(feature = "http", feature = "tower"))]
 pub mod http;
 pub mod migrating;
+pub mod per_host;
 pub mod settings;
 pub mod testing;

@@ -1,12 +1,38 @@
 //! Calls that need `&mut` access to something of the caller's, a connection for example.
 
-use std::{future::Future, pin::Pin, sync::Mutex};
+use std::{fmt, future::Future, marker::PhantomData, pin::Pin, sync::Mutex, time::Duration};
 
 use super::{fallback::PipelineFallback, policy::Pipeline};
 use crate::{carry::CarriesRejected, classify::Classify, retry::Attempt};
 
 /// The future of one attempt that borrows the caller's context.
 pub type ContextFuture<'a, T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'a>>;
+
+/// What an operation may know of its own attempt; see [`call_with_context`](Pipeline::call_with_context).
+///
+/// `'a` is how long the attempt has the context. `'env` is what else the operation borrows: it outlives `'a`, and that it
+/// is named here lets the compiler know.
+#[non_exhaustive]
+pub struct ContextAttempt<'a, 'env> {
+    /// 1 for the first attempt.
+    pub number: u32,
+    /// Whether no other attempt can follow it.
+    pub is_last: bool,
+    /// The time since the call began.
+    pub elapsed: Duration,
+    /// The time until the call ends the attempt. `None` if nothing ends it.
+    pub remaining: Option<Duration>,
+    scope: PhantomData<&'a &'env ()>,
+}
+
+impl fmt::Debug for ContextAttempt<'_, '_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { number, is_last, elapsed, remaining, .. } = self;
+        let mut debug = f.debug_struct("ContextAttempt");
+        debug.field("number", number).field("is_last", is_last).field("elapsed", elapsed).field("remaining", remaining);
+        debug.finish()
+    }
+}
 
 impl<C, F> Pipeline<C, F> {
     /// [`call_with`](Self::call_with), for an operation that needs `&mut` access to something: a connection in a
@@ -16,14 +42,14 @@ impl<C, F> Pipeline<C, F> {
     /// There is no tower form of it.
     ///
     /// ```
-    /// # use withstand::{Pipeline, retry::Attempt};
+    /// # use withstand::Pipeline;
     /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> std::io::Result<()> {
     /// # struct Connection(u32);
     /// # impl Connection { async fn insert(&mut self, row: u32) -> std::io::Result<u32> { self.0 += row; Ok(self.0) } }
     /// let orders = Pipeline::standard("orders");
     /// let mut connection = Connection(0);
     /// let sum = orders
-    ///     .call_with_context(&mut connection, |connection, _: Attempt<'static, std::io::Error>| {
+    ///     .call_with_context(&mut connection, |connection, _| {
     ///         Box::pin(async move { connection.insert(7).await })
     ///     })
     ///     .await?;
@@ -44,18 +70,20 @@ impl<C, F> Pipeline<C, F> {
     /// # Panics
     ///
     /// As [`call`](Self::call).
-    pub async fn call_with_context<X, O, T, E>(&self, context: &mut X, operation: O) -> Result<T, E>
+    pub async fn call_with_context<'env, X, O, T, E, G>(&self, context: &mut X, operation: O) -> Result<T, E>
     where
         X: Send + ?Sized,
-        O: for<'a> FnMut(&'a mut X, Attempt<'static, E>) -> ContextFuture<'a, T, E> + Send,
-        E: CarriesRejected + 'static,
+        O: for<'a> FnMut(&'a mut X, ContextAttempt<'a, 'env>) -> ContextFuture<'a, T, E> + Send,
+        E: CarriesRejected,
         C: Classify<T, E>,
-        F: PipelineFallback<T, E, ()>,
+        // A parameter: where the future named a projection, the compiler could not prove that it is `Send`, see `operation.rs`.
+        F: PipelineFallback<T, E, (), Future = G>,
+        G: Future<Output = Result<T, E>>,
     {
         let idle = Mutex::new(Some(Lent { context, operation }));
         let attempt = |attempt: Attempt<'_, E>| {
             let Attempt { number, is_last, elapsed, remaining, .. } = attempt;
-            let attempt = Attempt { number, is_last, last_error: None, elapsed, remaining };
+            let attempt = ContextAttempt { number, is_last, elapsed, remaining, scope: PhantomData };
             let mut taken = Taken::from(&idle);
             async move {
                 let Lent { context, operation } = taken.lent();

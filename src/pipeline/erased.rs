@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    fallback::{PipelineFallback, sealed},
+    fallback::{PipelineFallback, PlainFallback, sealed},
     policy::Pipeline,
     shared::Whole,
 };
@@ -108,6 +108,7 @@ where
 }
 
 impl<T, E> sealed::PipelineFallback for BoxFallback<T, E> {}
+impl<T, E> PlainFallback for BoxFallback<T, E> {}
 
 impl<T, E> PipelineFallback<T, E, ()> for BoxFallback<T, E> {
     type Future = BoxRecovery<T, E>;

@@ -4,7 +4,7 @@ use std::future::{Future, Pending};
 
 use crate::{
     classify::Verdict,
-    fallback::{Fallback, Handles, Listen, Recovery},
+    fallback::{Fallback, Handles, Listen, PlainRecovery, Recovery},
 };
 
 /// What answers for a call that has failed: a [`Fallback`], or nothing.
@@ -13,7 +13,9 @@ use crate::{
 #[diagnostic::on_unimplemented(
     message = "this pipeline's fallback cannot answer with a `Result<{T}, {E}>`",
     label = "it has `{K}` from the request, and returns another type",
-    note = "a value or a closure must return the operation's own `Result`"
+    note = "a value or a closure must return the operation's own `Result`",
+    note = "what answers from the request needs it: `.layer().extract_fn(..)` for `Fallback::from_request_fn`, `.layer()` for \
+            `Fallback::service`; neither has a plain call or can be `boxed`"
 )]
 pub trait PipelineFallback<T, E, K>: sealed::PipelineFallback {
     /// The future that returns the fallback's own result.
@@ -41,6 +43,13 @@ pub(super) mod sealed {
     impl PipelineFallback for super::NoFallback {}
     impl<S, W, L> PipelineFallback for crate::fallback::Fallback<S, W, L> {}
 }
+
+/// What needs no copy of the request: every fallback but a second service.
+///
+/// Sealed.
+pub trait PlainFallback: sealed::PipelineFallback {}
+impl PlainFallback for NoFallback {}
+impl<S: PlainRecovery, W, L> PlainFallback for Fallback<S, W, L> {}
 
 /// No fallback: what a call ends with is what its caller gets. The default.
 #[derive(Clone, Copy, Debug, Default)]

@@ -68,6 +68,11 @@ impl Limit {
         self.span.set(limit);
     }
 
+    /// The limit, zero too.
+    pub(super) fn limit(&self) -> Option<Duration> {
+        self.span.get()
+    }
+
     #[inline]
     pub(super) fn get(&self) -> Option<Span> {
         let nanos = self.span.nanos();

@@ -9,7 +9,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{
-    fallback::{NoFallback, PipelineFallback},
+    fallback::{NoFallback, PipelineFallback, PlainFallback},
     future::PipelineFuture,
     policy::Pipeline,
     shared::Whole,
@@ -18,19 +18,82 @@ use crate::{
     carry::CarriesRejected,
     classify::{ByError, Classify},
     clone_request::{ByClone, CloneFn, CloneRequest, SendOnce},
-    fallback::{Extract, ExtractFn, ExtractNothing},
+    fallback::{Extract, ExtractFn, ExtractNothing, Fallback, SecondService, SendCopy},
+    operation::SendRequest,
     retry::Resend,
     share::{CallShare, ServiceShare},
     sync::Arc,
 };
 
-impl<C: Clone, F: Clone> Pipeline<C, F> {
+impl<C: Clone, F: PlainFallback + Clone> Pipeline<C, F> {
     /// The pipeline as a tower layer. Every service it is applied to shares these parts.
     ///
     /// Where there is a retry, send only idempotent requests through it.
     pub fn layer(&self) -> PipelineLayer<C, F> {
         let whole = Arc::new(self.whole.clone());
         PipelineLayer { whole, cloner: ByClone, sends_once: false, extract: ExtractNothing }
+    }
+}
+
+impl<C: Clone, B: Clone, W, L: Clone> Pipeline<C, Fallback<SecondService<B>, W, L>> {
+    /// The pipeline as a tower layer. Every service it is applied to shares these parts.
+    ///
+    /// The second service is sent a copy of the request, made as those for further attempts are: by `Clone`, unless
+    /// `clone_request` or `clone_request_fn` is set on the layer. A request that declines to be copied has no fallback. It
+    /// is sent outside of the total timeout: give that service a timeout of its own.
+    pub fn layer(&self) -> PipelineLayer<C, Fallback<SendCopy, W, L>, ByClone, CopyFor<B>> {
+        let Whole { parts, classifier, fallback } = &self.whole;
+        let (fallback, service) = Fallback { plan: fallback.plan.clone() }.into_copies();
+        let whole = Whole { parts: parts.clone(), classifier: classifier.clone(), fallback };
+        PipelineLayer { whole: Arc::new(whole), cloner: ByClone, sends_once: false, extract: CopyFor(service) }
+    }
+}
+
+/// Extracts a copy of the request, unless the layer's cloner declines, and adds a clone of the service it is for.
+#[derive(Clone, Copy, Debug)]
+pub struct CopyFor<S>(S);
+
+/// Extracts from a request, before it is sent, what a fallback needs to answer it. It may need to copy it: `K` does.
+///
+/// Sealed.
+pub trait ExtractBy<R, K>: sealed::ExtractBy {
+    /// What is extracted.
+    type Extracted;
+
+    #[doc(hidden)]
+    fn extract_by(&self, cloner: &K, request: &R) -> Self::Extracted;
+}
+
+mod sealed {
+    pub trait ExtractBy {}
+    impl ExtractBy for crate::fallback::ExtractNothing {}
+    impl<G> ExtractBy for crate::fallback::ExtractFn<G> {}
+    impl<S> ExtractBy for super::CopyFor<S> {}
+}
+
+impl<R, K> ExtractBy<R, K> for ExtractNothing {
+    type Extracted = ();
+
+    fn extract_by(&self, _: &K, _: &R) {}
+}
+
+impl<R, K, T, G> ExtractBy<R, K> for ExtractFn<G>
+where
+    G: Fn(&R) -> T,
+{
+    type Extracted = T;
+
+    fn extract_by(&self, _: &K, request: &R) -> T {
+        self.extract(request)
+    }
+}
+
+impl<S: Clone, R, K: CloneRequest<R>> ExtractBy<R, K> for CopyFor<S> {
+    type Extracted = Option<SendRequest<S, R>>;
+
+    fn extract_by(&self, cloner: &K, request: &R) -> Self::Extracted {
+        let request = cloner.clone_request(request)?;
+        Some(SendRequest { service: self.0.clone(), request })
     }
 }
 
@@ -78,7 +141,7 @@ impl<C, F, X> PipelineLayer<C, F, ByClone, X> {
     }
 
     /// Sends each request once, whatever the retry says: for requests that cannot be copied, those of a server for
-    /// example.
+    /// example. A [second service](crate::Fallback::service) then answers for none of them.
     pub fn send_once(self) -> PipelineLayer<C, F, SendOnce, X> {
         PipelineLayer { sends_once: true, ..self.with_cloner(SendOnce) }
     }
@@ -137,7 +200,7 @@ where
     C: Classify<S::Response, S::Error>,
     F: PipelineFallback<S::Response, S::Error, X::Extracted>,
     K: CloneRequest<R> + Clone,
-    X: Extract<R>,
+    X: ExtractBy<R, K>,
 {
     type Response = S::Response;
     type Error = S::Error;
@@ -156,7 +219,7 @@ where
 
     #[inline(always)]
     fn call(&mut self, request: R) -> Self::Future {
-        let extracted = self.extract.extract(&request);
+        let extracted = self.extract.extract_by(&self.cloner, &request);
         let attempts = Resend::new(self.inner.clone(), request, self.cloner.clone());
         PipelineFuture::start(self.whole.lend(), extracted, attempts)
     }

@@ -36,6 +36,17 @@ pub enum Backoff {
 }
 
 impl Backoff {
+    /// The shortest that the first delay may be. `None` where only a closure knows.
+    pub(super) fn shortest_first_delay(&self) -> Option<Duration> {
+        match self {
+            Self::Constant(Constant { delay, jitter }) => Some(jitter.shortest(*delay)),
+            Self::Linear(Linear { first, max, jitter }) | Self::Exponential(Exponential { first, max, jitter, .. }) => {
+                Some(jitter.shortest(*first.min(max)))
+            }
+            Self::Custom(_) => None,
+        }
+    }
+
     /// Delays from a closure. The closure is called once for each call that fails, and begins the delays of that call.
     /// When they end, the retry ends.
     ///
@@ -179,6 +190,15 @@ pub enum Jitter {
 }
 
 impl Jitter {
+    /// The shortest that chance may make of `delay`.
+    fn shortest(self, delay: Duration) -> Duration {
+        match self {
+            Self::Full => Duration::ZERO,
+            Self::Equal => delay / 2,
+            Self::None => delay,
+        }
+    }
+
     fn shorten(self, delay: u64, random: &mut Random) -> u64 {
         match self {
             Self::Full => random.up_to(delay),

@@ -29,7 +29,7 @@ use super::settings::RetryBudgetSettings;
 use crate::{
     clock::{Clock, nanos},
     error::{Check, ConfigError, Name},
-    sync::{Arc, AtomicU64, Ordering},
+    sync::{Arc, AtomicU64, Ordering, fence},
 };
 
 /// The bucket counts in thousandths of a token, so that its sums are exact.
@@ -130,6 +130,16 @@ impl RetryBudget {
     pub fn available(&self) -> f64 {
         self.0.bucket.refill(|| self.0.clock.now());
         self.0.bucket.tokens()
+    }
+
+    /// Whether tokens are missing that would be lost with the `own` handles of a policy, because no one else has one.
+    pub(super) fn is_short_and_held_by(&self, own: usize) -> bool {
+        if Arc::strong_count(&self.0) > own {
+            return false;
+        }
+        // Whoever has let go of it meanwhile may have taken a token before.
+        fence(Ordering::Acquire);
+        self.available() < f64::from(self.capacity())
     }
 
     /// Adds what an attempt that succeeds adds.

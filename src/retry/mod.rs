@@ -133,6 +133,8 @@ mod shared;
 mod tower;
 
 #[cfg(feature = "tower")]
+pub(crate) use self::tower::OwnedCall;
+#[cfg(feature = "tower")]
 pub use self::tower::{RetryLayer, RetryService};
 pub use self::{
     attempt::Attempt,
@@ -151,7 +153,7 @@ pub(crate) use self::shared::{CallStart, Progress};
 // What only signatures name.
 #[cfg(feature = "tower")]
 #[doc(hidden)]
-pub use self::tower::Resend;
+pub use self::tower::{Resend, ResendUnready};
 #[doc(hidden)]
 pub use self::{
     attempt::{AttemptPlan, Attempts, Repeat, RepeatWith},

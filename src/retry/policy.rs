@@ -156,6 +156,16 @@ impl<C> RetryWithBackoff<C> {
     pub fn name(&self) -> &str {
         self.shared.name().as_str()
     }
+
+    /// How many handles, layers, services and calls of services hold it, this handle included.
+    pub(crate) fn holders(&self) -> usize {
+        Arc::strong_count(&self.shared)
+    }
+
+    /// Whether a new retry would not be the same as this one.
+    pub(crate) fn must_stay(&self) -> bool {
+        self.shared.must_stay()
+    }
 }
 
 impl<C> RetryWithBackoff<C> {

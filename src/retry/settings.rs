@@ -171,6 +171,12 @@ impl RetrySettings {
         RetryBuilder::new(name.into()).settings(self).build()
     }
 
+    /// The shortest sleep before a second attempt, where there may be a second one and the settings say the backoff.
+    pub(crate) fn shortest_sleep(&self) -> Option<Duration> {
+        let backoff = self.backoff.filter(|_| self.max_attempts > 1)?;
+        Backoff::from(backoff).shortest_first_delay()
+    }
+
     /// Refuses bad settings for the retry of this name.
     pub(super) fn check(&self, given: GivenByCode, name: &Name) -> Result<(), ConfigError> {
         let mut check = Check::default();

@@ -9,6 +9,7 @@ mod bulkhead;
 mod circuit_breaker;
 #[cfg(feature = "tower")]
 mod fallback;
+mod keyed;
 #[cfg(feature = "tower")]
 mod pipeline;
 mod rate_limiter;

@@ -20,7 +20,8 @@ pub use script::Perform;
 use tower::{Layer, Service};
 use withstand::{
     Bulkhead, CircuitBreaker, Classify, Error, Fallback, Pipeline, RateLimiter, Rejected, RetryWithBackoff, Timeout,
-    fallback, pipeline::PipelineFallback,
+    fallback,
+    pipeline::{PipelineFallback, PlainFallback},
 };
 
 pub type Failure = Error<&'static str>;
@@ -239,7 +240,7 @@ where
 impl<C, F> Policy for Pipeline<C, F>
 where
     C: Classify<u32, Failure> + Clone + Send + Sync + 'static,
-    F: PipelineFallback<u32, Failure, (), Future: Send> + Clone + Send + Sync + 'static,
+    F: PipelineFallback<u32, Failure, (), Future: Send> + PlainFallback + Clone + Send + Sync + 'static,
 {
     fn through(&self, way: Way, op: &Op) -> BoxFuture<'_, Answer> {
         let op = op.clone();
