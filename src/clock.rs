@@ -62,7 +62,7 @@ impl LiveSpan {
         self.0.store(span.map_or(FOREVER, nanos), Ordering::Relaxed);
     }
 
-    /// In nanoseconds. [`FOREVER`] is no limit.
+    /// [`FOREVER`] is no limit.
     #[inline]
     pub(crate) fn nanos(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
@@ -116,7 +116,7 @@ impl Clock {
         match moment.checked_duration_since(self.origin) {
             // Neither is above 2^63: the sum does not overflow.
             Some(passed) => (nanos(passed) + start).min(FOREVER),
-            // Never zero: policies call a moment zero that they have not read.
+            // Never zero: that is what a moment is that was not read.
             None => start.saturating_sub(nanos(self.origin.duration_since(moment))).max(1),
         }
     }

@@ -8,8 +8,7 @@ use std::{
 };
 
 /// What a test's name begins with, for each group of laws: all policies, breaker, retry, timeout, bulkhead, rate
-/// limiter, fallback, pipeline, deadline, HTTP, keyed,
-/// settings.
+/// limiter, fallback, pipeline, deadline, HTTP, keyed, settings.
 const GROUPS: &str = "gbrtklfpqwyc";
 
 /// What a list of scenarios begins with. A macro makes each of them two tests, of the scenario's name.

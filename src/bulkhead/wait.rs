@@ -33,12 +33,15 @@ pin_project! {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum WaitLimit {
     /// The queue's `max_wait`, as it was when the wait began, in nanoseconds.
-    MaxWait(u64),
+    MaxWait { waited: u64 },
     /// The deadline around the call, which is earlier. The wait began `waited` before it; both are in nanoseconds.
     Deadline { waited: u64, span: u64 },
 }
 
 impl WaitLimit {
+    /// Nothing ends the wait.
+    pub(crate) const NEVER: Self = Self::MaxWait { waited: FOREVER };
+
     /// When a wait that begins now ends (`None` is never), and what ends it.
     #[inline(never)]
     pub(crate) fn of(slots: &Slots) -> (Option<Instant>, Self) {
@@ -51,14 +54,14 @@ impl WaitLimit {
                 let waited = nanos(earlier.saturating_duration_since(now));
                 (Some(earlier), Self::Deadline { waited, span: nanos(deadline.span()) })
             }
-            _ => (end, Self::MaxWait(max_wait.map_or(FOREVER, nanos))),
+            _ => (end, Self::MaxWait { waited: max_wait.map_or(FOREVER, nanos) }),
         }
     }
 
     /// Counts and tells the rejection of a call whose wait has ended. It has left the queue.
     pub(crate) fn reject(self, slots: &Slots) -> Rejected {
         match self {
-            Self::MaxWait(waited) => slots.reject_queued(Some(Duration::from_nanos(waited))).into(),
+            Self::MaxWait { waited } => slots.reject_queued(Some(Duration::from_nanos(waited))).into(),
             Self::Deadline { waited, span } => {
                 slots.reject_queued(Some(Duration::from_nanos(waited)));
                 let span = Duration::from_nanos(span);

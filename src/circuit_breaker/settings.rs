@@ -329,14 +329,14 @@ impl CircuitBreakerSettings {
             format!("counts a call as slow only after attempt_timeout, {limit:?}, has ended it"),
         );
         check.refuse_if(
-            self.probe_timeout <= limit,
-            "circuit_breaker",
-            format!("has a probe_timeout of {:?}, not longer than attempt_timeout, {limit:?}", self.probe_timeout),
-        );
-        check.refuse_if(
             self.count_dropped_after.is_some_and(|after| after >= limit),
             "circuit_breaker",
             format!("counts a dropped call only after attempt_timeout, {limit:?}, has ended it"),
+        );
+        check.refuse_if(
+            self.probe_timeout <= limit,
+            "circuit_breaker",
+            format!("has a probe_timeout of {:?}, not longer than attempt_timeout, {limit:?}", self.probe_timeout),
         );
     }
 

@@ -18,7 +18,7 @@ use crate::{
     carry::CarriesRejected,
     circuit_breaker::{self, Circuit},
     classify::{Classify, Verdict},
-    clock::{self, Alarm, FOREVER, Instant},
+    clock::{self, Alarm, Instant},
     deadline::{self, Deadline, Entered},
     error::{Cause, Rejected},
     operation::ResultFuture,
@@ -197,7 +197,7 @@ where
                 }
             }
             Entry::Queued(ticket) => {
-                let (end, limit) = parts.slots().map_or((None, WaitLimit::MaxWait(FOREVER)), WaitLimit::of);
+                let (end, limit) = parts.slots().map_or((None, WaitLimit::NEVER), WaitLimit::of);
                 hindrance = Hindrance::Queued(limit);
                 (Stage::Hindered, Taken::ticket(ticket), end)
             }

@@ -82,11 +82,11 @@ impl PipelineSettings {
     /// Those of the parts, as they are in force now.
     pub(super) fn of(parts: &Parts) -> Self {
         Self {
-            timeout: parts.total.limit(),
+            timeout: parts.total.span(),
             bulkhead: parts.bulkhead.as_ref().map(|bulkhead| bulkhead.settings()),
             retry: parts.retry.as_ref().map(|retry| retry.settings()),
             circuit_breaker: parts.circuit_breaker.as_ref().map(|breaker| breaker.settings()),
-            attempt_timeout: parts.attempt.limit(),
+            attempt_timeout: parts.attempt.span(),
         }
     }
 

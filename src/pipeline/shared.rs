@@ -36,12 +36,12 @@ impl Parts {
         self.retry.as_ref().map(|retry| &*retry.shared)
     }
 
-    /// Whether no attempt can follow the next one. `progress`: there is none before the first failure.
+    /// Whether no attempt can follow this one. `progress`: there is none before one has failed.
     #[inline]
     pub(super) fn is_last(&self, progress: Option<&Progress>) -> bool {
         self.retry().is_none_or(|retry| match progress {
-            Some(progress) => retry.is_last(progress),
             None => retry.has_one_attempt(),
+            Some(progress) => retry.is_last(progress),
         })
     }
 
@@ -68,11 +68,11 @@ impl Limit {
         self.span.set(limit);
     }
 
-    /// The limit, zero too.
-    pub(super) fn limit(&self) -> Option<Duration> {
+    pub(super) fn span(&self) -> Option<Duration> {
         self.span.get()
     }
 
+    /// What a call keeps.
     #[inline]
     pub(super) fn get(&self) -> Option<Span> {
         let nanos = self.span.nanos();
