@@ -4,13 +4,14 @@
 
 use std::{
     hint::black_box,
+    sync::atomic::{AtomicUsize, Ordering},
     task::{Context, Waker},
 };
 
 use cases::{Backend, Failure, Now, calm, once, rate_over, seldom_fail, succeed, time_window};
 use divan::{Bencher, counter::ItemsCount};
 use tower::{Layer, Service};
-use withstand::{Bulkhead, CircuitBreaker, RetryWithBackoff, circuit_breaker::Window};
+use withstand::{Bulkhead, CircuitBreaker, Keyed, Name, RetryWithBackoff, circuit_breaker::Window};
 
 const CALLS: u64 = 1000;
 const THREADS: [usize; 3] = [1, 2, 4];
@@ -82,6 +83,60 @@ fn one_breaker_calm_in_tower(bencher: Bencher<'_, '_>) {
         for number in 0..CALLS {
             let _ = service.poll_ready(&mut Context::from_waker(Waker::noop()));
             let _ = black_box(once(service.call(black_box(number))));
+        }
+    });
+}
+
+/// As many hosts as a crawler has.
+fn hosts() -> (Keyed<String, CircuitBreaker>, Vec<String>) {
+    let hosts = Keyed::builder(|_: &str, name: Name| CircuitBreaker::new(name)).build().expect("good settings");
+    let names: Vec<_> = (0..1000).map(|number| format!("host-{number}.example.com")).collect();
+    names.iter().for_each(|name| drop(hosts.get(name.as_str())));
+    (hosts, names)
+}
+
+fn look_up(bencher: Bencher<'_, '_>, name_of: fn(usize, &[String]) -> &str) {
+    let (hosts, names) = hosts();
+    let threads = AtomicUsize::new(0);
+    let inputs = || threads.fetch_add(1, Ordering::Relaxed);
+    bencher.counter(ItemsCount::new(CALLS)).with_inputs(inputs).bench_values(|thread| {
+        let name = name_of(thread, &names);
+        for _ in 0..CALLS {
+            black_box(hosts.get(black_box(name)));
+        }
+    });
+}
+
+#[divan::bench(threads = THREADS)]
+fn one_key_looked_up(bencher: Bencher<'_, '_>) {
+    look_up(bencher, |_, names| &names[0]);
+}
+
+#[divan::bench(threads = THREADS)]
+fn a_key_each_looked_up(bencher: Bencher<'_, '_>) {
+    look_up(bencher, |thread, names| &names[thread % names.len()]);
+}
+
+/// Beside what it costs to clone a handle that all threads have.
+#[divan::bench(threads = THREADS)]
+fn one_handle_cloned(bencher: Bencher<'_, '_>) {
+    let breaker = calm();
+    bencher.counter(ItemsCount::new(CALLS)).bench(|| {
+        for _ in 0..CALLS {
+            black_box(breaker.clone());
+        }
+    });
+}
+
+#[divan::bench(threads = THREADS)]
+fn a_key_each_looked_up_and_called(bencher: Bencher<'_, '_>) {
+    let (hosts, names) = hosts();
+    let threads = AtomicUsize::new(0);
+    let inputs = || threads.fetch_add(1, Ordering::Relaxed);
+    bencher.counter(ItemsCount::new(CALLS)).with_inputs(inputs).bench_values(|thread| {
+        let name = &*names[thread % names.len()];
+        for number in 0..CALLS {
+            let _ = black_box(once(hosts.get(black_box(name)).call(|| succeed(black_box(number)))));
         }
     });
 }

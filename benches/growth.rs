@@ -11,7 +11,7 @@ use std::{
 use cases::{Backend, Failure, calm, once, rate_over, seldom_fail, succeed};
 use divan::{AllocProfiler, Bencher, counter::ItemsCount};
 use tower::{Layer, Service};
-use withstand::{CircuitBreaker, circuit_breaker::Window};
+use withstand::{Bulkhead, CircuitBreaker, Keyed, KeyedPolicy, Name, circuit_breaker::Window};
 
 /// Its columns show the bytes.
 #[global_allocator]
@@ -64,6 +64,56 @@ fn live_breakers_called(bencher: Bencher<'_, '_>, live: usize) {
         for number in 0..CALLS {
             next = (next + 7919) % live;
             let _ = black_box(once(breakers[next].call(|| succeed(black_box(number)))));
+        }
+    });
+}
+
+/// A policy for each of so many keys. The bytes of one sample are those of all of them; beside them, the keys alone.
+const KEYS: [u64; 3] = [1_000, 100_000, 1_000_000];
+
+fn keys_made<P: KeyedPolicy + 'static>(bencher: Bencher<'_, '_>, keys: u64, make: fn(Name) -> P) {
+    bencher.counter(ItemsCount::new(keys)).bench_local(|| {
+        let builder = Keyed::builder(move |_: &u64, name: Name| make(name)).capacity(keys as usize);
+        let keyed = builder.build().expect("good settings");
+        (0..keys).for_each(|key| drop(keyed.get(&key)));
+        keyed
+    });
+}
+
+#[divan::bench(args = KEYS, sample_count = 3, sample_size = 1)]
+fn keyed_breakers_made(bencher: Bencher<'_, '_>, keys: u64) {
+    keys_made(bencher, keys, CircuitBreaker::new);
+}
+
+#[divan::bench(args = KEYS, sample_count = 3, sample_size = 1)]
+fn keyed_bulkheads_made(bencher: Bencher<'_, '_>, keys: u64) {
+    keys_made(bencher, keys, |name| Bulkhead::new(name, 16));
+}
+
+/// One new key drives out another: each is as good as new.
+#[divan::bench(args = [1_000, 100_000])]
+fn keyed_breakers_replaced(bencher: Bencher<'_, '_>, capacity: u64) {
+    let builder = Keyed::builder(|_: &u64, name: Name| CircuitBreaker::new(name)).capacity(capacity as usize);
+    let keyed = builder.build().expect("good settings");
+    (0..capacity).for_each(|key| drop(keyed.get(&key)));
+    let mut next = capacity;
+    bencher.counter(ItemsCount::new(CALLS)).bench_local(|| {
+        for _ in 0..CALLS {
+            drop(keyed.get(&next));
+            next += 1;
+        }
+    });
+}
+
+/// All keys must stay: a new one gets the overflow policy.
+#[divan::bench(args = [10, 1_000, 100_000])]
+fn keyed_breakers_that_must_all_stay(bencher: Bencher<'_, '_>, capacity: u64) {
+    let builder = Keyed::builder(|_: &u64, name: Name| CircuitBreaker::new(name)).capacity(capacity as usize);
+    let keyed = builder.build().expect("good settings");
+    (0..capacity).for_each(|key| keyed.get(&key).force_open());
+    bencher.counter(ItemsCount::new(CALLS)).bench_local(|| {
+        for key in 0..CALLS {
+            drop(black_box(keyed.get(&(capacity + key))));
         }
     });
 }

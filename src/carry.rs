@@ -223,7 +223,7 @@ impl CarriesRejected for io::Error {
     fn from_rejected(rejected: Rejected) -> Self {
         let kind = match rejected {
             Rejected::TimedOut(_) => io::ErrorKind::TimedOut,
-            Rejected::CircuitOpen(_) | Rejected::BulkheadFull(_) => io::ErrorKind::Other,
+            Rejected::CircuitOpen(_) | Rejected::BulkheadFull(_) | Rejected::RateLimited(_) => io::ErrorKind::Other,
         };
         Self::new(kind, rejected)
     }

@@ -47,6 +47,35 @@ pub(crate) fn after(start: Instant, span: Duration) -> Option<Instant> {
     start.checked_add(span)
 }
 
+/// A limit in time that may change while calls run. It is read without a lock.
+#[derive(Debug)]
+pub(crate) struct LiveSpan(AtomicU64);
+
+impl LiveSpan {
+    pub(crate) fn new(span: Option<Duration>) -> Self {
+        let live = Self(AtomicU64::new(FOREVER));
+        live.set(span);
+        live
+    }
+
+    pub(crate) fn set(&self, span: Option<Duration>) {
+        self.0.store(span.map_or(FOREVER, nanos), Ordering::Relaxed);
+    }
+
+    /// [`FOREVER`] is no limit.
+    #[inline]
+    pub(crate) fn nanos(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// `None` is no limit; so is what counts as [`FOREVER`].
+    #[inline]
+    pub(crate) fn get(&self) -> Option<Duration> {
+        let nanos = self.0.load(Ordering::Relaxed);
+        (nanos != FOREVER).then(|| Duration::from_nanos(nanos))
+    }
+}
+
 /// Counts nanoseconds from a moment of its own.
 ///
 /// It starts at 9 years and not at zero, so that it can also tell moments before it was made. A test makes a policy
@@ -69,6 +98,16 @@ impl Clock {
     #[inline]
     pub(crate) fn now(&self) -> u64 {
         self.at(now())
+    }
+
+    /// When it will read so. `None` is never.
+    pub(crate) fn instant(&self, reading: u64) -> Option<Instant> {
+        let start = self.start.load(Ordering::Relaxed);
+        match reading.checked_sub(start) {
+            _ if reading >= FOREVER => None,
+            Some(ahead) => after(self.origin, Duration::from_nanos(ahead)),
+            None => self.origin.checked_sub(Duration::from_nanos(start - reading)),
+        }
     }
 
     #[inline]
@@ -120,6 +159,15 @@ impl Alarm {
     #[inline]
     pub(crate) fn at(at: Option<Instant>) -> Self {
         Self { at, timer: None }
+    }
+
+    /// Waits for another moment. A timer that is armed for the same moment is kept.
+    pub(crate) fn reset(self: Pin<&mut Self>, at: Option<Instant>) {
+        let mut this = self.project();
+        if *this.at != at {
+            *this.at = at;
+            this.timer.set(None);
+        }
     }
 
     /// It never comes, and no timer is left.
@@ -203,5 +251,28 @@ mod tests {
             tokio::time::advance(tick).await;
         }
         assert!(futures::poll!(pin!(Alarm::at(Some(now())))).is_ready(), "without a sleep");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_alarm_that_is_reset_rings_at_its_new_moment() {
+        let tick = Duration::from_millis(1);
+        let mut alarm = pin!(Alarm::at(Some(now() + tick)));
+        assert!(futures::poll!(alarm.as_mut()).is_pending());
+        alarm.as_mut().reset(Some(now() + 2 * tick));
+        for is_due in [false, false, true] {
+            assert_eq!(futures::poll!(alarm.as_mut()).is_ready(), is_due);
+            tokio::time::advance(tick).await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_tells_when_it_will_read_so() {
+        let (clock, start, second) = (Clock::start(), now(), Duration::from_secs(1));
+        let reading = clock.now();
+        assert_eq!(clock.instant(reading + nanos(second)), Some(start + second));
+        assert_eq!(
+            (clock.instant(reading - 1), clock.instant(FOREVER)),
+            (start.checked_sub(Duration::from_nanos(1)), None)
+        );
     }
 }

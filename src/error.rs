@@ -1,7 +1,7 @@
 //! What a policy says when it rejects a call or gives it up, and what `build()` says of bad settings.
 
 use std::{
-    borrow::Borrow,
+    borrow::{Borrow, Cow},
     cmp::Ordering,
     error::Error as StdError,
     fmt,
@@ -219,6 +219,42 @@ impl BulkheadFull {
     }
 }
 
+/// A rate limiter had no permit for the call. The operation was not started.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[error("rate limiter `{name}` is spent (limit {limit}){}", until_a_permit(.retry_after))]
+pub struct RateLimited {
+    name: Name,
+    /// `None`: no wait would help.
+    retry_after: Option<Nanos>,
+    limit: u32,
+    attempts_sent: u32,
+}
+
+impl RateLimited {
+    /// The rejection of a rate limiter of this name. Policies make their own; this is for tests of how your code
+    /// handles one. `retry_after` counts up to 584 years.
+    pub fn new(name: impl Into<Name>, limit: u32, retry_after: Option<Duration>) -> Self {
+        Self { name: name.into(), retry_after: retry_after.map(Nanos::from), limit, attempts_sent: 0 }
+    }
+
+    /// The rate limiter's name.
+    pub fn name(&self) -> &str {
+        self.name.as_str()
+    }
+
+    /// How many permits the rate limiter had for each period when it rejected the call.
+    pub fn limit(&self) -> u32 {
+        self.limit
+    }
+
+    /// How long until the call would have been admitted, behind all calls that waited then.
+    ///
+    /// `None` if no wait would help: the call asked for more permits than there ever are at once, or the limit is zero.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after.map(Nanos::get)
+    }
+}
+
 /// The operation took longer than its timeout, or than the [`Deadline`](crate::Deadline) around it, allows.
 ///
 /// It was dropped. What it had already caused elsewhere is not undone.
@@ -275,6 +311,10 @@ fn for_another(retry_after: &Option<Nanos>) -> String {
     retry_after.map_or_else(String::new, |left| format!(", for another {left:?}"))
 }
 
+fn until_a_permit(retry_after: &Option<Nanos>) -> String {
+    retry_after.map_or_else(|| ", and no wait would help".to_owned(), |left| format!(", for another {left:?}"))
+}
+
 fn after_waiting(waited: &Option<Nanos>) -> String {
     waited.map_or_else(String::new, |waited| format!(", and stayed full for {waited:?}"))
 }
@@ -305,6 +345,9 @@ pub enum Rejected {
     /// A bulkhead had no free slot for the call.
     #[error(transparent)]
     BulkheadFull(#[from] BulkheadFull),
+    /// A rate limiter had no permit for the call.
+    #[error(transparent)]
+    RateLimited(#[from] RateLimited),
     /// The operation took longer than its timeout allows.
     #[error(transparent)]
     TimedOut(#[from] Elapsed),
@@ -320,7 +363,7 @@ impl Rejected {
     pub fn was_started(&self) -> bool {
         match self {
             Self::TimedOut(elapsed) => elapsed.cause != Cause::NotStarted,
-            Self::CircuitOpen(_) | Self::BulkheadFull(_) => self.attempts_sent() > 0,
+            Self::CircuitOpen(_) | Self::BulkheadFull(_) | Self::RateLimited(_) => self.attempts_sent() > 0,
         }
     }
 
@@ -332,6 +375,7 @@ impl Rejected {
         match self {
             Self::CircuitOpen(open) => open.attempts_sent,
             Self::BulkheadFull(full) => full.attempts_sent,
+            Self::RateLimited(limited) => limited.attempts_sent,
             Self::TimedOut(elapsed) => u32::from(elapsed.cause != Cause::NotStarted),
         }
     }
@@ -341,6 +385,7 @@ impl Rejected {
         let sum = match self {
             Self::CircuitOpen(open) => &mut open.attempts_sent,
             Self::BulkheadFull(full) => &mut full.attempts_sent,
+            Self::RateLimited(limited) => &mut limited.attempts_sent,
             // It says that it was started in any case.
             Self::TimedOut(_) => return,
         };
@@ -351,6 +396,7 @@ impl Rejected {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::CircuitOpen(open) => open.retry_after(),
+            Self::RateLimited(limited) => limited.retry_after(),
             Self::BulkheadFull(_) | Self::TimedOut(_) => None,
         }
     }
@@ -363,8 +409,8 @@ impl Rejected {
         Some(left.as_secs().saturating_add(u64::from(left.subsec_nanos() > 0)))
     }
 
-    /// The HTTP status that says the same: 503 (Service Unavailable) for an open circuit and for a full bulkhead, 504
-    /// (Gateway Timeout) for a timeout.
+    /// The HTTP status that says the same: 503 (Service Unavailable) for an open circuit and for a full bulkhead, 429
+    /// (Too Many Requests) for a spent rate limiter, 504 (Gateway Timeout) for a timeout.
     ///
     /// It is never 408 (Request Timeout): that says that the *client* was too slow, and browsers send the request again
     /// by themselves.
@@ -377,12 +423,13 @@ impl Rejected {
     pub fn http_status(&self) -> u16 {
         match self {
             Self::CircuitOpen(_) | Self::BulkheadFull(_) => 503,
+            Self::RateLimited(_) => 429,
             Self::TimedOut(_) => 504,
         }
     }
 
-    /// The gRPC code that says the same: `UNAVAILABLE` for an open circuit, `RESOURCE_EXHAUSTED` for a full bulkhead,
-    /// `DEADLINE_EXCEEDED` for a timeout.
+    /// The gRPC code that says the same: `UNAVAILABLE` for an open circuit, `RESOURCE_EXHAUSTED` for a full bulkhead
+    /// and for a spent rate limiter, `DEADLINE_EXCEEDED` for a timeout.
     ///
     /// ```
     /// use withstand::{CircuitOpen, Rejected};
@@ -394,7 +441,7 @@ impl Rejected {
     pub fn grpc_code(&self) -> i32 {
         match self {
             Self::CircuitOpen(_) => 14,
-            Self::BulkheadFull(_) => 8,
+            Self::BulkheadFull(_) | Self::RateLimited(_) => 8,
             Self::TimedOut(_) => 4,
         }
     }
@@ -404,6 +451,7 @@ impl Rejected {
         match self {
             Self::CircuitOpen(open) => Some(open.name()),
             Self::BulkheadFull(full) => Some(full.name()),
+            Self::RateLimited(limited) => Some(limited.name()),
             Self::TimedOut(elapsed) => elapsed.name(),
         }
     }
@@ -442,22 +490,23 @@ fn payload<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError 
     Some(payload)
 }
 
-/// One setting that `build()` refused.
+/// One setting that was refused.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct BadSetting {
-    field: &'static str,
+    field: Cow<'static, str>,
     why: String,
 }
 
 impl BadSetting {
     /// Names the setting, and says in a few words what it must be and what it was.
     pub fn new(field: &'static str, why: impl Into<String>) -> Self {
-        Self { field, why: why.into() }
+        Self { field: field.into(), why: why.into() }
     }
 
-    /// The setter's name.
-    pub fn field(&self) -> &'static str {
-        self.field
+    /// The name of the setting, which is also the setter's. Where the settings are part of others, such as those of a
+    /// file, the whole path to it: `users.circuit_breaker.failure_rate`.
+    pub fn field(&self) -> &str {
+        &self.field
     }
 
     /// What the setting must be, and what it was.
@@ -478,8 +527,8 @@ impl BadSetting {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
-    policy: &'static str,
-    name: Name,
+    /// What kind of policy the settings are for, and which. `None`: for several; then the paths say which.
+    policy: Option<(&'static str, Name)>,
     settings: Vec<BadSetting>,
 }
 
@@ -494,7 +543,10 @@ impl StdError for ConfigError {}
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "bad settings for the {} `{}`: ", self.policy, self.name)?;
+        match &self.policy {
+            Some((policy, name)) => write!(f, "bad settings for the {policy} `{name}`: ")?,
+            None => f.write_str("bad settings: ")?,
+        }
         for (index, setting) in self.settings.iter().enumerate() {
             let gap = if index == 0 { "" } else { "; " };
             write!(f, "{gap}{} {}", setting.field, setting.why)?;
@@ -504,7 +556,7 @@ impl fmt::Display for ConfigError {
 }
 
 /// Collects what is wrong with a builder's settings, so that one error names all of it.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Check(Vec<BadSetting>);
 
 impl Check {
@@ -514,14 +566,46 @@ impl Check {
         }
     }
 
+    /// Refuses what has this path.
+    pub(crate) fn refuse(&mut self, path: &str, why: &str) {
+        self.0.push(BadSetting { field: path.to_owned().into(), why: why.to_owned() });
+    }
+
+    /// What is refused in here is part of that setting: its path begins with it.
+    pub(crate) fn inside(&mut self, setting: &str, check: impl FnOnce(&mut Self)) {
+        let before = self.0.len();
+        check(self);
+        for bad in &mut self.0[before..] {
+            bad.field = format!("{setting}.{}", bad.field).into();
+        }
+    }
+
+    /// Takes over what was refused of a part.
+    pub(crate) fn part<T>(&mut self, part: &str, checked: Result<T, ConfigError>) -> Option<T> {
+        match checked {
+            Ok(part) => Some(part),
+            Err(error) => {
+                self.inside(part, |check| check.refuse_all(error.settings));
+                None
+            }
+        }
+    }
+
     pub(crate) fn refuse_all(&mut self, settings: Vec<BadSetting>) {
         self.0.extend(settings);
     }
 
     pub(crate) fn finish(self, policy: &'static str, name: &Name) -> Result<(), ConfigError> {
-        if self.0.is_empty() {
-            return Ok(());
-        }
-        Err(ConfigError { policy, name: name.clone(), settings: self.0 })
+        self.finish_for(Some((policy, name.clone())))
+    }
+
+    /// For several policies, whose names the paths begin with.
+    pub(crate) fn finish_all(self) -> Result<(), ConfigError> {
+        self.finish_for(None)
+    }
+
+    fn finish_for(self, policy: Option<(&'static str, Name)>) -> Result<(), ConfigError> {
+        let settings = self.0;
+        if settings.is_empty() { Ok(()) } else { Err(ConfigError { policy, settings }) }
     }
 }

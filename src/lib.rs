@@ -48,6 +48,7 @@
 //! | [`RetryWithBackoff`] | May it work next time? | the call is not idempotent |
 //! | [`Timeout`] | How long is it worth waiting? | never leave it out |
 //! | [`Bulkhead`] | How many calls may run at once? | the dependency, or the client's pool, has such a limit |
+//! | [`RateLimiter`] | How many calls may begin in each period? | only how many run at once matters |
 //! | [`Fallback`] | What do I answer instead? | a wrong answer is worse than none |
 //!
 //! Each has a plain call, `policy.call(|| operation)`, and a tower layer, `policy.layer()`. A policy is a handle: its
@@ -60,13 +61,14 @@
 //!
 //! # Order
 //!
-//! Outermost first: [`Fallback`], [`Timeout`] (total), [`Bulkhead`], [`RetryWithBackoff`], [`CircuitBreaker`],
-//! [`Timeout`] (attempt).
+//! Outermost first: [`Fallback`], [`Timeout`] (total), [`RateLimiter`], [`Bulkhead`], [`RetryWithBackoff`],
+//! [`CircuitBreaker`], [`Timeout`] (attempt).
 //!
 //! - The breaker counts each attempt. The retry sees an open circuit, and stops.
 //! - A call holds its slot of the bulkhead over all of its attempts, and over the sleeps between them.
-//! - The total timeout limits all of that, and the wait in the bulkhead's queue too. If it ends while the call is
-//!   queued, the call ends with [`Rejected::TimedOut`].
+//! - The rate limiter counts calls, not attempts. A call that waits for its permit holds no slot of the bulkhead.
+//! - The total timeout limits all of that, and the waits in the queues too. If it ends while the call is queued, the
+//!   call ends with [`Rejected::TimedOut`].
 //! - The fallback answers for whatever is left.
 //!
 //! [The guide](guide::choosing#the-order-and-why) has the reasons.
@@ -96,8 +98,8 @@
 //! | [`Throttled`](Verdict::Throttled) | It asks you to slow down. | ignored | another attempt, later | handled |
 //! | [`Ignored`](Verdict::Ignored) | It says nothing about the dependency. | ignored | done | handled |
 //!
-//! By default ([`ByError`]) an `Ok` is healthy. An open circuit and a full bulkhead are ignored. Every other error, a
-//! timeout included, is transient.
+//! By default ([`ByError`]) an `Ok` is healthy. An open circuit, a full bulkhead and a spent rate limiter are ignored.
+//! Every other error, a timeout included, is transient.
 //!
 //! - [`by_error`] adds rules for errors to that.
 //! - [`by_status`] judges HTTP answers, and [`by_error_status`] judges errors that have a status.
@@ -224,12 +226,15 @@ mod clock;
 #[cfg(feature = "tower")]
 mod clone_request;
 mod deadline;
+#[cfg(feature = "serde")]
+mod duration_text;
 mod error;
 mod event;
 pub mod fallback;
 pub mod guide;
 #[cfg(feature = "http")]
 pub mod http;
+pub mod keyed;
 #[cfg(all(feature = "http", feature = "tower"))]
 mod on_server;
 mod operation;
@@ -237,9 +242,11 @@ mod panics;
 pub mod pipeline;
 mod queue;
 mod random;
+pub mod rate_limiter;
 mod rejections;
 pub mod retry;
 mod retry_after;
+pub mod settings;
 #[cfg(feature = "tower")]
 mod share;
 mod slow_path;
@@ -249,20 +256,25 @@ mod window;
 
 #[doc(inline)]
 pub use self::{
-    bulkhead::{Bulkhead, BulkheadAcquire, BulkheadBuilder, BulkheadEvent, BulkheadFuture, BulkheadPermit},
+    bulkhead::{
+        Bulkhead, BulkheadAcquire, BulkheadBuilder, BulkheadEvent, BulkheadFuture, BulkheadPermit, BulkheadSettings,
+    },
     carry::{CarriesRejected, Error, LiftFuture, lift},
     circuit_breaker::{
         CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerEvent, CircuitBreakerFuture, CircuitBreakerPermit,
+        CircuitBreakerSettings,
     },
     classify::{
         ByError, ByErrorStatus, ByGrpcCode, ByGrpcCodeInside, ByStatus, Classify, ClassifyFn, NotIdempotent, RetryIf,
         Verdict, by_error, by_error_status, by_grpc_code, by_status, classify_fn,
     },
     deadline::{Deadline, DeadlineScope},
-    error::{BadSetting, BulkheadFull, CircuitOpen, ConfigError, Elapsed, Name, Rejected},
+    error::{BadSetting, BulkheadFull, CircuitOpen, ConfigError, Elapsed, Name, RateLimited, Rejected},
     fallback::{Fallback, FallbackEvent, FallbackFuture},
+    keyed::{Keyed, KeyedBuilder, KeyedEvent, KeyedPolicy},
     pipeline::{Pipeline, PipelineBuilder, PipelineFuture},
-    retry::{RetryBudget, RetryBudgetBuilder, RetryBuilder, RetryEvent, RetryFuture, RetryWithBackoff},
+    rate_limiter::{RateLimiter, RateLimiterAcquire, RateLimiterBuilder, RateLimiterEvent, RateLimiterFuture},
+    retry::{RetryBudget, RetryBudgetBuilder, RetryBuilder, RetryEvent, RetryFuture, RetrySettings, RetryWithBackoff},
     retry_after::parse_retry_after,
     timeout::{Timeout, TimeoutEvent, TimeoutFuture},
 };
@@ -273,7 +285,9 @@ pub use self::{
     carry::{LiftLayer, LiftService},
     circuit_breaker::{CircuitBreakerLayer, CircuitBreakerService},
     fallback::{FallbackLayer, FallbackService},
+    keyed::{KeyedLayer, KeyedService},
     pipeline::{PipelineLayer, PipelineService},
+    rate_limiter::{RateLimiterLayer, RateLimiterService},
     retry::{RetryLayer, RetryService},
     timeout::{TimeoutLayer, TimeoutService},
 };

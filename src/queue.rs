@@ -43,25 +43,42 @@ impl<W> Queue<W> {
         self.entry(ticket)?.as_mut()
     }
 
+    /// The ticket of the first waiter.
+    pub(crate) fn first(&self) -> Option<u64> {
+        self.entries.front().map(|(ticket, _)| *ticket)
+    }
+
     /// The first waiter leaves the queue.
     pub(crate) fn pop(&mut self) -> Option<W> {
-        loop {
-            let (_, waiter) = self.entries.pop_front()?;
-            if waiter.is_some() {
-                self.len -= 1;
-                return waiter;
-            }
-        }
+        let first = self.first()?;
+        self.remove(first)
     }
 
     /// This waiter leaves the queue. `None`: its ticket is no longer in the queue.
     pub(crate) fn remove(&mut self, ticket: u64) -> Option<W> {
         let waiter = self.entry(ticket)?.take()?;
         self.len -= 1;
+        self.drop_empty_entries();
+        Some(waiter)
+    }
+
+    /// Those for whom it holds leave the queue.
+    pub(crate) fn remove_if(&mut self, mut leaves: impl FnMut(&W) -> bool) -> Vec<W> {
+        let leavers = self.entries.iter_mut().filter_map(|(_, entry)| entry.take_if(|waiter| leaves(waiter)));
+        let removed: Vec<_> = leavers.collect();
+        self.len -= removed.len();
+        self.drop_empty_entries();
+        removed
+    }
+
+    /// From here on the first entry is that of a waiter.
+    fn drop_empty_entries(&mut self) {
+        while let Some((_, None)) = self.entries.front() {
+            self.entries.pop_front();
+        }
         if self.entries.len() > 2 * self.len {
             self.entries.retain(|(_, waiter)| waiter.is_some());
         }
-        Some(waiter)
     }
 
     fn entry(&mut self, ticket: u64) -> Option<&mut Option<W>> {
@@ -84,11 +101,24 @@ mod tests {
         for (gone, ticket) in (1..).zip(tickets) {
             let before = queue.entries.len();
             assert!(queue.remove(ticket).is_some());
-            // Whatever removes an entry may move all the others.
-            moved += if queue.entries.len() < before { before } else { 0 };
+            let after = queue.entries.len();
+            // From the front they go without a move. If none is empty any more, all of them may have moved.
+            moved += if after < before && after == queue.len() { before } else { 0 };
             assert_eq!(queue.len(), WAITERS - gone);
             assert!(queue.entries.len() <= 2 * queue.len(), "at most half of the entries are of waiters that left");
         }
         assert!(moved <= 3 * WAITERS, "{moved} entries moved");
+    }
+
+    #[test]
+    fn k1_l3_the_first_is_one_that_waits() {
+        let mut queue = Queue::new();
+        let [a, b, c, d, e] = [0, 1, 2, 3, 4].map(|number| queue.push(number));
+        assert_eq!((queue.remove(b), queue.first()), (Some(1), Some(a)));
+        assert_eq!((queue.pop(), queue.first()), (Some(0), Some(c)), "the entry of one that left is skipped");
+        assert_eq!((queue.remove(c), queue.first(), queue.len()), (Some(2), Some(d), 2));
+        assert_eq!((queue.remove_if(|number| *number == 3), queue.first(), queue.len()), (vec![3], Some(e), 1));
+        assert_eq!((queue.get_mut(d).copied(), queue.get_mut(e).copied()), (None, Some(4)));
+        assert_eq!((queue.pop(), queue.first(), queue.is_empty()), (Some(4), None, true));
     }
 }

@@ -10,8 +10,8 @@ use std::{
 
 use tower::{BoxError, Layer, Service, ServiceBuilder, service_fn};
 use withstand::{
-    Bulkhead, CircuitBreaker, CircuitBreakerBuilder, Deadline, Fallback, Pipeline, RetryWithBackoff, Timeout,
-    circuit_breaker::Window, pipeline::BoxPipeline, retry::Attempt,
+    Bulkhead, CircuitBreaker, CircuitBreakerBuilder, Deadline, Fallback, Keyed, Name, Pipeline, RateLimiter,
+    RetryWithBackoff, Timeout, circuit_breaker::Window, pipeline::BoxPipeline, retry::Attempt,
 };
 
 type Answer = Result<u32, BoxError>;
@@ -124,10 +124,32 @@ fn no_allocation_in_a_bulkhead() {
 }
 
 #[test]
+fn no_allocation_in_a_rate_limiter() {
+    let second = Duration::from_secs(1);
+    let builder = || RateLimiter::builder("users", 1_000_000, second).queue(1, second);
+    for builder in [builder(), builder().fixed_window()] {
+        let limiter = builder.build().expect("good settings");
+        assert_none("rate limiter, plain", |pending| finish(limiter.call(|| succeed_after(pending))));
+        assert_none_in_tower("rate limiter", limiter.layer().layer(service_fn(succeed_after)));
+    }
+}
+
+#[test]
 fn no_allocation_in_a_fallback() {
     let fallback = Fallback::value(7).named("users");
     assert_none("fallback, plain", |pending| finish(fallback.call(|| succeed_after(pending))));
     assert_none_in_tower("fallback", fallback.layer().layer(service_fn(succeed_after)));
+}
+
+#[test]
+fn y3_no_allocation_in_a_look_up_by_borrowed_text_and_the_call() {
+    let hosts = Keyed::builder(|_: &str, name: Name| CircuitBreaker::new(name)).build().expect("good settings");
+    let host = String::from("api.example.com");
+    assert_none("keyed, plain", |pending| finish(hosts.get(host.as_str()).call(|| succeed_after(pending))));
+    let by_host = hosts.layer_ref_fn(|_: &u32| "api.example.com");
+    assert_none_in_tower("keyed", by_host.layer(service_fn(succeed_after)));
+    let tenants = Keyed::builder(|_: &u64, name: Name| Bulkhead::new(name, 1)).build().expect("good settings");
+    assert_none_in_tower("keyed by numbers", tenants.layer_fn(|_: &u32| 7).layer(service_fn(succeed_after)));
 }
 
 #[test]

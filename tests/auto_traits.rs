@@ -14,11 +14,12 @@ use withstand::{
     BadSetting, Bulkhead, BulkheadAcquire, BulkheadBuilder, BulkheadEvent, BulkheadFull, BulkheadFuture,
     BulkheadPermit, ByError, ByStatus, CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerEvent,
     CircuitBreakerFuture, CircuitBreakerPermit, CircuitOpen, ClassifyFn, ConfigError, Deadline, DeadlineScope, Elapsed,
-    Error, Fallback, FallbackEvent, FallbackFuture, LiftFuture, Name, Pipeline, PipelineBuilder, PipelineFuture,
-    Rejected, RetryBudget, RetryBuilder, RetryEvent, RetryFuture, RetryWithBackoff, Timeout, TimeoutEvent,
-    TimeoutFuture, Verdict, bulkhead, circuit_breaker, fallback,
+    Error, Fallback, FallbackEvent, FallbackFuture, Keyed, KeyedBuilder, KeyedEvent, LiftFuture, Name, Pipeline,
+    PipelineBuilder, PipelineFuture, RateLimited, RateLimiter, RateLimiterAcquire, RateLimiterBuilder,
+    RateLimiterEvent, RateLimiterFuture, Rejected, RetryBudget, RetryBuilder, RetryEvent, RetryFuture,
+    RetryWithBackoff, Timeout, TimeoutEvent, TimeoutFuture, Verdict, bulkhead, circuit_breaker, fallback,
     pipeline::{self, BoxPipeline, NoFallback},
-    retry, timeout,
+    rate_limiter, retry, timeout,
 };
 
 /// Sendable, but not to be shared: a dependency's response often is.
@@ -36,6 +37,7 @@ fn handles_can_be_shared_cloned_and_shown() {
     assert_impl_all!(RetryWithBackoff: Send, Sync, Clone, Debug);
     assert_impl_all!(Timeout: Send, Sync, Clone, Debug);
     assert_impl_all!(Bulkhead: Send, Sync, Clone, Debug);
+    assert_impl_all!(RateLimiter: Send, Sync, Clone, Debug);
     assert_impl_all!(Fallback<fallback::Value<u8>>: Send, Sync, Clone, Debug);
     assert_impl_all!(Fallback<fallback::ErrorFn<Start<u8>>>: Send, Sync, Clone, Debug);
     assert_impl_all!(Fallback<fallback::AsyncErrorFn<Start<u8>>>: Send, Sync, Clone, Debug);
@@ -43,6 +45,8 @@ fn handles_can_be_shared_cloned_and_shown() {
     assert_impl_all!(Fallback<fallback::AsyncResultFn<Start<u8>>>: Send, Sync, Clone, Debug);
     assert_impl_all!(Fallback<fallback::RequestFn<Start<u8>>>: Send, Sync, Clone, Debug);
     assert_impl_all!(RetryBudget: Send, Sync, Clone, Debug);
+    assert_impl_all!(Keyed<String, CircuitBreaker>: Send, Sync, Clone, Debug);
+    assert_impl_all!(Keyed<u64, Bulkhead>: Send, Sync, Clone, Debug);
 }
 
 #[test]
@@ -71,6 +75,8 @@ fn builders_can_be_shared_and_shown() {
     assert_impl_all!(CircuitBreakerBuilder: Send, Sync, Debug);
     assert_impl_all!(RetryBuilder: Send, Sync, Debug);
     assert_impl_all!(BulkheadBuilder: Send, Sync, Debug);
+    assert_impl_all!(RateLimiterBuilder: Send, Sync, Debug);
+    assert_impl_all!(KeyedBuilder<String, Bulkhead>: Send, Sync, Debug);
 }
 
 #[test]
@@ -86,6 +92,7 @@ fn errors_can_be_shared_cloned_compared_and_shown() {
     assert_impl_all!(Rejected: std::error::Error, Send, Sync, Clone, Debug, Eq);
     assert_impl_all!(CircuitOpen: std::error::Error, Send, Sync, Clone, Debug, Eq);
     assert_impl_all!(BulkheadFull: std::error::Error, Send, Sync, Clone, Debug, Eq);
+    assert_impl_all!(RateLimited: std::error::Error, Send, Sync, Clone, Debug, Eq);
     assert_impl_all!(Elapsed: std::error::Error, Send, Sync, Clone, Debug, Eq);
     assert_impl_all!(Error<std::fmt::Error>: std::error::Error, Send, Sync, Clone, Debug, Eq);
     assert_impl_all!(ConfigError: std::error::Error, Send, Sync, Clone, Debug, Eq);
@@ -100,11 +107,15 @@ fn events_and_snapshots_can_be_shared_and_shown() {
     assert_impl_all!(RetryEvent: Send, Sync, Clone, Debug);
     assert_impl_all!(TimeoutEvent: Send, Sync, Clone, Debug);
     assert_impl_all!(BulkheadEvent: Send, Sync, Clone, Debug);
+    assert_impl_all!(RateLimiterEvent: Send, Sync, Clone, Debug);
+    assert_impl_all!(KeyedEvent: Send, Sync, Clone, Debug);
     assert_impl_all!(FallbackEvent<'static, u8, u8>: Send, Sync, Debug);
     assert_impl_all!(circuit_breaker::Snapshot: Send, Sync, Copy, Debug);
     assert_impl_all!(circuit_breaker::State: Send, Sync, Copy, Debug, Eq);
     assert_impl_all!(circuit_breaker::Window: Send, Sync, Copy, Debug, Eq);
     assert_impl_all!(bulkhead::Snapshot: Send, Sync, Copy, Debug, Eq);
+    assert_impl_all!(rate_limiter::Snapshot: Send, Sync, Copy, Debug, Eq);
+    assert_impl_all!(rate_limiter::Quota: Send, Sync, Copy, Debug, Eq);
     assert_impl_all!(retry::Attempt<'static, u8>: Send, Sync, Debug);
 }
 
@@ -149,6 +160,7 @@ macro_rules! plain_calls {
         $check!(RetryFuture<retry::Repeat<Start<$operation>>, $operation, Result<u8, u8>, &retry::Shared, &ByError>: Send);
         $check!(TimeoutFuture<$operation, &timeout::TimeoutReporter>: Send);
         $check!(BulkheadFuture<Start<$operation>, $operation, &bulkhead::Slots>: Send);
+        $check!(RateLimiterFuture<Start<$operation>, $operation, &rate_limiter::Permits>: Send);
         $check!(FallbackFuture<$operation, &Standing, Ready<u8>>: Send);
         $check!(PlainPipeline<Start<$operation>, $operation, SendOnly>: Send);
     };
@@ -178,7 +190,12 @@ fn a_plain_call_is_not_send_when_its_operation_is_not() {
 
 /// The closure is kept while the call waits in the queue.
 #[test]
-fn a_bulkheads_plain_call_is_send_only_if_its_closure_is_too() {
+fn a_plain_call_that_may_wait_is_send_only_if_its_closure_is_too() {
+    type SentLimited =
+        RateLimiterFuture<Box<dyn FnOnce() -> Sendable + Send>, Sendable, &'static rate_limiter::Permits>;
+    type KeptLimited = RateLimiterFuture<Box<dyn FnOnce() -> Sendable>, Sendable, &'static rate_limiter::Permits>;
+    assert_impl_all!(SentLimited: Send);
+    assert_not_impl_any!(KeptLimited: Send);
     type Sent = BulkheadFuture<Box<dyn FnOnce() -> Sendable + Send>, Sendable, &'static bulkhead::Slots>;
     type Kept = BulkheadFuture<Box<dyn FnOnce() -> Sendable>, Sendable, &'static bulkhead::Slots>;
     assert_impl_all!(Sent: Send);
@@ -195,8 +212,9 @@ fn p4_a_pipelines_plain_call_is_send_only_if_its_closure_is_too() {
 }
 
 #[test]
-fn a_wait_for_a_slot_is_send() {
+fn a_wait_for_a_slot_or_for_permits_is_send() {
     assert_impl_all!(BulkheadAcquire: Send, Debug);
+    assert_impl_all!(RateLimiterAcquire: Send, Debug);
 }
 
 #[test]
@@ -213,8 +231,8 @@ mod in_tower {
     use tower::{Service, util::BoxCloneService};
     use withstand::{
         BulkheadLayer, BulkheadService, ByClone, CircuitBreakerLayer, CircuitBreakerService, CloneFn, FallbackLayer,
-        FallbackService, LiftLayer, LiftService, PipelineLayer, PipelineService, RetryLayer, RetryService, SendRequest,
-        SendRequestFuture, TimeoutLayer, TimeoutService,
+        FallbackService, LiftLayer, LiftService, PipelineLayer, PipelineService, RateLimiterLayer, RateLimiterService,
+        RetryLayer, RetryService, SendRequest, SendRequestFuture, TimeoutLayer, TimeoutService,
     };
 
     use super::*;
@@ -262,6 +280,7 @@ mod in_tower {
         assert_impl_all!(TimeoutLayer: Send, Sync, Clone, Debug);
         assert_impl_all!(TimeoutLayer<timeout::LimitFn<Start<u8>>>: Send, Sync, Clone, Debug);
         assert_impl_all!(BulkheadLayer: Send, Sync, Clone, Debug);
+        assert_impl_all!(RateLimiterLayer: Send, Sync, Clone, Debug);
         assert_impl_all!(FallbackLayer<fallback::Value<u8>>: Send, Sync, Clone, Debug);
         assert_impl_all!(PipelineLayer: Send, Sync, Clone, Debug);
         assert_impl_all!(LiftLayer: Send, Sync, Copy, Debug);
@@ -275,6 +294,7 @@ mod in_tower {
         assert_impl_all!(RetryService<Inner>: Send, Sync, Clone, Debug);
         assert_impl_all!(TimeoutService<Inner>: Send, Sync, Clone, Debug);
         assert_impl_all!(BulkheadService<Inner>: Send, Sync, Clone, Debug);
+        assert_impl_all!(RateLimiterService<Inner>: Send, Sync, Clone, Debug);
         assert_impl_all!(FallbackService<Inner, fallback::Value<u8>>: Send, Sync, Clone, Debug);
         assert_impl_all!(PipelineService<Inner>: Send, Sync, Clone, Debug);
         assert_impl_all!(LiftService<Inner>: Send, Sync, Clone, Debug);
@@ -288,10 +308,12 @@ mod in_tower {
         assert_impl_all!(RetryService<Inner>: Send, Clone);
         assert_impl_all!(TimeoutService<Inner>: Send, Clone);
         assert_impl_all!(BulkheadService<Inner>: Send, Clone);
+        assert_impl_all!(RateLimiterService<Inner>: Send, Clone);
         assert_impl_all!(FallbackService<Inner, fallback::Value<u8>>: Send, Clone);
         assert_impl_all!(PipelineService<Inner>: Send, Clone);
         assert_impl_all!(Call<RetryService<Inner>>: Send);
         assert_impl_all!(Call<BulkheadService<Inner>>: Send);
+        assert_impl_all!(Call<RateLimiterService<Inner>>: Send);
         assert_impl_all!(Call<PipelineService<Inner>>: Send);
     }
 
@@ -311,6 +333,7 @@ mod in_tower {
             $check!(Call<RetryService<Via<$operation>>>: Send);
             $check!(Call<TimeoutService<Via<$operation>>>: Send);
             $check!(Call<BulkheadService<Via<$operation>>>: Send);
+            $check!(Call<RateLimiterService<Via<$operation>>>: Send);
             $check!(Call<FallbackService<Via<$operation>, Recovery<$answer>>>: Send);
             $check!(Call<PipelineService<Via<$operation>>>: Send);
             $check!(Call<LiftService<Via<$operation>>>: Send);

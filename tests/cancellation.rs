@@ -1,4 +1,4 @@
-//! Dropped at every await: each policy, each pair and all five, either way, over every script of an operation and of its service.
+//! Dropped at every await: each policy, each pair and all of them, either way, over every script of an operation and of its service.
 //! Each call is polled k times and dropped, for every k until it is done; then nothing of it is left, what had to be counted is, and the
 //! next call works.
 #![cfg(feature = "tower")]
@@ -36,7 +36,8 @@ const MOST_POLLS: usize = 40;
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Before {
     Idle,
-    /// Every slot is taken, and free again after two polls; or, if the call is dropped sooner, just before that or just after.
+    /// Every slot is taken, and free again after two polls; or, if the call is dropped sooner, just before that or just after. And
+    /// every permit is used, and the next comes after the first poll.
     SlotsTaken {
         freed_before_drop: bool,
     },
@@ -115,7 +116,10 @@ impl Case<'_> {
 
     async fn drop_after_polls(&self, policies: &Policies, mut call: BoxFuture<'static, Answer>) -> Ended {
         let mut slots = match self.before {
-            Before::SlotsTaken { .. } => vec![policies.bulkhead.try_acquire(), policies.bulkhead.try_acquire()],
+            Before::SlotsTaken { .. } => {
+                while policies.limiter.try_acquire().is_ok() {}
+                vec![policies.bulkhead.try_acquire(), policies.bulkhead.try_acquire()]
+            }
             Before::Idle | Before::HalfOpen => Vec::new(),
         };
         let wakes = Arc::<Wakes>::default();
@@ -159,11 +163,11 @@ impl Case<'_> {
             }
         });
         let window = policies.breaker.snapshot().counts.failures;
-        // Where a pipeline retries what retries by itself, or a bulkhead that is always ready and then fails, the attempts that it
+        // Where a pipeline retries what retries by itself, or what is always ready and then fails, the attempts that it
         // saw are not counted here.
         let retries = self.stack.iter().filter(|kind| kind.retries()).count();
         let is_over_retry = self.stack.contains(&Kind::Pipeline) && retries > 1;
-        let is_over_ready = is_unready && self.stack == [Kind::Pipeline, Kind::Bulkhead];
+        let is_over_ready = is_unready && matches!(self.stack, [Kind::Pipeline, Kind::Bulkhead | Kind::RateLimiter]);
         if !(is_over_retry || is_over_ready) {
             assert_eq!(window.total as usize, outcomes.sum::<usize>(), "{self:?}");
         }
@@ -232,10 +236,10 @@ async fn g1_g2_nothing_is_left_of_a_call_dropped_after_any_number_of_polls(way: 
 }
 
 async fn g1_g2_nothing_is_left_of_a_call_that_had_to_wait_in_the_queue(way: Way) {
-    let with_bulkhead = stacks().into_iter().filter(|stack| stack.iter().any(|kind| kind.has_slots()));
-    let with_bulkhead: Vec<_> = with_bulkhead.collect();
+    let has_queue = |kind: &Kind| kind.has_slots() || *kind == Kind::RateLimiter;
+    let with_queue: Vec<_> = stacks().into_iter().filter(|stack| stack.iter().any(has_queue)).collect();
     for freed_before_drop in [false, true] {
-        every_case(way, Before::SlotsTaken { freed_before_drop }, &with_bulkhead).await;
+        every_case(way, Before::SlotsTaken { freed_before_drop }, &with_queue).await;
     }
 }
 

@@ -26,8 +26,8 @@ use http::StatusCode;
 use tower::{BoxError, Service, ServiceBuilder, ServiceExt, service_fn};
 use withstand::{
     Bulkhead, ByErrorStatus, CarriesRejected, CircuitBreaker, Error, Fallback, LiftLayer, Pipeline, PipelineService,
-    Rejected, RetryWithBackoff, Timeout, by_error_status, by_status, carries_rejected, fallback::Value, lift,
-    pipeline::BoxPipeline, retry::Attempt,
+    RateLimiter, Rejected, RetryWithBackoff, Timeout, by_error_status, by_status, carries_rejected, fallback::Value,
+    lift, pipeline::BoxPipeline, retry::Attempt,
 };
 
 /// The five policies around one dependency, but for the fallback: that is about an answer.
@@ -48,6 +48,10 @@ fn policies() -> Policies {
         breaker: CircuitBreaker::new("users"),
         per_attempt: Timeout::new(secs(2)),
     }
+}
+
+fn limiter() -> RateLimiter {
+    RateLimiter::builder("users", 8, secs(1)).queue(99, secs(99)).build().expect("the settings are good")
 }
 
 const fn secs(seconds: u64) -> Duration {
@@ -136,11 +140,13 @@ mod plain {
         let client = reqwest::Client::new();
         let fetch = || fetch_user(&client, 1);
 
-        let answers: [Result<User, ApiError>; 4] = [
+        let limiter = limiter();
+        let answers: [Result<User, ApiError>; 5] = [
             fetch().await,
             breaker.call(|| retry.call(|| bulkhead.call(fetch))).await,
             retry.call(|| total.call(|| bulkhead.call(|| breaker.call(fetch)))).await,
             total.call(|| total.call(|| breaker.call(|| breaker.call(fetch)))).await,
+            limiter.call(|| retry.call(|| limiter.call(|| bulkhead.call(fetch)))).await,
         ];
         assert!(answers.iter().all(Result::is_err));
     }
@@ -151,7 +157,9 @@ mod plain {
         macro_rules! through_all {
             ($error:ty) => {
                 let op = || ready(Ok::<_, $error>(1));
+                let limiter = limiter();
                 let call = bulkhead.call(|| total.call(|| retry.call(|| breaker.call(|| per_attempt.call(op)))));
+                let call = limiter.call(|| call);
                 assert_eq!(call.await.unwrap(), 1);
             };
         }
@@ -261,7 +269,7 @@ mod plain {
     #[tokio::test(start_paused = true)]
     async fn what_a_closure_borrows_is_free_again_once_its_call_is_over_though_pinned() {
         let Policies { bulkhead, total, retry, breaker, .. } = policies();
-        let fallback = Fallback::value(0);
+        let (fallback, limiter) = (Fallback::value(0), limiter());
         let mut calls = 0;
         macro_rules! count {
             ($($policy:ident)*) => {
@@ -273,8 +281,8 @@ mod plain {
                 calls += 1;)*
             };
         }
-        count!(fallback bulkhead total retry breaker);
-        assert_eq!(calls, 10);
+        count!(fallback limiter bulkhead total retry breaker);
+        assert_eq!(calls, 12);
     }
 
     #[tokio::test(start_paused = true)]
@@ -364,6 +372,7 @@ mod tower_layers {
         let Policies { bulkhead, total, retry, breaker, per_attempt } = policies();
         let service = ServiceBuilder::new()
             .layer(Fallback::value(0).layer())
+            .layer(limiter().layer())
             .layer(bulkhead.layer())
             .layer(total.layer())
             .layer(retry.layer())
@@ -394,6 +403,7 @@ mod tower_layers {
         for on in [true, false] {
             let Policies { bulkhead, total, retry, breaker, per_attempt } = policies();
             let service = ServiceBuilder::new()
+                .option_layer(on.then(|| limiter().layer()))
                 .option_layer(on.then(|| bulkhead.layer()))
                 .option_layer(on.then(|| total.layer()))
                 .option_layer(on.then(|| retry.layer()))
@@ -417,6 +427,7 @@ mod tower_layers {
             ServiceBuilder::new()
                 .layer(HandleErrorLayer::new(answer))
                 .layer(stale.layer())
+                .layer(limiter().layer())
                 .layer(bulkhead.layer())
                 .layer(total.layer())
                 .layer(retry.layer().clone_request_fn(|_: &axum::extract::Request| None))
@@ -454,6 +465,7 @@ mod tower_layers {
         let fallback = Fallback::from_async_fn(|error: Error<tonic::transport::Error>| async { Err(error) });
         let channel = ServiceBuilder::new()
             .layer(fallback.layer())
+            .layer(limiter().layer())
             .layer(bulkhead.layer())
             .layer(total.layer())
             .layer(retry.layer().clone_request(|_: &Request| None))
@@ -475,6 +487,7 @@ mod tower_layers {
         let calls = Arc::new(AtomicU32::new(0));
         let counted = calls.clone();
         let service = ServiceBuilder::new()
+            .layer(limiter().layer())
             .layer(bulkhead.layer())
             .layer(total.layer())
             .layer(retry.layer())
@@ -497,6 +510,7 @@ mod tower_layers {
         let shared = Rc::new(7);
         let service = ServiceBuilder::new()
             .layer(Fallback::value(0).layer())
+            .layer(limiter().layer())
             .layer(bulkhead.layer())
             .layer(total.layer())
             .layer(retry.layer())

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use withstand::{
-    Bulkhead, CircuitBreaker, CircuitBreakerBuilder, ConfigError, Pipeline, PipelineBuilder, RetryBudget,
+    Bulkhead, CircuitBreaker, CircuitBreakerBuilder, ConfigError, Pipeline, PipelineBuilder, RateLimiter, RetryBudget,
     RetryWithBackoff, Timeout,
     circuit_breaker::Window,
     retry::{Constant, Exponential, Jitter, Linear},
@@ -121,6 +121,28 @@ fn g4_bad_settings_of_a_bulkhead_are_rejected() {
 }
 
 #[test]
+fn g4_bad_settings_of_a_rate_limiter_are_rejected() {
+    const SECOND: Duration = Duration::from_secs(1);
+    let builder = RateLimiter::builder("api", 2, Duration::ZERO).burst(0).fixed_window().queue(0, Duration::ZERO);
+    let error = builder.build().expect_err("bad settings");
+    assert_eq!(fields(&error), ["period", "burst", "burst", "queue", "queue"], "{error}");
+    for new in [RateLimiter::new, RateLimiter::fixed_window] {
+        let error = new("api", 1_000_000_001, SECOND).expect_err("faster than the clock");
+        assert_eq!(
+            error.to_string(),
+            "bad settings for the rate limiter `api`: limit must be at most one permit for each nanosecond of the period"
+        );
+        assert!(new("api", 1_000_000_000, SECOND).is_ok());
+        assert_eq!(fields(&new("api", 1, Duration::MAX).expect_err("too long to count")), ["period"]);
+        assert!(new("api", 0, SECOND).expect("it rejects every call").try_acquire().is_err());
+    }
+    let day = Duration::from_secs(86_400);
+    let error = RateLimiter::builder("api", 1, day).burst(20_000).build().expect_err("54 years");
+    assert_eq!(fields(&error), ["burst"], "{error}");
+    assert!(RateLimiter::builder("api", 1, day).burst(10_000).build().is_ok());
+}
+
+#[test]
 fn g4_the_largest_settings_there_are_work_or_are_rejected() {
     let most = CircuitBreaker::builder("users")
         .failure_rate(1.0, Window::time(Duration::MAX).min_calls(u32::MAX))
@@ -148,6 +170,9 @@ fn g4_the_largest_settings_there_are_work_or_are_rejected() {
     assert!(RetryWithBackoff::builder("users").backoff(Constant::new(Duration::MAX)).build().is_ok());
     let bulkhead = Bulkhead::builder("users", usize::MAX).queue(usize::MAX, Duration::MAX).build();
     assert!(bulkhead.expect("good settings").try_acquire().is_ok());
+    let years = 36 * Duration::from_secs(365 * 86_400);
+    let limiter = RateLimiter::builder("users", u32::MAX, years).queue(usize::MAX, Duration::MAX).build();
+    assert!(limiter.expect("good settings").try_acquire_many(u32::MAX).is_ok());
     drop(Timeout::new(Duration::MAX).call(|| std::future::ready(Ok::<_, std::io::Error>(()))));
 }
 
@@ -176,6 +201,8 @@ fn g4_the_smallest_settings_there_are_work() {
     let retry = RetryWithBackoff::builder("users").max_attempts(1).backoff(backoff).deadline(TICK).seed(0);
     assert!(retry.max_retry_after(Duration::ZERO).budget(&RetryBudget::new(0)).build().is_ok());
     assert!(Bulkhead::builder("users", 0).queue(1, TICK).build().is_ok());
+    let limiter = RateLimiter::builder("users", 1, TICK).burst(1).queue(1, TICK).build().expect("good settings");
+    assert!(limiter.try_acquire().is_ok());
 }
 
 #[test]
@@ -183,6 +210,8 @@ fn a_policy_tells_the_name_it_was_given() {
     assert_eq!(CircuitBreaker::new("users").name(), "users");
     assert_eq!(RetryWithBackoff::new("users").name(), "users");
     assert_eq!(Bulkhead::new("users", 1).name(), "users");
+    let limiter = RateLimiter::new("users", 1, Duration::from_secs(1)).expect("good settings");
+    assert_eq!(limiter.name(), "users");
 }
 
 /// The rows of the table under `# Defaults` in a module's docs.
@@ -222,14 +251,14 @@ fn defaults_of_the_circuit_breaker_are_those_of_its_table() {
             (
                 "`consecutive_failure_rules`",
                 "at least 20 that span at least 200 ms, or at least 8 that span at least 1.5 s",
-                "[ConsecutiveRule { failures: 20, spanning: 200ms }, ConsecutiveRule { failures: 8, spanning: 1.5s }]",
+                "[ConsecutiveFailureRule { failures: 20, spanning: 200ms }, ConsecutiveFailureRule { failures: 8, spanning: 1.5s }]",
             ),
             ("`failure_rate`", "off", "failure_rate: None"),
-            ("`slow_call_rate`", "off", "slow_calls: None"),
-            ("`open_for`", "200 ms", "first: 200ms"),
-            ("`open_growth`", "2", "growth: 2.0"),
-            ("`max_open_for`", "1 s, or `open_for` if that is longer", "max: None"),
-            ("`open_jitter`", "0.2", "jitter: 0.2"),
+            ("`slow_call_rate`", "off", "slow_call_rate: None"),
+            ("`open_for`", "200 ms", "open_for: 200ms"),
+            ("`open_growth`", "2", "open_growth: 2.0"),
+            ("`max_open_for`", "1 s, or `open_for` if that is longer", "max_open_for: None"),
+            ("`open_jitter`", "0.2", "open_jitter: 0.2"),
             ("`probes`", "1 at once", "probes: 1,"),
             ("`required_successes`", "2", "required_successes: 2"),
             ("`probe_timeout`", "10 s", "probe_timeout: 10s"),
@@ -309,7 +338,7 @@ fn defaults_of_the_budget_are_those_of_its_table() {
     let table = include_str!("../src/retry/budget.rs");
     for (row, code) in [
         ("/// | an attempt succeeds | + 0.1 |", "per_success: 0.1"),
-        ("/// | a minute passes | + 1 |", "refill_every: Some(60s)"),
+        ("/// | a minute passes | + 1 |", "refill_every: 60s"),
     ] {
         assert!(table.contains(row) && built.contains(code), "{row}: {built}");
     }
@@ -328,6 +357,16 @@ fn defaults_of_the_others_are_those_of_their_tables() {
         &[
             ("`max_concurrent`", "none: you name it", "max_concurrent: 16"),
             ("`queue`", "none: a call that finds no slot is rejected at once", "queue: None"),
+        ],
+    );
+    assert_defaults(
+        include_str!("../src/rate_limiter/mod.rs"),
+        &format!("{:?}", RateLimiter::builder("users", 16, Duration::from_secs(9))),
+        &[
+            ("`limit`", "none: you name it", "limit: 16"),
+            ("`period`", "none: you name it", "period: 9s"),
+            ("`burst`", "the limit", "burst: None"),
+            ("`queue`", "none: a call that finds no permit is rejected at once", "queue: None"),
         ],
     );
     assert_defaults(

@@ -10,7 +10,8 @@ use std::{
 };
 
 use withstand::{
-    Bulkhead, CarriesRejected, CircuitBreaker, Error, Name, Rejected, RetryWithBackoff, Timeout, carries_rejected, lift,
+    Bulkhead, CarriesRejected, CircuitBreaker, Error, Name, RateLimiter, Rejected, RetryWithBackoff, Timeout,
+    carries_rejected, lift,
 };
 
 type BoxError = Box<dyn StdError + Send + Sync>;
@@ -46,6 +47,13 @@ fn bulkhead_full() -> Rejected {
     Bulkhead::new("api", 0).try_acquire().expect_err("it has no slots")
 }
 
+fn rate_limited() -> Rejected {
+    RateLimiter::new("quota", 0, Duration::from_secs(1))
+        .expect("good settings")
+        .try_acquire()
+        .expect_err("it has no permits")
+}
+
 async fn timed_out() -> Rejected {
     let timeout = Timeout::new(Duration::from_millis(20)).named("per attempt");
     match timeout.call(pending::<Result<(), Error<()>>>).await {
@@ -54,8 +62,8 @@ async fn timed_out() -> Rejected {
     }
 }
 
-async fn each_rejection() -> [Rejected; 3] {
-    [circuit_open(), bulkhead_full(), timed_out().await]
+async fn each_rejection() -> [Rejected; 4] {
+    [circuit_open(), bulkhead_full(), rate_limited(), timed_out().await]
 }
 
 mod a_rejection_tells {
@@ -115,6 +123,20 @@ mod a_rejection_tells {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn of_a_spent_rate_limiter_its_name_its_limit_and_the_time_and_that_nothing_was_started() {
+        let limiter = RateLimiter::new("quota", 4, Duration::from_secs(1)).unwrap();
+        limiter.try_acquire_many(4).unwrap();
+        let rejected = limiter.try_acquire().unwrap_err();
+        assert_eq!((rejected.name(), rejected.retry_after()), (Some("quota"), Some(Duration::from_millis(250))));
+        assert_eq!((rejected.retry_after_secs(), rejected.was_started()), (Some(1), false));
+        assert!(matches!(&rejected, Rejected::RateLimited(limited) if limited.limit() == 4));
+        assert_eq!(rejected.to_string(), "rate limiter `quota` is spent (limit 4), for another 250ms");
+        let rejected = limiter.try_acquire_many(5).unwrap_err();
+        assert_eq!((rejected.retry_after(), rejected.retry_after_secs()), (None, None));
+        assert_eq!(rejected.to_string(), "rate limiter `quota` is spent (limit 4), and no wait would help");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn of_a_timeout_its_name_and_limit_and_that_the_operation_was_started() {
         let rejected = timed_out().await;
         assert_eq!((rejected.name(), rejected.retry_after()), (Some("per attempt"), None));
@@ -145,6 +167,8 @@ mod carriers {
         breaker.force_open();
         assert!(matches!(rejection(breaker.call(never)).await, Rejected::CircuitOpen(_)));
         assert!(matches!(rejection(Bulkhead::new("api", 0).call(never)).await, Rejected::BulkheadFull(_)));
+        let limiter = RateLimiter::new("quota", 0, Duration::from_secs(1)).unwrap();
+        assert!(matches!(rejection(limiter.call(never)).await, Rejected::RateLimited(_)));
         assert!(matches!(rejection(Timeout::new(Duration::ZERO).call(never)).await, Rejected::TimedOut(_)));
     }
 
@@ -306,7 +330,8 @@ mod a_rejection_is_found {
 #[tokio::test(start_paused = true)]
 async fn an_io_error_has_the_kind_timed_out_for_a_timeout_alone() {
     let kinds = each_rejection().await.map(|rejected| io::Error::from_rejected(rejected).kind());
-    assert_eq!(kinds, [io::ErrorKind::Other, io::ErrorKind::Other, io::ErrorKind::TimedOut]);
+    use io::ErrorKind::{Other, TimedOut};
+    assert_eq!(kinds, [Other, Other, Other, TimedOut]);
 }
 
 mod error_of_e {
@@ -440,15 +465,16 @@ mod a_report_of_the_chain {
 }
 
 mod a_leaf {
-    use withstand::{BulkheadFull, CircuitOpen, Elapsed};
+    use withstand::{BulkheadFull, CircuitOpen, Elapsed, RateLimited};
 
     use super::*;
 
     #[tokio::test(start_paused = true)]
     async fn can_be_made_for_a_test_and_equals_the_policys_own() {
-        let made: [Rejected; 3] = [
+        let made: [Rejected; 4] = [
             CircuitOpen::new("users", Some(Duration::from_secs(10))).into(),
             BulkheadFull::new("api", 0, None).into(),
+            RateLimited::new("quota", 0, None).into(),
             Elapsed::new(Some("per attempt".into()), Duration::from_millis(20)).into(),
         ];
         assert_eq!(made, each_rejection().await);
@@ -460,6 +486,9 @@ mod a_leaf {
         assert_eq!((open.name(), open.retry_after()), ("users", None));
         let full = BulkheadFull::new("api", 7, Some(Duration::from_secs(1)));
         assert_eq!((full.name(), full.max_concurrent(), full.waited()), ("api", 7, Some(Duration::from_secs(1))));
+        let limited = RateLimited::new("api", 7, Some(Duration::from_secs(1)));
+        assert_eq!((limited.name(), limited.limit(), limited.retry_after()), ("api", 7, Some(Duration::from_secs(1))));
+        assert!(RateLimited::new("api", 7, Some(Duration::MAX)).retry_after() > Some(Duration::from_secs(1 << 34)));
         let elapsed = Elapsed::new(None, Duration::from_secs(2));
         assert_eq!((elapsed.name(), elapsed.limit()), (None, Duration::from_secs(2)));
     }
@@ -489,7 +518,11 @@ mod a_leaf {
 
     #[test]
     fn says_that_no_attempt_was_sent_but_for_a_timeout() {
-        let none = [Rejected::from(CircuitOpen::new("users", None)), BulkheadFull::new("api", 7, None).into()];
+        let none = [
+            Rejected::from(CircuitOpen::new("users", None)),
+            BulkheadFull::new("api", 7, None).into(),
+            RateLimited::new("api", 7, None).into(),
+        ];
         for rejected in none {
             assert_eq!((rejected.attempts_sent(), rejected.was_started()), (0, false));
         }
@@ -501,7 +534,8 @@ mod a_leaf {
     #[tokio::test(start_paused = true)]
     async fn has_a_grpc_code() {
         let codes = each_rejection().await.map(|rejected| tonic::Code::from(rejected.grpc_code()));
-        assert_eq!(codes, [tonic::Code::Unavailable, tonic::Code::ResourceExhausted, tonic::Code::DeadlineExceeded]);
+        use tonic::Code::{DeadlineExceeded, ResourceExhausted, Unavailable};
+        assert_eq!(codes, [Unavailable, ResourceExhausted, ResourceExhausted, DeadlineExceeded]);
     }
 }
 
@@ -576,6 +610,8 @@ mod names {
         let bulkhead = Bulkhead::new("api", 0);
         assert_eq!(allocations(|| breaker.try_acquire()), 0);
         assert_eq!(allocations(|| bulkhead.try_acquire()), 0);
+        let limiter = RateLimiter::new("api", 0, Duration::from_secs(1)).unwrap();
+        assert_eq!(allocations(|| limiter.try_acquire()), 0);
         let rejected = circuit_open();
         assert_eq!(allocations(|| rejected.clone()), 0);
     }

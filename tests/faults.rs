@@ -24,7 +24,7 @@ use tokio::{
 };
 use tower::{ServiceBuilder, ServiceExt, service_fn, util::BoxCloneSyncService};
 use withstand::{
-    Bulkhead, CircuitBreaker, Error, Fallback, LiftLayer, Rejected, RetryEvent, RetryWithBackoff, Timeout,
+    Bulkhead, CircuitBreaker, Error, Fallback, LiftLayer, RateLimiter, Rejected, RetryEvent, RetryWithBackoff, Timeout,
     circuit_breaker::State,
     lift,
     retry::{Constant, GaveUp},
@@ -264,10 +264,11 @@ impl Server {
 
 type HttpError = Error<reqwest::Error>;
 
-/// The client under all five policies, by one of the ways.
+/// The client under all policies, by one of the ways. The rate limiter's burst is for a few calls, and the others wait for a while.
 struct Stack {
     way: Way,
     deadline: Duration,
+    limiter: RateLimiter,
     bulkhead: Bulkhead,
     total: Timeout,
     retry: RetryWithBackoff<withstand::ByError>,
@@ -282,6 +283,8 @@ struct Stack {
 impl Stack {
     fn new(way: Way, limits: Limits, url: &str) -> Self {
         let retries = Log::new();
+        let limiter = RateLimiter::builder("users", 1000, secs(1)).burst(2).queue(CALLS, MAX_WAIT);
+        let limiter = limiter.build().expect("good settings");
         let bulkhead = Bulkhead::builder("users", 2).queue(CALLS, MAX_WAIT).build().expect("good settings");
         let total = Timeout::new(limits.total).named("total");
         let retry = RetryWithBackoff::builder("users")
@@ -306,6 +309,7 @@ impl Stack {
         let http = client.clone();
         let tower = ServiceBuilder::new()
             .layer(Fallback::from_fn(End::in_place_of).layer())
+            .layer(limiter.layer())
             .layer(bulkhead.layer())
             .layer(total.layer())
             .layer(retry.layer().clone_request(Request::try_clone))
@@ -315,7 +319,7 @@ impl Stack {
             .service(service_fn(move |request| read(http.execute(request))));
         let tower = BoxCloneSyncService::new(tower);
         let (deadline, url) = (limits.deadline(), url.parse().expect("a URL"));
-        Self { way, deadline, bulkhead, total, retry, retries, breaker, each, client, url, tower }
+        Self { way, deadline, limiter, bulkhead, total, retry, retries, breaker, each, client, url, tower }
     }
 
     /// One call, which ends within its deadline.
@@ -325,13 +329,13 @@ impl Stack {
     }
 
     async fn call_by_way(&self) -> Result<End, HttpError> {
-        let Self { bulkhead, total, retry, breaker, each, client, .. } = self;
+        let Self { limiter, bulkhead, total, retry, breaker, each, client, .. } = self;
         let request = || Request::new(Method::GET, self.url.clone());
         match self.way {
             Way::Plain => {
                 let attempt = || breaker.call(|| each.call(|| lift(read(client.execute(request())))));
                 let fallback = Fallback::from_fn(End::in_place_of);
-                fallback.call(|| bulkhead.call(|| total.call(|| retry.call(attempt)))).await
+                fallback.call(|| limiter.call(|| bulkhead.call(|| total.call(|| retry.call(attempt))))).await
             }
             Way::Tower => self.tower.clone().oneshot(request()).await,
         }
@@ -363,11 +367,11 @@ impl Stack {
         timeout(2 * SLACK, answered).await.expect("it answers, and the circuit is closed");
     }
 
-    /// No slot is taken.
+    /// No slot is taken, and no one waits.
     fn assert_idle(&self) {
         let (bulkhead, circuit) = (self.bulkhead.snapshot(), self.breaker.snapshot());
-        let taken = (bulkhead.in_flight, bulkhead.queued, circuit.probes_in_flight);
-        assert_eq!(taken, (0, 0, 0), "running, waiting, probing");
+        let queued = bulkhead.queued + self.limiter.snapshot().queued;
+        assert_eq!((bulkhead.in_flight, queued, circuit.probes_in_flight), (0, 0, 0), "running, waiting, probing");
     }
 }
 

@@ -7,9 +7,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What a test's name begins with, for each group of laws: all policies, breaker, retry, timeout, bulkhead, fallback, pipeline,
-/// deadline, HTTP.
-const GROUPS: &str = "gbrtkfpqw";
+/// What a test's name begins with, for each group of laws: all policies, breaker, retry, timeout, bulkhead, rate
+/// limiter, fallback, pipeline, deadline, HTTP, keyed, settings.
+const GROUPS: &str = "gbrtklfpqwyc";
 
 /// What a list of scenarios begins with. A macro makes each of them two tests, of the scenario's name.
 const LISTS: [&str; 2] = ["both_ways! {", "on_real_sockets! {"];

@@ -21,8 +21,8 @@ use std::{
 use support::{ms, pass, secs};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 use withstand::{
-    Bulkhead, ByError, CircuitBreaker, Classify, Error, Fallback, Pipeline, RetryBudget, RetryWithBackoff, Timeout,
-    Verdict,
+    Bulkhead, ByError, CircuitBreaker, Classify, Error, Fallback, Pipeline, RateLimiter, RetryBudget, RetryWithBackoff,
+    Timeout, Verdict,
     circuit_breaker::{State, Window},
     retry::Backoff,
 };
@@ -45,13 +45,14 @@ enum Place {
     RetryListener,
     TimeoutListener,
     BulkheadListener,
+    RateLimiterListener,
     FallbackListener,
     RequestClone,
     ServiceClone,
     Readiness,
 }
 
-const PLACES: [Place; 19] = [
+const PLACES: [Place; 20] = [
     Place::Start,
     Place::Poll,
     Place::OperationDrop,
@@ -67,6 +68,7 @@ const PLACES: [Place; 19] = [
     Place::RetryListener,
     Place::TimeoutListener,
     Place::BulkheadListener,
+    Place::RateLimiterListener,
     Place::FallbackListener,
     Place::RequestClone,
     Place::ServiceClone,
@@ -76,7 +78,15 @@ const PLACES: [Place; 19] = [
 impl Place {
     fn is_listener(self) -> bool {
         use Place::*;
-        matches!(self, BreakerListener | RetryListener | TimeoutListener | BulkheadListener | FallbackListener)
+        matches!(
+            self,
+            BreakerListener
+                | RetryListener
+                | TimeoutListener
+                | BulkheadListener
+                | RateLimiterListener
+                | FallbackListener
+        )
     }
 
     /// Only a service is cloned, or readied.
@@ -102,9 +112,13 @@ enum Case {
     Queues,
     /// There is no slot, and no place in the queue.
     IsFull,
+    /// It waits in the queue for a permit.
+    QueuesForAPermit,
+    /// There is no permit, and no place in the queue.
+    IsSpent,
 }
 
-const CASES: [Case; 11] = [
+const CASES: [Case; 13] = [
     Case::Succeeds,
     Case::Fails,
     Case::AnswersBusy,
@@ -116,6 +130,8 @@ const CASES: [Case; 11] = [
     Case::Open,
     Case::Queues,
     Case::IsFull,
+    Case::QueuesForAPermit,
+    Case::IsSpent,
 ];
 
 /// Goes off once, where it is armed.
@@ -285,7 +301,7 @@ impl Way {
         let by_layers = matches!(self, Self::Tower | Self::PipelineLayer);
         let in_pipeline = matches!(self, Self::Pipeline | Self::PipelineLayer);
         (place.is_of_tower() && !by_layers)
-            || (in_pipeline && matches!(place, Place::RetryJudge | Place::FallbackJudge))
+            || (in_pipeline && matches!(place, Place::RetryJudge | Place::FallbackJudge | Place::RateLimiterListener))
     }
 }
 
@@ -293,6 +309,7 @@ impl Way {
 #[derive(Clone)]
 struct Policies {
     bomb: Bomb,
+    limiter: RateLimiter,
     bulkhead: Bulkhead,
     breaker: CircuitBreaker<Judge>,
     retry: RetryWithBackoff<Judge>,
@@ -307,14 +324,20 @@ impl Policies {
             let bomb = bomb.clone();
             move || bomb.at(place)
         };
-        let (opened, tried, expired, rejected) = (
+        let (opened, tried, expired, rejected, limited) = (
             at(Place::BreakerListener),
             at(Place::RetryListener),
             at(Place::TimeoutListener),
             at(Place::BulkheadListener),
+            at(Place::RateLimiterListener),
         );
         let budget = RetryBudget::new(100);
         Self {
+            limiter: RateLimiter::builder("panics", 10, secs(1))
+                .queue(1, secs(60))
+                .listener_fn(move |_| limited())
+                .build()
+                .expect("good settings"),
             bulkhead: Bulkhead::builder("panics", 1)
                 .queue(1, secs(60))
                 .listener_fn(move |_| rejected())
@@ -352,7 +375,7 @@ impl Policies {
             })
         })
         .listener_fn(move |_: &withstand::FallbackEvent<'_, Response, Failure>| heard.at(Place::FallbackListener));
-        let Self { bomb, bulkhead, breaker, retry, timeout, .. } = self;
+        let Self { bomb, limiter, bulkhead, breaker, retry, timeout, .. } = self;
         let pipeline = Pipeline::builder("panics")
             .timeout(secs(90))
             .bulkhead(bulkhead.clone())
@@ -372,11 +395,12 @@ impl Policies {
             }
             Way::Plain => {
                 let one = || breaker.call(|| timeout.call(|| start(case, &bomb)));
-                fallback.call(|| bulkhead.call(|| retry.call(one))).await
+                fallback.call(|| limiter.call(|| bulkhead.call(|| retry.call(one)))).await
             }
             Way::Tower => {
                 let service = ServiceBuilder::new()
                     .layer(fallback.layer())
+                    .layer(limiter.layer())
                     .layer(bulkhead.layer())
                     .layer(retry.layer())
                     .layer(breaker.layer())
@@ -418,11 +442,15 @@ impl Policies {
         let is_full = matches!(case, Case::Queues | Case::IsFull);
         let slot = is_full.then(|| self.bulkhead.try_acquire().expect("it is free"));
         let place_in_the_queue = (case == Case::IsFull).then(|| self.bulkhead.acquire());
+        if matches!(case, Case::QueuesForAPermit | Case::IsSpent) {
+            self.limiter.try_acquire_many(10).expect("it is full");
+        }
+        let waits_for_a_permit = (case == Case::IsSpent).then(|| self.limiter.acquire());
         let before = self.breaker.snapshot().counts.failures.total;
         self.bomb.arm(place);
         let call = self.spawn(way, case);
         pass(ms(1)).await;
-        drop((slot, place_in_the_queue));
+        drop((slot, place_in_the_queue, waits_for_a_permit));
         let ended = tokio::time::timeout(secs(30), call).await.unwrap_or_else(|_| panic!("it never ends: {what}"));
         let went_off = self.bomb.went_off();
         match ended {
@@ -443,7 +471,7 @@ impl Policies {
 
     async fn are_whole(&self, way: Way, what: &str) {
         let bulkhead = self.bulkhead.snapshot();
-        assert_eq!((bulkhead.in_flight, bulkhead.queued), (0, 0), "{what}");
+        assert_eq!((bulkhead.in_flight, bulkhead.queued, self.limiter.snapshot().queued), (0, 0, 0), "{what}");
         assert_eq!(self.breaker.snapshot().probes_in_flight, 0, "{what}");
         assert!((90.0..=100.0).contains(&self.budget.available()), "{what}");
         self.breaker.reset();
@@ -522,4 +550,25 @@ async fn g2_a_waker_that_panics_leaves_no_one_behind_it_in_the_queue_unwoken() {
     assert_eq!(alarm.woken.load(SeqCst), 1);
     drop(acquire.await.expect("its slot is granted"));
     assert_eq!(bulkhead.snapshot().in_flight, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn g2_a_waker_that_panics_leaves_the_queue_of_a_rate_limiter_whole() {
+    let limiter = RateLimiter::builder("panics", 1, secs(1)).queue(3, secs(60)).build().expect("good settings");
+    limiter.try_acquire().expect("it is full");
+    let mut waiting = Vec::new();
+    for panics in [false, true, false] {
+        let alarm = Arc::new(Alarm { panics, woken: AtomicUsize::new(0) });
+        let mut acquire = Box::pin(limiter.acquire());
+        assert!(acquire.as_mut().poll(&mut Context::from_waker(&Waker::from(alarm.clone()))).is_pending());
+        waiting.push((acquire, alarm));
+    }
+    let (last, second) = (waiting.pop().expect("three"), waiting.pop().expect("two"));
+    // Each that leaves wakes the next.
+    drop(waiting);
+    assert_eq!(second.1.woken.load(SeqCst), 1);
+    drop(second);
+    assert_eq!(last.1.woken.load(SeqCst), 1);
+    last.0.await.expect("it is the first");
+    assert_eq!(limiter.snapshot().queued, 0);
 }

@@ -11,8 +11,8 @@ use std::{
 
 use tower::{BoxError, Layer, Service, ServiceBuilder, service_fn};
 use withstand::{
-    Bulkhead, BulkheadFull, CircuitBreaker, CircuitOpen, Elapsed, Fallback, Name, Pipeline, Rejected, RetryWithBackoff,
-    Timeout, pipeline::BoxPipeline,
+    Bulkhead, BulkheadFull, CircuitBreaker, CircuitOpen, Elapsed, Fallback, Name, Pipeline, RateLimited, RateLimiter,
+    Rejected, RetryWithBackoff, Timeout, pipeline::BoxPipeline,
 };
 
 type Operation = Ready<Result<u64, BoxError>>;
@@ -46,6 +46,8 @@ fn each_policy_adds_at_most_so_many_bytes() {
     let timeout = Timeout::new(Duration::from_secs(1));
     let retry = RetryWithBackoff::new("users");
     let bulkhead = Bulkhead::builder("users", 1).queue(1, Duration::from_secs(1)).build().expect("good settings");
+    let second = Duration::from_secs(1);
+    let limiter = RateLimiter::builder("users", 1, second).queue(1, second).build().expect("good settings");
     let fallback = Fallback::value(7);
     assert_at_most(128, "breaker", [added(&breaker.call(operation)), added_by(&breaker.layer())]);
     assert_at_most(128, "fallback", [added(&fallback.call(operation)), added_by(&fallback.layer())]);
@@ -53,6 +55,7 @@ fn each_policy_adds_at_most_so_many_bytes() {
     // Less would lose something: what a hinted wait keeps until its retry is paid for, and the verdict that an event tells (32 bytes).
     assert_at_most(256, "retry", [added(&retry.call(operation)), added_by(&retry.layer())]);
     assert_at_most(256, "bulkhead", [added(&bulkhead.call(operation)), added_by(&bulkhead.layer())]);
+    assert_at_most(256, "rate limiter", [added(&limiter.call(operation)), added_by(&limiter.layer())]);
 }
 
 #[test]
@@ -103,7 +106,9 @@ mod a_rejection {
     #[test]
     fn has_at_most_so_many_bytes() {
         assert_eq!(size_of::<Name>(), 16);
-        assert_eq!([size_of::<CircuitOpen>(), size_of::<BulkheadFull>(), size_of::<Elapsed>()], [32; 3]);
+        let leaves =
+            [size_of::<CircuitOpen>(), size_of::<BulkheadFull>(), size_of::<RateLimited>(), size_of::<Elapsed>()];
+        assert_eq!(leaves, [32; 4]);
         assert_eq!(size_of::<Rejected>(), 40);
     }
 

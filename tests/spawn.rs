@@ -8,8 +8,8 @@ use std::{convert::Infallible, io, time::Duration};
 
 use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt, service_fn, util::BoxCloneService};
 use withstand::{
-    Bulkhead, CircuitBreaker, Deadline, Error, Fallback, LiftLayer, Pipeline, Rejected, RetryWithBackoff, Timeout,
-    carries_rejected, lift,
+    Bulkhead, CircuitBreaker, Deadline, Error, Fallback, LiftLayer, Pipeline, RateLimiter, Rejected, RetryWithBackoff,
+    Timeout, carries_rejected, lift,
     pipeline::{BoxPipeline, PipelineFallback},
     retry::Attempt,
 };
@@ -27,6 +27,7 @@ type NoAnswer<E> = Fallback<withstand::fallback::ErrorFn<fn(E) -> Result<usize, 
 
 struct Policies<E> {
     fallback: NoAnswer<E>,
+    limiter: RateLimiter,
     bulkhead: Bulkhead,
     retry: RetryWithBackoff,
     breaker: CircuitBreaker,
@@ -36,6 +37,10 @@ struct Policies<E> {
 fn policies<E>() -> Policies<E> {
     Policies {
         fallback: Fallback::from_fn(Err as fn(E) -> Result<usize, E>),
+        limiter: RateLimiter::builder("users", 1000, Duration::from_secs(1))
+            .queue(8, Duration::from_secs(1))
+            .build()
+            .expect("the settings are good"),
         bulkhead: Bulkhead::builder("users", 8)
             .queue(8, Duration::from_secs(1))
             .build()
@@ -90,9 +95,9 @@ macro_rules! spawn_around {
 
 macro_rules! every_policy_and_every_pair {
     ($error:ty) => {
-        every_policy_and_every_pair!(@each $error, fallback bulkhead timeout retry breaker);
+        every_policy_and_every_pair!(@each $error, fallback limiter bulkhead timeout retry breaker);
         spawn_around!($error, [fallback bulkhead timeout retry breaker timeout]);
-        spawn_around!($error, [fallback timeout bulkhead retry breaker timeout]);
+        spawn_around!($error, [fallback timeout limiter bulkhead retry breaker timeout]);
     };
     (@each $error:ty, $($policy:ident)+) => {
         $(spawn_around!($error, [$policy]);)+
@@ -100,6 +105,7 @@ macro_rules! every_policy_and_every_pair {
     };
     (@around $error:ty, $outer:ident) => {
         spawn_around!($error, [$outer fallback]);
+        spawn_around!($error, [$outer limiter]);
         spawn_around!($error, [$outer bulkhead]);
         spawn_around!($error, [$outer timeout]);
         spawn_around!($error, [$outer retry]);
@@ -276,7 +282,7 @@ mod tower_layers {
 
     macro_rules! over {
         ($error:ty) => {{
-            let Policies { fallback, bulkhead, retry, breaker, timeout } = policies::<$error>();
+            let Policies { fallback, limiter, bulkhead, retry, breaker, timeout } = policies::<$error>();
             let service = service_fn(|number: usize| async move {
                 let answer = answer().await?;
                 Ok::<_, $error>(number + answer)
@@ -285,6 +291,7 @@ mod tower_layers {
             assert_eq!(spawned(retry.layer().layer(service)).await, 2);
             assert_eq!(spawned(timeout.layer().layer(service)).await, 2);
             assert_eq!(spawned(bulkhead.layer().layer(service)).await, 2);
+            assert_eq!(spawned(limiter.layer().layer(service)).await, 2);
             assert_eq!(spawned(Pipeline::standard("users").layer().layer(service)).await, 2);
             let all = Pipeline::standard_builder("users").fallback(fallback.clone()).build().expect("good settings");
             assert_eq!(spawned(all.layer().layer(service)).await, 2);
@@ -294,6 +301,7 @@ mod tower_layers {
             assert_eq!(block.await.expect("no panic").expect("it answers"), 2);
             let stack = ServiceBuilder::new()
                 .layer(fallback.layer())
+                .layer(limiter.layer())
                 .layer(bulkhead.layer())
                 .layer(timeout.layer())
                 .layer(retry.layer())

@@ -23,8 +23,8 @@ use tracing_subscriber::{
     registry,
 };
 use withstand::{
-    Bulkhead, CircuitBreaker, Error, Fallback, Pipeline, RetryBudget, RetryWithBackoff, Timeout,
-    circuit_breaker::Window, retry::Constant,
+    Bulkhead, CircuitBreaker, Error, Fallback, Keyed, Name, Pipeline, RateLimiter, RetryBudget, RetryWithBackoff,
+    Timeout, circuit_breaker::Window, retry::Constant,
 };
 
 both_ways! {
@@ -33,6 +33,7 @@ both_ways! {
     a_retry_tells_its_delay_and_why_it_gave_up,
     a_timeout_tells_its_limit,
     a_full_bulkhead_tells_its_limit_and_the_wait,
+    a_spent_rate_limiter_tells_its_limit_and_the_time,
     a_fallback_tells_that_it_was_applied_and_that_it_failed,
     nothing_is_said_of_a_call_that_succeeds,
     p2_the_parts_of_a_pipeline_tell_what_they_tell_alone,
@@ -189,6 +190,22 @@ async fn a_full_bulkhead_tells_its_limit_and_the_wait(way: Way) {
     );
 }
 
+async fn a_spent_rate_limiter_tells_its_limit_and_the_time(way: Way) {
+    let (recorder, _guard) = Recorder::start();
+    let limiter = RateLimiter::new("users", 2, secs(1)).expect("good settings");
+    assert!(limiter.try_acquire_many(2).is_ok());
+    let _ = limiter.through(way, &succeed()).await;
+    limiter.set_rate(0, secs(60)).expect("a good rate");
+    let _ = limiter.through(way, &succeed()).await;
+    assert_eq!(
+        lines(&recorder.take("withstand::rate_limiter"), &["limit", "period_ms", "retry_after_ms"]),
+        [
+            "DEBUG call rejected limit=2 period_ms=1000.0 retry_after_ms=500.0",
+            "DEBUG call rejected limit=0 period_ms=60000.0 retry_after_ms=-"
+        ]
+    );
+}
+
 async fn a_fallback_tells_that_it_was_applied_and_that_it_failed(way: Way) {
     let (recorder, _guard) = Recorder::start();
     let fallback = Fallback::from_fn(|_: Failure| Answer::Err(Error::Inner("fallback"))).named("users");
@@ -265,7 +282,26 @@ async fn nothing_is_said_of_a_call_that_succeeds(way: Way) {
     let _ = RetryWithBackoff::new("users").through(way, &succeed()).await;
     let _ = Timeout::new(secs(1)).through(way, &succeed()).await;
     let _ = Bulkhead::new("users", 1).through(way, &succeed()).await;
+    let _ = RateLimiter::new("users", 1, secs(1)).expect("good settings").through(way, &succeed()).await;
     let _ = Fallback::value(7).through(way, &succeed()).await;
     let _ = Pipeline::standard("users").through(way, &succeed()).await;
     assert_eq!(recorder.take("withstand"), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_that_leave_and_keys_without_room_are_told_and_no_warning_names_a_key() {
+    let (recorder, _guard) = Recorder::start();
+    let builder = Keyed::builder(|_: &str, name: Name| Bulkhead::new(name, 1)).named("users");
+    let keyed = builder.capacity(1).build().expect("good settings");
+    drop(keyed.get("a"));
+    let _held = keyed.get("b");
+    drop((keyed.get("c"), keyed.get("d")));
+    assert_eq!(
+        lines(&recorder.take("withstand::keyed"), &["key", "capacity"]),
+        [
+            "DEBUG key evicted key=a capacity=-",
+            "WARN no room for new keys: they share one policy key=- capacity=1",
+            "DEBUG no room for a new key key=d capacity=1",
+        ]
+    );
 }

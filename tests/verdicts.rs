@@ -20,8 +20,9 @@ use support::*;
 use tokio::time::Instant;
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 use withstand::{
-    Bulkhead, ByError, ByErrorStatus, ByStatus, CarriesRejected, CircuitBreaker, Classify, Error, Fallback, Rejected,
-    RetryBudget, RetryWithBackoff, Timeout, Verdict, by_error, by_error_status, by_status, carries_rejected,
+    Bulkhead, ByError, ByErrorStatus, ByStatus, CarriesRejected, CircuitBreaker, Classify, Error, Fallback,
+    RateLimiter, Rejected, RetryBudget, RetryWithBackoff, Timeout, Verdict, by_error, by_error_status, by_status,
+    carries_rejected,
     circuit_breaker::{State, Window},
     classify_fn, parse_retry_after,
 };
@@ -101,6 +102,14 @@ fn bulkhead_full() -> Rejected {
     Bulkhead::new("api", 0).try_acquire().expect_err("it has no slots")
 }
 
+fn no_permits() -> RateLimiter {
+    RateLimiter::new("api", 0, secs(1)).expect("the settings are good")
+}
+
+fn rate_limited() -> Rejected {
+    no_permits().try_acquire().expect_err("it has no permits")
+}
+
 async fn timed_out() -> Rejected {
     let answer = Timeout::new(Duration::ZERO).through(Way::Plain, &hang()).await;
     rejected(answer).expect("it never ends")
@@ -158,8 +167,8 @@ mod by_error {
     }
 
     #[test]
-    fn an_open_circuit_and_a_full_bulkhead_are_ignored() {
-        for rejection in [circuit_open(), bulkhead_full()] {
+    fn an_open_circuit_a_full_bulkhead_and_a_spent_rate_limiter_are_ignored() {
+        for rejection in [circuit_open(), bulkhead_full(), rate_limited()] {
             assert_eq!(judge(ApiError::Policy(rejection.clone())), Verdict::Ignored);
             assert_eq!(judge(Error::<&str>::Rejected(rejection.clone())), Verdict::Ignored);
             assert_eq!(judge(tower::BoxError::from_rejected(rejection.clone())), Verdict::Ignored);
@@ -460,10 +469,12 @@ both_ways! {
     handles_for_different_results_share_one_circuit,
     handles_for_different_results_share_one_budget,
     a_full_bulkhead_never_counts_against_the_dependency,
+    a_spent_rate_limiter_never_counts_against_the_dependency,
     an_open_circuit_never_counts_against_the_dependency,
     a_timeout_counts_against_the_dependency,
     an_open_circuit_is_never_retried,
     a_full_bulkhead_is_never_retried,
+    a_spent_rate_limiter_is_never_retried,
     a_timeout_is_retried,
     the_fallback_handles_our_own_rejections,
 }
@@ -675,6 +686,16 @@ async fn a_full_bulkhead_never_counts_against_the_dependency(way: Way) {
     assert_eq!((snapshot.state, snapshot.counts.consecutive_failures), (State::Closed, 0));
 }
 
+async fn a_spent_rate_limiter_never_counts_against_the_dependency(way: Way) {
+    let (breaker, spent) = (fragile(), no_permits());
+    let succeed = succeed();
+    for _ in 0..100 {
+        let answer = call_both!(way, breaker, spent, succeed);
+        assert!(matches!(rejected(answer), Some(Rejected::RateLimited(_))));
+    }
+    assert_eq!(breaker.state(), State::Closed);
+}
+
 async fn an_open_circuit_never_counts_against_the_dependency(way: Way) {
     let (breaker, open) = (fragile(), CircuitBreaker::new("inner"));
     open.force_open();
@@ -716,6 +737,19 @@ async fn a_full_bulkhead_is_never_retried(way: Way) {
     assert!(matches!(rejected(answer), Some(Rejected::BulkheadFull(_))));
     assert_eq!(full.snapshot().rejected, 1);
     assert_eq!((budget.available(), start.elapsed()), (10.0, Duration::ZERO));
+}
+
+async fn a_spent_rate_limiter_is_never_retried(way: Way) {
+    let budget = RetryBudget::new(10);
+    let retry = RetryWithBackoff::builder("users").budget(&budget).build().unwrap();
+    let spent = RateLimiter::new("api", 1, secs(1)).expect("the settings are good");
+    let (start, fail) = (Instant::now(), fail());
+    assert_eq!(call_both!(way, spent, retry, fail), Err(Error::Inner("bad")), "a permit is for all attempts");
+    let (begun, tokens) = (Instant::now(), budget.available());
+    let answer = call_both!(way, retry, spent, fail);
+    assert!(matches!(rejected(answer), Some(Rejected::RateLimited(_))), "{:?}", begun - start);
+    assert_eq!(spent.snapshot().rejected, 1);
+    assert_eq!((budget.available(), begun.elapsed()), (tokens, Duration::ZERO));
 }
 
 async fn a_timeout_is_retried(way: Way) {

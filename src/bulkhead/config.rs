@@ -1,8 +1,12 @@
 use std::time::Duration;
 
-use super::{event::BulkheadEvent, shared::Slots};
+use super::{
+    event::BulkheadEvent,
+    settings::{BulkheadSettings, QueueSettings},
+    shared::Slots,
+};
 use crate::{
-    error::{Check, ConfigError, Name},
+    error::{ConfigError, Name},
     event::Reporter,
 };
 
@@ -11,26 +15,25 @@ use crate::{
 #[must_use = "a builder does nothing until `build`"]
 pub struct BulkheadBuilder {
     reporter: Reporter<BulkheadEvent>,
-    max_concurrent: usize,
-    queue: Option<Queue>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Queue {
-    capacity: usize,
-    max_wait: Duration,
+    settings: BulkheadSettings,
 }
 
 impl BulkheadBuilder {
     pub(super) fn new(name: Name, max_concurrent: usize) -> Self {
-        Self { reporter: Reporter::new(name), max_concurrent, queue: None }
+        Self { reporter: Reporter::new(name), settings: BulkheadSettings::new(max_concurrent) }
+    }
+
+    /// Takes all settings that are data from these: those of a file, for example. Listeners stay.
+    pub fn settings(mut self, settings: &BulkheadSettings) -> Self {
+        self.settings = settings.clone();
+        self
     }
 
     /// Lets `capacity` calls wait for a slot, each for at most `max_wait`.
     ///
     /// Without a queue, a call that finds no free slot is rejected at once.
     pub fn queue(mut self, capacity: usize, max_wait: Duration) -> Self {
-        self.queue = Some(Queue { capacity, max_wait });
+        self.settings.queue = Some(QueueSettings::new(capacity, max_wait));
         self
     }
 
@@ -46,18 +49,11 @@ impl BulkheadBuilder {
 
     /// Takes the settings without a check.
     pub(super) fn unchecked(self) -> Slots {
-        let queue_capacity = self.queue.map_or(0, |queue| queue.capacity);
-        let max_wait = self.queue.map(|queue| queue.max_wait);
-        Slots::new(self.reporter, self.max_concurrent, queue_capacity, max_wait)
+        Slots::new(self.reporter, self.settings)
     }
 
     pub(super) fn checked(self) -> Result<Slots, ConfigError> {
-        let mut check = Check::default();
-        if let Some(Queue { capacity, max_wait }) = self.queue {
-            check.refuse_if(capacity == 0, "queue", "must have a capacity of at least 1; for no queue, leave it out");
-            check.refuse_if(max_wait.is_zero(), "queue", "must have a max_wait above zero; for no queue, leave it out");
-        }
-        check.finish("bulkhead", self.reporter.name())?;
+        self.settings.check(self.reporter.name())?;
         Ok(self.unchecked())
     }
 }

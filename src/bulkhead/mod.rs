@@ -95,6 +95,7 @@ mod gate;
 mod hold;
 mod permit;
 mod policy;
+mod settings;
 mod shared;
 mod state;
 #[cfg(feature = "tower")]
@@ -104,10 +105,18 @@ mod wait;
 #[cfg(all(feature = "http-body", feature = "tower"))]
 pub use self::hold::{HoldBody, HoldFuture, HoldLayer, HoldService};
 #[cfg(feature = "tower")]
+pub(crate) use self::tower::OwnedCall;
+#[cfg(feature = "tower")]
 pub use self::tower::{BulkheadLayer, BulkheadService};
 pub use self::{
-    acquire::BulkheadAcquire, config::BulkheadBuilder, event::BulkheadEvent, future::BulkheadFuture,
-    permit::BulkheadPermit, policy::Bulkhead, shared::Snapshot,
+    acquire::BulkheadAcquire,
+    config::BulkheadBuilder,
+    event::BulkheadEvent,
+    future::BulkheadFuture,
+    permit::BulkheadPermit,
+    policy::Bulkhead,
+    settings::{BulkheadSettings, QueueSettings},
+    shared::Snapshot,
 };
 
 // What a pipeline is built of.

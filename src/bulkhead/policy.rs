@@ -5,6 +5,7 @@ use super::{
     config::BulkheadBuilder,
     future::BulkheadFuture,
     permit::{BulkheadPermit, SlotGuard},
+    settings::BulkheadSettings,
     shared::{Slots, Snapshot},
 };
 use crate::{
@@ -131,7 +132,40 @@ impl Bulkhead {
 
     /// How long a call may wait in the queue. `None` if there is no queue.
     pub fn max_wait(&self) -> Option<Duration> {
-        self.slots.max_wait
+        self.settings().queue.map(|queue| queue.max_wait)
+    }
+
+    /// The settings that are in force now.
+    pub fn settings(&self) -> BulkheadSettings {
+        self.slots.settings()
+    }
+
+    /// Changes the settings while the bulkhead is in use. All clones and layers go on by them at once; listeners stay.
+    ///
+    /// | what | what becomes of it |
+    /// |---|---|
+    /// | calls that run | keep their slots; a lower `max_concurrent` takes effect as they end |
+    /// | calls that wait | keep their positions, in a smaller queue and in none too, and their own `max_wait` |
+    /// | new slots | go to the calls that wait, at once |
+    /// | a queue that was added | lets the next call wait that finds no free slot |
+    ///
+    /// # Errors
+    ///
+    /// One [`ConfigError`] that names every bad setting. Then nothing has changed.
+    pub fn apply(&self, settings: &BulkheadSettings) -> Result<(), ConfigError> {
+        self.check(settings)?;
+        self.apply_checked(settings);
+        Ok(())
+    }
+
+    /// Whether these settings could be applied.
+    pub(crate) fn check(&self, settings: &BulkheadSettings) -> Result<(), ConfigError> {
+        settings.check(self.slots.name())
+    }
+
+    /// Applies settings that were checked.
+    pub(crate) fn apply_checked(&self, settings: &BulkheadSettings) {
+        self.slots.apply_checked(settings);
     }
 
     /// The bulkhead's name.
@@ -142,5 +176,15 @@ impl Bulkhead {
     /// How many calls run and wait at this moment.
     pub fn snapshot(&self) -> Snapshot {
         self.slots.snapshot()
+    }
+
+    /// How many handles, layers, services, permits and calls of services hold it, this handle included.
+    pub(crate) fn holders(&self) -> usize {
+        Arc::strong_count(&self.slots)
+    }
+
+    /// Whether a new bulkhead would be the same as this one.
+    pub(crate) fn is_as_new(&self) -> bool {
+        self.slots.is_as_new()
     }
 }

@@ -1,11 +1,18 @@
-use std::{task::Waker, time::Duration};
+use std::{
+    // Not `crate::sync`'s: a model checker would try every interleaving of loads that nearly never differ.
+    sync::atomic::AtomicUsize,
+    task::Waker,
+    time::Duration,
+};
 
 use super::{
     event::BulkheadEvent,
     gate::{FreeSlots, Taken},
+    settings::BulkheadSettings,
     state::{Core, Entry},
 };
 use crate::{
+    clock::LiveSpan,
     error::{BulkheadFull, Name, Rejected},
     event::Reporter,
     panics::catch_panic,
@@ -19,11 +26,14 @@ pub struct Slots {
     free: CachePadded<FreeSlots>,
     core: CachePadded<Lock<Core<Waker>>>,
     rejections: CachePadded<Rejections>,
-    /// The core's `max_concurrent`, which is read here without the lock.
+    // The core's settings, which are read here without the lock.
     max_concurrent: AtomicU64,
+    /// The `max_concurrent` that it was made with.
+    made_with: usize,
     /// Zero if there is no queue.
-    queue_capacity: usize,
-    pub(super) max_wait: Option<Duration>,
+    queue_capacity: AtomicUsize,
+    /// How long a call that begins to wait now may wait.
+    max_wait: LiveSpan,
     reporter: Reporter<BulkheadEvent>,
 }
 
@@ -44,21 +54,28 @@ pub struct Snapshot {
 }
 
 impl Slots {
-    pub(super) fn new(
-        reporter: Reporter<BulkheadEvent>,
-        max_concurrent: usize,
-        queue_capacity: usize,
-        max_wait: Option<Duration>,
-    ) -> Self {
-        let core = Core::new(max_concurrent, queue_capacity);
-        Self {
+    pub(super) fn new(reporter: Reporter<BulkheadEvent>, settings: BulkheadSettings) -> Self {
+        let core = Core::new(settings.clone());
+        let slots = Self {
             free: CachePadded(FreeSlots::new(core.free())),
             core: CachePadded(Lock::new(core)),
             rejections: CachePadded(Rejections::new()),
-            max_concurrent: AtomicU64::new(max_concurrent as u64),
-            queue_capacity,
-            max_wait,
+            max_concurrent: AtomicU64::new(0),
+            made_with: settings.max_concurrent,
+            queue_capacity: AtomicUsize::new(0),
+            max_wait: LiveSpan::new(None),
             reporter,
+        };
+        slots.show(&settings);
+        slots
+    }
+
+    /// Stores what is read without the lock.
+    fn show(&self, settings: &BulkheadSettings) {
+        self.max_concurrent.store(settings.max_concurrent as u64, Ordering::Relaxed);
+        self.queue_capacity.store(settings.queue_capacity(), Ordering::Relaxed);
+        if let Some(queue) = settings.queue {
+            self.max_wait.set(Some(queue.max_wait));
         }
     }
 
@@ -70,13 +87,24 @@ impl Slots {
         self.max_concurrent.load(Ordering::Relaxed) as usize
     }
 
+    /// Whether a new one would be the same: no call runs or waits, and the limit is the one that it was made with.
+    pub(super) fn is_as_new(&self) -> bool {
+        let core = self.core.lock();
+        let is_idle = core.in_flight(self.free.count()) == 0 && core.queued() == 0;
+        is_idle && self.max_concurrent() == self.made_with
+    }
+
     pub(super) fn queue_capacity(&self) -> usize {
-        self.queue_capacity
+        self.queue_capacity.load(Ordering::Relaxed)
     }
 
     #[inline]
     fn has_queue(&self) -> bool {
-        self.queue_capacity > 0
+        self.queue_capacity() > 0
+    }
+
+    pub(super) fn settings(&self) -> BulkheadSettings {
+        self.core.lock().settings().clone()
     }
 
     /// Runs `act` on the core. Meanwhile no other thread takes a slot or gives one back.
@@ -109,6 +137,11 @@ impl Slots {
     fn queue_up(&self) -> Entry {
         // Until its first poll a waiter has a waker that does nothing. That poll finds a slot that was granted before it.
         self.with_core(|core| core.enter(Waker::noop().clone()))
+    }
+
+    /// How long a wait that begins now may last. `None` is without end.
+    pub(super) fn max_wait(&self) -> Option<Duration> {
+        self.max_wait.get()
     }
 
     /// Whether the slot that this ticket waits for is granted. If not, `waker` is woken when it is granted.
@@ -146,10 +179,22 @@ impl Slots {
     }
 
     pub(super) fn set_max_concurrent(&self, max_concurrent: usize) {
+        self.change(|settings| settings.max_concurrent = max_concurrent);
+    }
+
+    /// Applies settings that were checked.
+    pub(super) fn apply_checked(&self, settings: &BulkheadSettings) {
+        self.change(|present| present.clone_from(settings));
+    }
+
+    fn change(&self, change: impl FnOnce(&mut BulkheadSettings)) {
         self.with_core(|core| {
-            core.set_max_concurrent(max_concurrent);
-            self.max_concurrent.store(max_concurrent as u64, Ordering::Relaxed);
+            let mut settings = core.settings().clone();
+            change(&mut settings);
+            self.show(&settings);
+            core.apply(settings);
         });
+        // Perhaps there are more slots than before.
         loop {
             // A statement of its own, so that the lock is released before the waiter is woken.
             let next = self.with_core(Core::grant);
@@ -203,10 +248,10 @@ impl Slots {
     pub(super) fn snapshot(&self) -> Snapshot {
         let core = self.core.lock();
         Snapshot {
-            max_concurrent: core.max_concurrent(),
+            max_concurrent: core.settings().max_concurrent,
             in_flight: core.in_flight(self.free.count()),
             queued: core.queued(),
-            queue_capacity: self.queue_capacity,
+            queue_capacity: core.settings().queue_capacity(),
             rejected: self.rejections.total(),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::mem;
 
+use super::settings::BulkheadSettings;
 use crate::queue::Queue;
 
 /// What a call gets that asks for a slot.
@@ -14,29 +15,29 @@ pub(crate) enum Entry {
 
 #[derive(Debug)]
 pub(super) struct Core<W> {
-    max_concurrent: usize,
+    settings: BulkheadSettings,
     /// Below zero while more calls run than a lowered `max_concurrent` allows.
     ///
     /// It is true only while the core is used. Between two uses, the word in `gate.rs` has the count.
     free: i64,
-    queue_capacity: usize,
     /// No one waits while a slot is free, except between a higher limit and the grants that follow it.
     queue: Queue<W>,
 }
 
 impl<W> Core<W> {
-    pub(super) fn new(max_concurrent: usize, queue_capacity: usize) -> Self {
-        let free = slots(max_concurrent);
-        Self { max_concurrent, free, queue_capacity, queue: Queue::new() }
+    pub(super) fn new(settings: BulkheadSettings) -> Self {
+        let free = slots(settings.max_concurrent);
+        Self { settings, free, queue: Queue::new() }
     }
 
-    pub(super) fn max_concurrent(&self) -> usize {
-        self.max_concurrent
+    pub(super) fn settings(&self) -> &BulkheadSettings {
+        &self.settings
     }
 
-    pub(super) fn set_max_concurrent(&mut self, max_concurrent: usize) {
-        self.free += slots(max_concurrent) - slots(self.max_concurrent);
-        self.max_concurrent = max_concurrent;
+    /// Calls that run keep their slots, and calls that wait keep their positions, though they be too many by now.
+    pub(super) fn apply(&mut self, settings: BulkheadSettings) {
+        self.free += slots(settings.max_concurrent) - slots(self.settings.max_concurrent);
+        self.settings = settings;
     }
 
     pub(super) fn free(&self) -> i64 {
@@ -50,7 +51,7 @@ impl<W> Core<W> {
 
     /// How many calls run, if so many slots are free.
     pub(super) fn in_flight(&self, free: i64) -> usize {
-        usize::try_from(slots(self.max_concurrent) - free).unwrap_or_default()
+        usize::try_from(slots(self.settings.max_concurrent) - free).unwrap_or_default()
     }
 
     pub(super) fn queued(&self) -> usize {
@@ -69,7 +70,7 @@ impl<W> Core<W> {
         if self.try_enter() {
             return Entry::Slot;
         }
-        if self.queue.len() >= self.queue_capacity {
+        if self.queue.len() >= self.settings.queue_capacity() {
             return Entry::Full;
         }
         Entry::Queued(self.queue.push(waiter))
@@ -115,14 +116,19 @@ fn slots(max_concurrent: usize) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use std::rc::Rc;
+    use std::{rc::Rc, time::Duration};
 
-    use super::*;
+    use super::{super::settings::QueueSettings, *};
+
+    fn settings(max_concurrent: usize, queue_capacity: usize) -> BulkheadSettings {
+        let queue = Some(QueueSettings::new(queue_capacity, Duration::MAX));
+        BulkheadSettings { queue, ..BulkheadSettings::new(max_concurrent) }
+    }
 
     #[test]
     fn g5_a_waiter_is_given_back_and_never_dropped_inside() {
         let waiter = Rc::new(());
-        let mut core = Core::new(1, 2);
+        let mut core = Core::new(settings(1, 2));
         assert_eq!(
             core.enter(waiter.clone()),
             Entry::Slot,
@@ -145,12 +151,12 @@ mod tests {
 
     #[test]
     fn k1_a_waiter_that_left_takes_no_capacity_and_no_slot() {
-        let mut core = Core::new(0, 3);
+        let mut core = Core::new(settings(0, 3));
         let [first, second, third] = [(); 3].map(|()| queue_up(&mut core));
         assert_eq!((core.enter(()), core.leave(first), core.leave(first)), (Entry::Full, Some(()), None));
         let fourth = queue_up(&mut core);
         assert_eq!((core.enter(()), core.queued()), (Entry::Full, 3));
-        core.set_max_concurrent(1);
+        core.apply(settings(1, 3));
         assert!(!core.try_enter(), "the new slot is for the queue");
         assert_eq!((core.grant(), core.free(), core.queued()), (Some(()), 0, 2));
         let left = [second, third, fourth].map(|ticket| core.replace(ticket, ()).is_err());

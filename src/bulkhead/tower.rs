@@ -19,6 +19,21 @@ impl Bulkhead {
     }
 }
 
+/// A call of a service that holds the bulkhead.
+pub(crate) type OwnedCall<S, R, F> = BulkheadFuture<SendRequest<S, R>, SendRequestFuture<S, R, F>, Arc<Slots>>;
+
+impl Bulkhead {
+    /// Sends one request. The call holds the bulkhead.
+    #[inline(always)]
+    pub(crate) fn send<S, R>(&self, service: &S, request: R) -> OwnedCall<S, R, S::Future>
+    where
+        S: Service<R> + Clone,
+        S::Error: CarriesRejected,
+    {
+        BulkheadFuture::start(&self.slots, || SendRequest { service: service.clone(), request })
+    }
+}
+
 /// Lets only so many calls of a service run at once. See [`Bulkhead`].
 ///
 /// ```
@@ -73,7 +88,7 @@ where
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = BulkheadFuture<SendRequest<S, R>, SendRequestFuture<S, R, S::Future>, Arc<Slots>>;
+    type Future = OwnedCall<S, R, S::Future>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         Poll::Ready(Ok(()))
@@ -81,7 +96,6 @@ where
 
     #[inline(always)]
     fn call(&mut self, request: R) -> Self::Future {
-        let operation = || SendRequest { service: self.inner.clone(), request };
-        BulkheadFuture::start(&self.bulkhead.slots, operation)
+        self.bulkhead.send(&self.inner, request)
     }
 }

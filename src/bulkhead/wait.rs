@@ -10,7 +10,7 @@ use pin_project_lite::pin_project;
 
 use super::{permit::SlotGuard, shared::Slots};
 use crate::{
-    clock::{self, Alarm, Instant, nanos},
+    clock::{self, Alarm, FOREVER, Instant, nanos},
     deadline,
     error::{Cause, Elapsed, Rejected},
 };
@@ -32,32 +32,36 @@ pin_project! {
 /// What ends a wait in the queue that does not get its slot.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum WaitLimit {
-    /// The queue's own `max_wait`.
-    MaxWait,
+    /// The queue's `max_wait`, as it was when the wait began, in nanoseconds.
+    MaxWait { waited: u64 },
     /// The deadline around the call, which is earlier. The wait began `waited` before it; both are in nanoseconds.
     Deadline { waited: u64, span: u64 },
 }
 
 impl WaitLimit {
+    /// Nothing ends the wait.
+    pub(crate) const NEVER: Self = Self::MaxWait { waited: FOREVER };
+
     /// When a wait that begins now ends (`None` is never), and what ends it.
     #[inline(never)]
     pub(crate) fn of(slots: &Slots) -> (Option<Instant>, Self) {
         let now = clock::now();
-        let end = slots.max_wait.and_then(|span| clock::after(now, span));
+        let max_wait = slots.max_wait();
+        let end = max_wait.and_then(|span| clock::after(now, span));
         let deadline = deadline::current();
         match deadline.end() {
             Some(earlier) if deadline.is_before(end) => {
                 let waited = nanos(earlier.saturating_duration_since(now));
                 (Some(earlier), Self::Deadline { waited, span: nanos(deadline.span()) })
             }
-            _ => (end, Self::MaxWait),
+            _ => (end, Self::MaxWait { waited: max_wait.map_or(FOREVER, nanos) }),
         }
     }
 
     /// Counts and tells the rejection of a call whose wait has ended. It has left the queue.
     pub(crate) fn reject(self, slots: &Slots) -> Rejected {
         match self {
-            Self::MaxWait => slots.reject_queued(slots.max_wait).into(),
+            Self::MaxWait { waited } => slots.reject_queued(Some(Duration::from_nanos(waited))).into(),
             Self::Deadline { waited, span } => {
                 slots.reject_queued(Some(Duration::from_nanos(waited)));
                 let span = Duration::from_nanos(span);
@@ -74,7 +78,7 @@ where
     #[inline]
     pub(super) fn new(slots: A, ticket: u64) -> Self {
         let (end, limit) = WaitLimit::of(&slots);
-        let ticket = QueueTicket { slots, number: ticket, is_used: false };
+        let ticket = QueueTicket { slots, number: ticket };
         Self { ticket: Some(ticket), alarm: Alarm::at(end), limit }
     }
 }
@@ -110,9 +114,12 @@ where
     A: Deref<Target = Slots>,
 {
     slots: A,
+    /// [`USED`] once the slot is taken.
     number: u64,
-    is_used: bool,
 }
+
+/// No queue ever gets so far.
+const USED: u64 = u64::MAX;
 
 impl<A> QueueTicket<A>
 where
@@ -123,7 +130,7 @@ where
         if !self.slots.is_granted(self.number, cx.waker()) {
             return Poll::Pending;
         }
-        self.is_used = true;
+        self.number = USED;
         Poll::Ready(SlotGuard::new(self.slots.clone()))
     }
 }
@@ -133,7 +140,7 @@ where
     A: Deref<Target = Slots>,
 {
     fn drop(&mut self) {
-        if !self.is_used {
+        if self.number != USED {
             self.slots.leave(self.number);
         }
     }

@@ -2,10 +2,10 @@
 //! core. It also counts successes that the core has yet to be told of: the tally.
 //!
 //! ```text
-//! bits 63..11   10..3    2           1   0
-//! generation    tally    is tallied  0   is calm     calls pass
-//! until (63..2, ns)                  1   0           open
-//! 0                                  1   1           half-open: ask the core
+//! bits 63..12   11         10..3    2           1   0
+//! generation    is timed   tally    is tallied  0   is calm     calls pass
+//! until (63..2, ns)                             1   0           open
+//! 0                                             1   1           half-open: ask the core
 //! ```
 //!
 //! A success opens nothing. So it is enough that the core is told of it before it judges the next failure, or tells
@@ -46,6 +46,13 @@
 //!    by the word alone, or then take the lock. Their Acquire makes what the publishing thread did before visible to
 //!    the call that is admitted.
 //!
+//! 7. **New settings may bring the moment forward.** Only then is a later moment published before an earlier one. A
+//!    success that read the later one may still be tallied, if its thread stood still between its load and its exchange
+//!    while the settings were applied and the same word was published again. It is then counted in the slice in which
+//!    they were applied: it may leave its window earlier, by as long as its thread stood still. Nothing is lost.
+//! 8. **Whether calls are timed is for admissions only.** "Is timed" may change within a generation. The end of a call
+//!    compares all but this bit: a call that began before is counted like the others.
+//!
 //! The models in `loom.rs` check 1, 2 and 5. They cannot check 4: loom does not make loads read later stores, so all
 //! models pass even where every ordering is Relaxed. The argument above is the only proof of it.
 
@@ -54,8 +61,8 @@ use crate::sync::{AtomicU64, Ordering};
 /// What the word says of the circuit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum GateState {
-    /// Calls pass.
-    Passing { generation: u64, successes: Successes },
+    /// Calls pass. Where they are timed, a rule asks when each of them began.
+    Passing { generation: u64, is_timed: bool, successes: Successes },
     /// Calls are rejected until then.
     Open { until: u64 },
     /// The core decides which call passes.
@@ -84,8 +91,9 @@ const TALLY_UNIT: u64 = 1 << 3;
 /// The most successes that the tally holds. The next one takes the lock.
 const MAX_TALLY: u64 = 255;
 const TALLY_MASK: u64 = MAX_TALLY * TALLY_UNIT;
-/// The generation begins right above the tally.
-const GENERATION_SHIFT: u32 = (TALLY_MASK + TALLY_UNIT).trailing_zeros();
+/// Right above the tally.
+const TIMED: u64 = TALLY_MASK + TALLY_UNIT;
+const GENERATION_SHIFT: u32 = (TIMED << 1).trailing_zeros();
 
 /// As what a call was admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,8 +128,8 @@ impl EncodedAdmission {
 #[derive(Debug)]
 pub(super) struct Gate {
     word: AtomicU64,
-    /// Until when a success may be tallied: then an outcome leaves a window, and the core has to know the time. In one
-    /// circuit these moments only grow. See "Memory ordering", 3 and 4.
+    /// Until when a success may be tallied: then an outcome leaves a window, and the core has to know the time. These
+    /// moments only grow, but where settings are applied. See "Memory ordering", 3, 4 and 7.
     tallied_until: AtomicU64,
 }
 
@@ -137,7 +145,11 @@ impl Gate {
         match word & 0b11 {
             OPEN => GateState::Open { until: word >> 2 },
             HALF_OPEN => GateState::HalfOpen,
-            _ => GateState::Passing { generation: word >> GENERATION_SHIFT, successes: self.successes(word) },
+            _ => GateState::Passing {
+                generation: word >> GENERATION_SHIFT,
+                is_timed: word & TIMED != 0,
+                successes: self.successes(word),
+            },
         }
     }
 
@@ -149,17 +161,23 @@ impl Gate {
         }
     }
 
-    /// Admits a call, if calls pass.
+    /// Whether calls pass.
+    #[inline]
+    pub(super) fn passes(&self) -> bool {
+        self.word.load(Ordering::Acquire) & NOT_PASSING == 0
+    }
+
+    /// Admits a call, if calls pass and are not timed.
     #[inline]
     pub(super) fn admit(&self) -> Option<EncodedAdmission> {
         let word = self.word.load(Ordering::Acquire);
-        (word & NOT_PASSING == 0).then_some(EncodedAdmission(word >> GENERATION_SHIFT << GENERATION_SHIFT))
+        (word & (NOT_PASSING | TIMED) == 0).then_some(EncodedAdmission(word >> GENERATION_SHIFT << GENERATION_SHIFT))
     }
 
     /// Whether a success of this call, if it is not slow, would change nothing now.
     #[inline]
     pub(super) fn is_calm_for(&self, admission: EncodedAdmission) -> bool {
-        self.word.load(Ordering::Acquire) == admission.0 | CALM
+        self.word.load(Ordering::Acquire) & !TIMED == admission.0 | CALM
     }
 
     /// Counts a success of this call at this moment, if it may be counted here. "Memory ordering", 1, 3, 4 and 5.
@@ -167,7 +185,7 @@ impl Gate {
     pub(super) fn tally(&self, admission: EncodedAdmission, now: u64) -> bool {
         let mut seen = self.word.load(Ordering::Acquire);
         // All but the tally must agree: calls pass, in the same generation, and are tallied.
-        while seen & !TALLY_MASK == admission.0 | TALLIED && seen & TALLY_MASK != TALLY_MASK {
+        while seen & !(TALLY_MASK | TIMED) == admission.0 | TALLIED && seen & TALLY_MASK != TALLY_MASK {
             if now >= self.tallied_until.load(Ordering::Relaxed) {
                 return false;
             }
@@ -195,17 +213,26 @@ impl Gate {
     /// it in their caches.
     pub(super) fn publish(&self, state: GateState) {
         let word = match state {
-            GateState::Passing { generation, successes: Successes::Ignored } => generation << GENERATION_SHIFT | CALM,
-            GateState::Passing { generation, successes: Successes::Recorded } => generation << GENERATION_SHIFT,
-            GateState::Passing { generation, successes: Successes::Tallied { until } } => {
-                self.tallied_until.store(until, Ordering::Relaxed);
-                generation << GENERATION_SHIFT | TALLIED
+            GateState::Passing { generation, is_timed, successes } => {
+                let timed = if is_timed { TIMED } else { 0 };
+                generation << GENERATION_SHIFT | timed | self.publish_successes(successes)
             }
             GateState::Open { until } => until << 2 | OPEN,
             GateState::HalfOpen => HALF_OPEN,
         };
         if self.word.load(Ordering::Relaxed) != word {
             self.word.store(word, Ordering::Release);
+        }
+    }
+
+    fn publish_successes(&self, successes: Successes) -> u64 {
+        match successes {
+            Successes::Ignored => CALM,
+            Successes::Recorded => 0,
+            Successes::Tallied { until } => {
+                self.tallied_until.store(until, Ordering::Relaxed);
+                TALLIED
+            }
         }
     }
 }
@@ -220,14 +247,19 @@ mod tests {
     const OF_EVERY_KIND: [Successes; 3] = [Successes::Ignored, FOR_LONG, Successes::Recorded];
 
     fn passing(generation: u64, successes: Successes) -> GateState {
-        GateState::Passing { generation, successes }
+        GateState::Passing { generation, is_timed: false, successes }
+    }
+
+    fn timed(generation: u64, successes: Successes) -> GateState {
+        GateState::Passing { generation, is_timed: true, successes }
     }
 
     #[test]
     fn every_state_survives_the_word() {
         let passing = [0, 1, LAST_GENERATION]
             .into_iter()
-            .flat_map(|generation| OF_EVERY_KIND.map(|kind| passing(generation, kind)));
+            .flat_map(|generation| OF_EVERY_KIND.map(|kind| [passing(generation, kind), timed(generation, kind)]))
+            .flatten();
         let open = [0, 12_345, FOREVER].map(|until| GateState::Open { until });
         for state in passing.chain(open).chain([GateState::HalfOpen]) {
             let gate = Gate::new(GateState::HalfOpen);
@@ -258,6 +290,26 @@ mod tests {
     }
 
     #[test]
+    fn c3_whether_calls_are_timed_changes_while_they_run() {
+        for kind in [Successes::Ignored, FOR_LONG] {
+            let gate = Gate::new(passing(7, kind));
+            let admission = gate.admit().expect("all may pass");
+            gate.publish(timed(7, kind));
+            assert_eq!((gate.load(), gate.admit()), (timed(7, kind), None), "it has to be timed");
+            let is_counted = [gate.is_calm_for(admission), gate.tally(admission, 0)];
+            assert_eq!(
+                is_counted,
+                [kind == Successes::Ignored, kind == FOR_LONG],
+                "those that began before are the same"
+            );
+            assert_eq!(gate.begin_update(), u64::from(kind == FOR_LONG));
+            assert!(matches!(gate.load(), GateState::Passing { generation: 7, is_timed: true, .. }));
+            gate.publish(passing(7, kind));
+            assert_eq!(gate.admit(), Some(admission));
+        }
+    }
+
+    #[test]
     fn a_probe_is_counted_by_the_core_alone() {
         // Whose passes come near the words of a circuit that is open until about then, or passes in about that
         // generation.
@@ -267,10 +319,10 @@ mod tests {
         let near = numbers.into_iter().flat_map(|number| [number, number + 1]);
         let open = near.clone().map(|until| GateState::Open { until });
         let generations = near.filter(|generation| *generation <= LAST_GENERATION);
-        let passing = generations.flat_map(|generation| OF_EVERY_KIND.map(|successes| passing(generation, successes)));
-        for state in open.chain(passing).chain([GateState::HalfOpen]) {
+        let pass = generations.flat_map(|generation| OF_EVERY_KIND.map(|successes| passing(generation, successes)));
+        for state in open.chain(pass).chain([GateState::HalfOpen]) {
             // Successes were tallied before, so that the time they were tallied until rejects no one.
-            let gate = Gate::new(GateState::Passing { generation: 0, successes: FOR_LONG });
+            let gate = Gate::new(passing(0, FOR_LONG));
             gate.publish(state);
             for admission in &probes {
                 assert!(!gate.is_calm_for(*admission) && !gate.tally(*admission, 0), "{admission:?} at {state:?}");

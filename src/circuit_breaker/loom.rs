@@ -265,7 +265,8 @@ fn a_success_is_tallied_in_its_own_generation_alone() {
 
 /// Someone tallies at 12 while another thread updates the gate, whose tally ended at 10, and publishes these states.
 fn tallied_at_12(published: Vec<GateState>, check: impl Fn(u64, bool, u64) + Send + Sync + 'static) {
-    let passing = |until| GateState::Passing { generation: 7, successes: Successes::Tallied { until } };
+    let passing =
+        |until| GateState::Passing { generation: 7, is_timed: false, successes: Successes::Tallied { until } };
     model(move || {
         let gate = Arc::new(Gate::new(passing(10)));
         let (other, admission) = (gate.clone(), gate.admit().expect("all may admission"));
@@ -282,7 +283,7 @@ fn tallied_at_12(published: Vec<GateState>, check: impl Fn(u64, bool, u64) + Sen
 
 #[test]
 fn none_is_tallied_in_a_slice_that_has_ended() {
-    let next = GateState::Passing { generation: 7, successes: Successes::Tallied { until: 20 } };
+    let next = GateState::Passing { generation: 7, is_timed: false, successes: Successes::Tallied { until: 20 } };
     tallied_at_12(vec![next], |before, counted, after| {
         assert_eq!((before, after), (0, u64::from(counted)));
     });
@@ -290,7 +291,7 @@ fn none_is_tallied_in_a_slice_that_has_ended() {
 
 #[test]
 fn none_is_tallied_by_the_word_of_one_generation_and_the_time_of_another() {
-    let next = GateState::Passing { generation: 9, successes: Successes::Tallied { until: 20 } };
+    let next = GateState::Passing { generation: 9, is_timed: false, successes: Successes::Tallied { until: 20 } };
     tallied_at_12(vec![GateState::Open { until: 99 }, next], |before, counted, after| {
         assert_eq!((before, counted, after), (0, false, 0));
     });

@@ -177,10 +177,12 @@ mod config;
 mod event;
 mod future;
 mod gate;
+mod live;
 mod permit;
 mod policy;
 mod probes;
 mod record;
+mod settings;
 mod shared;
 mod state;
 #[cfg(feature = "tower")]
@@ -188,13 +190,16 @@ mod tower;
 mod transition;
 
 #[cfg(feature = "tower")]
+pub(crate) use self::tower::OwnedCall;
+#[cfg(feature = "tower")]
 pub use self::tower::{CircuitBreakerLayer, CircuitBreakerService};
 pub use self::{
-    config::{CircuitBreakerBuilder, Window},
+    config::CircuitBreakerBuilder,
     event::CircuitBreakerEvent,
     future::CircuitBreakerFuture,
     permit::CircuitBreakerPermit,
     policy::CircuitBreaker,
+    settings::{CircuitBreakerSettings, ConsecutiveFailureRule, FailureRate, SlowCallRate, Window},
     shared::Snapshot,
     transition::{Counts, Outage, Reason, State, Transition, WindowCounts},
 };

@@ -1,9 +1,10 @@
 use std::{future::Future, time::Duration};
 
 use super::{
-    config::{CircuitBreakerBuilder, Window},
+    config::CircuitBreakerBuilder,
     future::CircuitBreakerFuture,
     permit::CircuitBreakerPermit,
+    settings::{CircuitBreakerSettings, Window},
     shared::{Circuit, Snapshot},
     transition::State,
 };
@@ -29,8 +30,8 @@ impl CircuitBreaker {
     ///
     /// A literal name costs nothing. For borrowed text there is [`Name::copied`].
     pub fn new(name: impl Into<Name>) -> Self {
-        let (rules, options, classifier) = Self::builder(name).unchecked();
-        Self { circuit: Arc::new(Circuit::new(rules, options)), classifier }
+        let (settings, options, classifier) = Self::builder(name).unchecked();
+        Self { circuit: Arc::new(Circuit::new(settings, options)), classifier }
     }
 
     /// Settings for a circuit that opens when at least this ratio of the window's calls failed: the breaker that most
@@ -47,8 +48,8 @@ impl CircuitBreaker {
     /// let breaker = CircuitBreaker::by_rate("users", 0.5, Window::calls(10), Duration::from_secs(10)).build()?;
     /// # Ok(()) }
     /// ```
-    pub fn by_rate(name: impl Into<Name>, rate: f64, over: Window, open_for: Duration) -> CircuitBreakerBuilder {
-        let builder = Self::builder(name).no_consecutive_failures().failure_rate(rate, over);
+    pub fn by_rate(name: impl Into<Name>, rate: f64, window: Window, open_for: Duration) -> CircuitBreakerBuilder {
+        let builder = Self::builder(name).no_consecutive_failures().failure_rate(rate, window);
         builder.open_for(open_for).no_open_growth().no_open_jitter().required_successes(1)
     }
 
@@ -67,8 +68,8 @@ impl<C> CircuitBreakerBuilder<C> {
     ///
     /// One [`ConfigError`] that names every bad setting.
     pub fn build(self) -> Result<CircuitBreaker<C>, ConfigError> {
-        let (rules, options, classifier) = self.checked()?;
-        Ok(CircuitBreaker { circuit: Arc::new(Circuit::new(rules, options)), classifier })
+        let (settings, options, classifier) = self.checked()?;
+        Ok(CircuitBreaker { circuit: Arc::new(Circuit::new(settings, options)), classifier })
     }
 }
 
@@ -121,6 +122,42 @@ impl<C> CircuitBreaker<C> {
         self.circuit.name().as_str()
     }
 
+    /// The settings that are in force now.
+    pub fn settings(&self) -> CircuitBreakerSettings {
+        self.circuit.settings()
+    }
+
+    /// Changes the settings of the circuit while it is in use. All handles and layers of the circuit go on by them at
+    /// once; listeners, classifiers and the seed stay.
+    ///
+    /// | what | what becomes of it |
+    /// |---|---|
+    /// | the state, its generation, and the growth of openings | kept |
+    /// | a window whose `calls` or `time` changed, or whose rule is new | begins anew |
+    /// | other windows, and the consecutive failures | keep their counts; the next outcome is judged by the new rules |
+    /// | an opening that runs | keeps its end; the next one is as the new settings say |
+    /// | probes that run | keep their time, but never more than the new `probe_timeout` from now |
+    /// | calls that run | are judged by the new rules; one that began before a rule needed its start is never slow |
+    ///
+    /// # Errors
+    ///
+    /// One [`ConfigError`] that names every bad setting. Then nothing has changed.
+    pub fn apply(&self, settings: &CircuitBreakerSettings) -> Result<(), ConfigError> {
+        self.check(settings)?;
+        self.apply_checked(settings);
+        Ok(())
+    }
+
+    /// Whether these settings could be applied.
+    pub(crate) fn check(&self, settings: &CircuitBreakerSettings) -> Result<(), ConfigError> {
+        settings.check(self.circuit.name())
+    }
+
+    /// Applies settings that were checked.
+    pub(crate) fn apply_checked(&self, settings: &CircuitBreakerSettings) {
+        self.circuit.apply_checked(settings);
+    }
+
     /// The state now. An open circuit whose time is over reads half-open.
     pub fn state(&self) -> State {
         self.circuit.state()
@@ -149,6 +186,16 @@ impl<C> CircuitBreaker<C> {
     /// Makes it a closed circuit that has counted nothing.
     pub fn reset(&self) {
         self.circuit.force(State::Closed);
+    }
+
+    /// How many handles, layers, services, permits and calls of services hold the circuit, this handle included.
+    pub(crate) fn holders(&self) -> usize {
+        Arc::strong_count(&self.circuit)
+    }
+
+    /// Whether its state is worth more than that of a new circuit. `is_idle`: it was not used for `idle_for`.
+    pub(crate) fn must_stay(&self, is_idle: bool, idle_for: Duration) -> bool {
+        self.circuit.must_stay(is_idle, idle_for)
     }
 }
 

@@ -29,6 +29,15 @@ impl Probes {
         self.deadlines.insert(number, now.saturating_add(timeout));
     }
 
+    /// Those that run time out no later than one that would be admitted now: the first deadline has to stay the
+    /// earliest.
+    pub(super) fn shorten(&mut self, timeout: u64, now: u64) {
+        let latest = now.saturating_add(timeout);
+        for deadline in self.deadlines.values_mut() {
+            *deadline = latest.min(*deadline);
+        }
+    }
+
     /// Whether a probe has run for too long.
     pub(super) fn has_expired(&self, now: u64) -> bool {
         self.deadlines.first_key_value().is_some_and(|(_, deadline)| *deadline <= now)

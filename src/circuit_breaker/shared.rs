@@ -1,16 +1,18 @@
 use std::{num::NonZeroU64, time::Duration};
 
 use super::{
-    config::{Options, Rules},
+    config::Options,
     event::CircuitBreakerEvent,
     gate::{Admission, EncodedAdmission, Gate, GateState},
+    live::LiveSettings,
+    settings::CircuitBreakerSettings,
     state::{CallOutcome, Core, ProbeOutcome, Rejection},
     transition::{Counts, Reason, State, Transition},
 };
 use crate::{
     classify::Verdict,
     clock::{Clock, FOREVER, nanos},
-    error::{Check, CircuitOpen, Name, Rejected},
+    error::{CircuitOpen, Name, Rejected},
     event::Reporter,
     panics::catch_panic,
     random::Random,
@@ -23,39 +25,36 @@ use crate::{
 pub struct Circuit {
     gate: Gate,
     clock: Clock,
-    longest_opening: u64,
-    slow_after: Option<u64>,
-    count_dropped_after: Option<u64>,
-    clock_reads: ClockReads,
+    live: LiveSettings,
     reporter: Reporter<CircuitBreakerEvent>,
     core: CachePadded<Lock<Core>>,
     rejections: CachePadded<Rejections>,
 }
 
-/// When the clock is read. Only rules that need the moment ask for it, because reading it is the most expensive part of
-/// a call.
-#[derive(Clone, Copy, Debug)]
-struct ClockReads {
-    at_start: bool,
-    at_success: bool,
-    at_failure: bool,
-}
-
 /// The clock was not read: no rule asks for the moment. A clock never reads zero.
 const NOT_READ: u64 = 0;
+
+/// The same of a call's start.
+const NOT_TIMED: NonZeroU64 = NonZeroU64::MIN;
 
 /// A call that was admitted. It must be settled once.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AdmittedCall {
     admission: EncodedAdmission,
-    /// When it was admitted, if a rule needs that. Never zero, so that an `Option` of it is no larger.
+    /// When it was admitted; [`NOT_TIMED`] if no rule needed that. Never zero, so that an `Option` of it is no larger.
     since: NonZeroU64,
 }
 
 impl AdmittedCall {
     #[inline]
     fn new(admission: EncodedAdmission, since: u64) -> Self {
-        Self { admission, since: NonZeroU64::new(since).unwrap_or(NonZeroU64::MIN) }
+        Self { admission, since: NonZeroU64::new(since).unwrap_or(NOT_TIMED) }
+    }
+
+    /// How long it has run. `None` if it began before a rule needed that.
+    #[inline]
+    fn ran(self, now: u64) -> Option<u64> {
+        (self.since != NOT_TIMED).then(|| now.saturating_sub(self.since.get()))
     }
 }
 
@@ -80,28 +79,32 @@ pub struct Snapshot {
 }
 
 impl Circuit {
-    pub(super) fn new(rules: Rules, options: Options) -> Self {
+    pub(super) fn new(settings: CircuitBreakerSettings, options: Options) -> Self {
         let random = options.seed.map_or_else(Random::fresh, Random::seeded);
-        let slow_after = rules.slow_calls.map(|rule| nanos(rule.after));
-        let clock_reads = ClockReads {
-            at_start: slow_after.is_some() || options.count_dropped_after.is_some(),
-            at_success: slow_after.is_some() || rules.have_time_windows(),
-            at_failure: slow_after.is_some() || rules.have_time_windows() || rules.have_spans(),
-        };
-        let longest_opening = nanos(rules.open.longest());
-        let clock = Clock::start();
-        let core = Core::new(rules, random, clock.now());
+        let (clock, live) = (Clock::start(), LiveSettings::new(&settings));
+        let core = Core::new(settings, random, clock.now());
         Self {
             gate: Gate::new(core.gate_state()),
             clock,
-            longest_opening,
-            slow_after,
-            count_dropped_after: options.count_dropped_after.map(nanos),
-            clock_reads,
+            live,
             reporter: options.reporter,
             core: CachePadded(Lock::new(core)),
             rejections: CachePadded(Rejections::new()),
         }
+    }
+
+    pub(super) fn settings(&self) -> CircuitBreakerSettings {
+        self.core.lock().settings().clone()
+    }
+
+    /// Applies settings that were checked.
+    pub(super) fn apply_checked(&self, settings: &CircuitBreakerSettings) {
+        let settings = Box::new(settings.clone());
+        self.update(|core, now| {
+            self.live.apply(&settings);
+            core.apply(settings, now);
+            ((), None)
+        });
     }
 
     pub(super) fn name(&self) -> &Name {
@@ -114,7 +117,7 @@ impl Circuit {
         self.admit_or_else(true, || self.admit_by_clock())
     }
 
-    /// Admits a call, if it may be made and calls pass and no rule needs the time. Else `decide` does.
+    /// Admits a call, if it may be made and calls pass and no rule needs to know when it began. Else `decide` does.
     #[inline]
     pub(super) fn admit_or_else(
         &self,
@@ -122,7 +125,7 @@ impl Circuit {
         decide: impl FnOnce() -> Result<AdmittedCall, Rejection>,
     ) -> Result<AdmittedCall, Rejection> {
         match self.gate.admit() {
-            Some(admission) if may_be_made && !self.clock_reads.at_start => Ok(AdmittedCall::new(admission, NOT_READ)),
+            Some(admission) if may_be_made => Ok(AdmittedCall::new(admission, NOT_READ)),
             _ => decide(),
         }
     }
@@ -151,14 +154,14 @@ impl Circuit {
     /// Whether an opening goes on. If its end is further ahead than an opening can be, the clock has been set back
     /// since, and the core has to catch up.
     fn is_ahead(&self, until: u64, now: u64) -> bool {
-        now < until && (until == FOREVER || until - now <= self.longest_opening)
+        now < until && (until == FOREVER || until - now <= self.live.longest_opening())
     }
 
     /// How a call would be rejected now, if it would be. It makes no transition, except for a probe that ran for too
     /// long.
     #[inline]
     pub(crate) fn rejection(&self) -> Option<Rejection> {
-        if self.gate.admit().is_some() { None } else { self.rejection_by_clock() }
+        if self.gate.passes() { None } else { self.rejection_by_clock() }
     }
 
     fn rejection_by_clock(&self) -> Option<Rejection> {
@@ -222,12 +225,12 @@ impl Circuit {
     #[cold]
     pub(crate) fn settle_dropped(&self, admitted: AdmittedCall) {
         let is_probe = matches!(admitted.admission.decode(), Admission::Probe { .. });
-        if !is_probe && self.count_dropped_after.is_none() {
+        if !is_probe && !self.live.counts_dropped() {
             return;
         }
         let now = catch_panic(|| self.clock.now());
-        let has_run_for = |after| now.is_some_and(|now| now.saturating_sub(admitted.since.get()) >= after);
-        if self.count_dropped_after.is_some_and(has_run_for) {
+        let ran = now.and_then(|now| admitted.ran(now));
+        if ran.is_some_and(|ran| self.live.counts_dropped_after(ran)) {
             self.settle_failure(admitted, Verdict::Failed);
         } else if let Admission::Probe { number } = admitted.admission.decode() {
             let mut core = self.begin_update();
@@ -241,14 +244,15 @@ impl Circuit {
     #[inline]
     pub(crate) fn settle_success(&self, admitted: AdmittedCall) -> bool {
         if self.gate.is_calm_for(admitted.admission) {
-            return self.slow_after.is_none();
+            // A call that is not timed is not slow either.
+            return admitted.since == NOT_TIMED;
         }
-        !self.clock_reads.at_success && self.gate.tally(admitted.admission, NOT_READ)
+        !self.live.reads_clock_at_success() && self.gate.tally(admitted.admission, NOT_READ)
     }
 
     #[inline]
     fn settle_success_by_clock(&self, admitted: AdmittedCall) {
-        let now = if self.clock_reads.at_success { self.clock.now() } else { NOT_READ };
+        let now = if self.live.reads_clock_at_success() { self.clock.now() } else { NOT_READ };
         let slow = self.is_slow(admitted, now);
         if slow || !(self.gate.is_calm_for(admitted.admission) || self.gate.tally(admitted.admission, now)) {
             self.settle_by_core(admitted, Verdict::Healthy, slow, now);
@@ -257,12 +261,12 @@ impl Circuit {
 
     #[inline]
     fn settle_failure(&self, admitted: AdmittedCall, verdict: Verdict) {
-        let now = if self.clock_reads.at_failure { self.clock.now() } else { NOT_READ };
+        let now = if self.live.reads_clock_at_failure() { self.clock.now() } else { NOT_READ };
         self.settle_by_core(admitted, verdict, self.is_slow(admitted, now), now);
     }
 
     fn is_slow(&self, admitted: AdmittedCall, now: u64) -> bool {
-        self.slow_after.is_some_and(|after| now.saturating_sub(admitted.since.get()) >= after)
+        admitted.ran(now).is_some_and(|ran| self.live.is_slow(ran))
     }
 
     /// Every outcome but a success that is ignored or tallied goes to the core.
@@ -334,14 +338,9 @@ impl Circuit {
         })
     }
 
-    /// Whether its rules fit attempts that end after this limit.
-    pub(crate) fn check_attempt_timeout(&self, limit: Duration, check: &mut Check) {
-        self.core.lock().rules().check_attempt_timeout(limit, check);
-        check.refuse_if(
-            self.count_dropped_after.is_some_and(|after| after >= nanos(limit)),
-            "circuit_breaker",
-            format!("counts a dropped call only after attempt_timeout, {limit:?}, has ended it"),
-        );
+    /// Whether its state is worth more than that of a new circuit. `is_idle`: it was not used for `idle_for`.
+    pub(super) fn must_stay(&self, is_idle: bool, idle_for: Duration) -> bool {
+        self.update(|core, now| (core.must_stay(is_idle, nanos(idle_for), now), None))
     }
 
     /// The core, told of every success so far. The gate has to be published again.

@@ -3,10 +3,10 @@
 use std::{mem, time::Duration};
 
 use super::{
-    config::Rules,
     gate::{Admission, GateState, Successes},
     probes::Probes,
     record::Record,
+    settings::CircuitBreakerSettings,
     transition::{self, Counts, Reason, State, Transition},
 };
 use crate::{
@@ -76,8 +76,10 @@ enum Phase {
 
 #[derive(Debug)]
 pub(super) struct Core {
-    // Boxed, because the rules are large and never change. The rest is small and changes.
-    rules: Box<Rules>,
+    // Boxed, because the rules are large and seldom change. The rest is small and changes.
+    rules: Box<CircuitBreakerSettings>,
+    /// Whether a rule asks when each call began.
+    times_calls: bool,
     phase: Phase,
     generation: u64,
     next_probe: u64,
@@ -88,7 +90,7 @@ pub(super) struct Core {
 }
 
 impl Phase {
-    fn closed(rules: &Rules, now: u64) -> Self {
+    fn closed(rules: &CircuitBreakerSettings, now: u64) -> Self {
         Self::Closed(Record::new(rules, now))
     }
 
@@ -117,22 +119,39 @@ impl Phase {
 }
 
 impl Core {
-    pub(super) fn new(rules: Rules, random: Random, now: u64) -> Self {
-        let phase = Phase::closed(&rules, now);
-        Self { rules: rules.into(), phase, generation: 0, next_probe: 0, stale: 0, latest: now, random }
+    pub(super) fn new(rules: CircuitBreakerSettings, random: Random, now: u64) -> Self {
+        let (phase, times_calls) = (Phase::closed(&rules, now), rules.time_calls());
+        Self { rules: rules.into(), times_calls, phase, generation: 0, next_probe: 0, stale: 0, latest: now, random }
+    }
+
+    pub(super) fn settings(&self) -> &CircuitBreakerSettings {
+        &self.rules
+    }
+
+    /// Goes on by other settings, in the same state and generation. An opening keeps its end.
+    pub(super) fn apply(&mut self, settings: Box<CircuitBreakerSettings>, now: u64) {
+        let old = mem::replace(&mut self.rules, settings);
+        self.times_calls = self.rules.time_calls();
+        match &mut self.phase {
+            Phase::Closed(record) | Phase::MetricsOnly(record) => record.change_rules(&old, &self.rules, now),
+            Phase::HalfOpen { probes, .. } => probes.shorten(nanos(self.rules.probe_timeout), now),
+            Phase::ForcedClosed | Phase::ForcedOpen | Phase::Open { .. } => {}
+        }
     }
 
     /// What the gate publishes of it.
     pub(super) fn gate_state(&self) -> GateState {
         match &self.phase {
-            Phase::Closed(record) | Phase::MetricsOnly(record) => {
-                GateState::Passing { generation: self.generation, successes: record.successes() }
-            }
-            Phase::ForcedClosed => GateState::Passing { generation: self.generation, successes: Successes::Ignored },
+            Phase::Closed(record) | Phase::MetricsOnly(record) => self.passing(record.successes()),
+            Phase::ForcedClosed => self.passing(Successes::Ignored),
             Phase::ForcedOpen => GateState::Open { until: FOREVER },
             Phase::Open { until, .. } => GateState::Open { until: *until },
             Phase::HalfOpen { .. } => GateState::HalfOpen,
         }
+    }
+
+    fn passing(&self, successes: Successes) -> GateState {
+        GateState::Passing { generation: self.generation, is_timed: self.times_calls, successes }
     }
 
     /// Records the successes that the gate has tallied.
@@ -178,15 +197,24 @@ impl Core {
         }
     }
 
-    pub(super) fn rules(&self) -> &Rules {
-        &self.rules
-    }
-
     pub(super) fn counts(&mut self, now: u64) -> Counts {
         match &mut self.phase {
             Phase::Closed(record) | Phase::MetricsOnly(record) => record.counts(&self.rules, now),
             Phase::HalfOpen { probes, .. } => Counts { probe_successes: probes.successes, ..Counts::default() },
             Phase::ForcedClosed | Phase::ForcedOpen | Phase::Open { .. } => Counts::default(),
+        }
+    }
+
+    /// Whether its state is worth more than that of a new circuit. `is_idle`: it was not used for `idle_for`.
+    ///
+    /// A circuit that someone forced says what that person wants. A dead dependency, which nobody calls any more, is
+    /// forgotten when its opening is over and `idle_for` has passed since.
+    pub(super) fn must_stay(&mut self, is_idle: bool, idle_for: u64, now: u64) -> bool {
+        match &mut self.phase {
+            Phase::ForcedOpen | Phase::ForcedClosed | Phase::MetricsOnly(_) => true,
+            Phase::Open { until, .. } => now < until.saturating_add(idle_for),
+            Phase::HalfOpen { .. } => !is_idle,
+            Phase::Closed(record) => !is_idle && record.holds_failures(&self.rules, now),
         }
     }
 
@@ -343,9 +371,9 @@ impl Core {
     /// to the cap, so that callers who were told the same time do not come back at one instant. Where the dependency
     /// asks for more than the cap, the cap is the circuit's own time, and chance shortens it.
     fn open_for(&mut self, reopenings: u32, hint: Option<Duration>) -> u64 {
-        let rule = &self.rules.open;
-        let (cap, jitter, hint) = (nanos(rule.longest()), rule.jitter, hint.map_or(0, nanos));
-        let own = match nanos(rule.first) as f64 * rule.growth.powi(reopenings.min(i32::MAX as u32) as i32) {
+        let rules = &self.rules;
+        let (cap, jitter, hint) = (nanos(rules.longest_opening()), rules.open_jitter, hint.map_or(0, nanos));
+        let own = match nanos(rules.open_for) as f64 * rules.open_growth.powi(reopenings.min(i32::MAX as u32) as i32) {
             grown if grown < cap as f64 && hint <= cap => grown as u64,
             _ => cap,
         };

@@ -22,8 +22,30 @@ use crate::{
     carry::CarriesRejected,
     classify::{ByError, Classify},
     clock::{self, Alarm},
+    operation::{Operation, SendRequest, SendRequestFuture},
     share::{CallShare, ServiceShare},
+    sync::Arc,
 };
+
+/// A call of a service that holds the circuit, and readies the service inside.
+pub(crate) type OwnedCall<S, R, F, C> = CircuitBreakerFuture<SendRequestFuture<S, R, F>, Arc<Circuit>, C>;
+
+impl<C> CircuitBreaker<C> {
+    /// Sends one request through a clone of the service. The call holds the circuit.
+    ///
+    /// The service is readied inside the call, as in a plain call: what it says of its readiness counts.
+    #[inline(always)]
+    pub(crate) fn send<S, R>(self, service: &S, request: R) -> OwnedCall<S, R, S::Future, C>
+    where
+        S: Service<R> + Clone,
+        S::Error: CarriesRejected,
+        C: Classify<S::Response, S::Error>,
+    {
+        let admitted = self.circuit.admit();
+        let operation = || SendRequest { service: service.clone(), request }.start();
+        CircuitBreakerFuture::start(self.circuit, self.classifier, admitted, operation)
+    }
+}
 
 impl<C: Clone> CircuitBreaker<C> {
     /// The breaker as a tower layer. Every service it is applied to shares this circuit.

@@ -35,6 +35,6 @@ pub(super) fn judge_rejected(rejected: &Rejected) -> Verdict {
             Cause::Deadline if deadline::has_passed() => Verdict::Ignored,
             Cause::Deadline | Cause::Limit => Verdict::TRANSIENT,
         },
-        Rejected::CircuitOpen(_) | Rejected::BulkheadFull(_) => Verdict::Ignored,
+        Rejected::CircuitOpen(_) | Rejected::BulkheadFull(_) | Rejected::RateLimited(_) => Verdict::Ignored,
     }
 }

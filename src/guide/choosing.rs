@@ -9,6 +9,7 @@
 //! | A failure is over a moment later. | [`RetryWithBackoff`] | the call is not idempotent, or is retried elsewhere |
 //! | The dependency is down for seconds or minutes. | [`CircuitBreaker`] | no other call learns from this one |
 //! | A slow dependency holds more and more tasks. | [`Bulkhead`] | the client's pool has such a limit already |
+//! | The dependency allows only so many requests in a period. | [`RateLimiter`] | it never says so, by a 429 for example |
 //! | The caller can go on with a lesser answer. | [`Fallback`] | a wrong answer is worse than none |
 //!
 //! A failure that is over a moment later is, for example, a deployment, or an idle connection that was closed. No other
@@ -18,7 +19,8 @@
 //! had its effect all the same: the answer may have been lost. So send only idempotent calls again.
 //!
 //! Begin with a [`Timeout`]. Add a [`RetryWithBackoff`] and a [`CircuitBreaker`] where calls go over a network. Add a
-//! [`Bulkhead`] where many callers share one dependency. Add a [`Fallback`] where you know what to say instead.
+//! [`Bulkhead`] where many callers share one dependency, and a [`RateLimiter`] where it has a quota. Add a [`Fallback`]
+//! where you know what to say instead.
 //!
 //! # The order, and why
 //!
@@ -28,12 +30,16 @@
 //! |---|---|---|
 //! | 1 | [`Fallback`] | It answers for every failure and every rejection of the policies inside it. |
 //! | 2 | [`Timeout`] (total) | It limits all that the caller waits for: the queue, the attempts, the sleeps between. |
-//! | 3 | [`Bulkhead`] | It counts calls, not attempts: a call holds its slot over all of its attempts and sleeps. |
-//! | 4 | [`RetryWithBackoff`] | It sees the result of each attempt, and an open circuit too: then it stops. |
-//! | 5 | [`CircuitBreaker`] | It counts each attempt, so it learns from one that times out. |
-//! | 6 | [`Timeout`] (attempt) | It ends an attempt that hangs, and leaves time for another one. |
+//! | 3 | [`RateLimiter`] | It counts calls, not attempts. A call that waits here holds no slot of the bulkhead. |
+//! | 4 | [`Bulkhead`] | It counts calls, not attempts: a call holds its slot over all of its attempts and sleeps. |
+//! | 5 | [`RetryWithBackoff`] | It sees the result of each attempt, and an open circuit too: then it stops. |
+//! | 6 | [`CircuitBreaker`] | It counts each attempt, so it learns from one that times out. |
+//! | 7 | [`Timeout`] (attempt) | It ends an attempt that hangs, and leaves time for another one. |
 //!
 //! Leave out what you do not need. The order of the others stays.
+//!
+//! Where the dependency's quota counts each request, further attempts count too. Then put the rate limiter inside the
+//! retry: `retry.call(|| limiter.call(|| breaker.call(..)))`. A spent limiter ends the retry, because it is not retried.
 //!
 //! A total timeout that ends while the call waits in the bulkhead's queue ends the call with
 //! [`Rejected::TimedOut`](crate::Rejected::TimedOut). A wait that reaches the bulkhead's own `max_wait` first ends with
@@ -240,6 +246,7 @@
 //! **Do not share a circuit between dependencies.** One that fails then closes the way to the other.
 //!
 //! [`Bulkhead`]: crate::Bulkhead
+//! [`RateLimiter`]: crate::RateLimiter
 //! [`CircuitBreaker`]: crate::CircuitBreaker
 //! [`CircuitBreaker::by_rate`]: crate::CircuitBreaker::by_rate
 //! [`Fallback`]: crate::Fallback

@@ -111,7 +111,7 @@
 //!
 //! | ask | answer |
 //! |---|---|
-//! | the variant: [`CircuitOpen`], [`BulkheadFull`], [`TimedOut`] | which kind of policy ended the call |
+//! | the variant: [`CircuitOpen`], [`BulkheadFull`], [`RateLimited`], [`TimedOut`] | which kind of policy ended the call |
 //! | [`name`](crate::Rejected::name) | which policy it was |
 //! | [`was_started`] | whether the operation was started, and may have had effects |
 //! | [`attempts_sent`] | how many attempts a retry had sent before |
@@ -144,6 +144,8 @@
 //!
 //! - An open circuit and a full bulkhead are a **503** with a `Retry-After`. Its unit is whole seconds;
 //!   [`retry_after_secs`](crate::Rejected::retry_after_secs) rounds up. Where the time is not known, 1 is a good value.
+//! - A spent rate limiter that counts your caller's requests is a **429** with a `Retry-After`. One that keeps you below
+//!   the quota of a dependency is a 503: the caller has done nothing wrong.
 //! - A timeout is a **504**. It is not a 408: that status says that the *caller* was too slow to send its request.
 //!
 //! ```
@@ -197,6 +199,7 @@
 //! [`CarriesRejected`]: crate::CarriesRejected
 //! [`CarriesRejected::as_rejected`]: crate::CarriesRejected::as_rejected
 //! [`CircuitOpen`]: crate::Rejected::CircuitOpen
+//! [`RateLimited`]: crate::Rejected::RateLimited
 //! [`Rejected`]: crate::Rejected
 //! [`Rejected::find`]: crate::Rejected::find
 //! [`TimedOut`]: crate::Rejected::TimedOut

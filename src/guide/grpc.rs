@@ -156,8 +156,8 @@
 //!
 //! For a code that says what it is, turn the error into a status yourself, in a `map_err` outside of all policies.
 //! [`Rejected::grpc_code`](crate::Rejected::grpc_code) is `UNAVAILABLE` for an open circuit, `RESOURCE_EXHAUSTED` for a
-//! full bulkhead, and `DEADLINE_EXCEEDED` for a timeout. Keep the rejection as the source; the docs of
-//! [`ByStatus::grpc_headers`] have the function.
+//! full bulkhead and for a spent rate limiter, and `DEADLINE_EXCEEDED` for a timeout. Keep the rejection as the source;
+//! the docs of [`ByStatus::grpc_headers`] have the function.
 //!
 //! [`ByStatus::grpc_headers`]: crate::ByStatus::grpc_headers
 //! [`Failed`]: crate::Verdict::Failed

@@ -2,7 +2,7 @@
 //!
 //! "Theirs" is what the sources and docs of these libraries said when this page was written. Check the version that you
 //! use. The defaults here are in one table for each policy: [`circuit_breaker`], [`retry`], [`timeout`], [`bulkhead`],
-//! [`fallback`].
+//! [`rate_limiter`], [`fallback`].
 //!
 //! # What differs from nearly all of them
 //!
@@ -13,7 +13,7 @@
 //! | openings | all of one length | grow after each failed probe; jitter shortens them |
 //! | what is a failure | every error | every error but our own rejections |
 //! | an open circuit inside a retry | an error like others | ends the retry at once |
-//! | a full bulkhead inside a breaker | a failure like others | ignored |
+//! | a full bulkhead, or a spent rate limiter, inside a breaker | a failure like others | ignored |
 //! | an answer of 429 | an answer, or a failure | with [`by_status`]: throttled |
 //! | a timeout of zero | off, or not allowed | only an answer that is there at once passes |
 //! | the number of retries in all | not limited | each retry pays from a [budget](crate::RetryBudget) |
@@ -97,7 +97,9 @@
 //! | `retryExceptions`, `retryOnException` | [`retry_if`], or a classifier |
 //! | TimeLimiter: `timeoutDuration` (1 s) | [`Timeout`], no default |
 //! | Bulkhead: `maxConcurrentCalls` (25), `maxWaitDuration` (0) | [`Bulkhead::builder`], `queue(capacity, max_wait)` |
-//! | RateLimiter, Cache | none |
+//! | RateLimiter: `limitForPeriod` (50), `limitRefreshPeriod` (500 ns) | [`RateLimiter`]`::new(name, limit, period)` |
+//! | RateLimiter: `timeoutDuration` (5 s, any number of callers wait) | `queue(capacity, max_wait)` |
+//! | Cache | none |
 //!
 //! - Half-open: they judge the rate over the permitted calls. Here one failed probe opens the circuit again.
 //! - Their wait for a bulkhead has no limit on how many wait. Here the queue has a capacity.
@@ -122,7 +124,8 @@
 //! | `AddConcurrencyLimiter(permits, queue)` | [`Bulkhead::builder`], `queue(capacity, max_wait)` |
 //! | `AddFallback` | [`Fallback`] |
 //! | `ResiliencePipelineBuilder` | calls inside each other; the first strategy is the outermost call |
-//! | hedging, rate limiter, chaos, registry, metrics | none |
+//! | `AddRateLimiter`: token bucket, fixed window | [`RateLimiter`], [`RateLimiter::fixed_window`] |
+//! | hedging, chaos, registry, metrics | none |
 //!
 //! - Their jitter may make a delay longer. Here jitter only shortens it.
 //! - Their timeout cancels a token, and waits until the operation obeys. Here the operation is dropped.
@@ -148,7 +151,8 @@
 //! | Bulkhead: a size, `WithMaxWaitTime` | [`Bulkhead::builder`], `queue(capacity, max_wait)` |
 //! | Timeout: a duration | [`Timeout::new`] |
 //! | `With(a, b, c)`: `a` is the outermost | `a.call(\|\| b.call(\|\| c.call(..)))` |
-//! | hedge, rate limiter, adaptive limiter, cache | none |
+//! | Rate limiter: bursty (a fixed window), smooth | [`RateLimiter::fixed_window`], [`RateLimiter`] with `burst(1)` |
+//! | hedge, adaptive limiter, cache | none |
 //!
 //! - After the last attempt they return `ErrRetriesExceeded`, unless you ask for the last failure. Here you get the
 //!   last result, unchanged.
@@ -180,7 +184,8 @@
 //! | `from_request_error` | `from_request_fn` |
 //! | `handle(predicate)` | [`handle_if`](crate::Fallback::handle_if) |
 //! | `ResilienceError<E>` | [`Error<E>`](crate::Error) by `LiftLayer`, or your own type |
-//! | rate limiter, cache | none |
+//! | rate limiter | [`RateLimiter`] |
+//! | cache | none |
 //!
 //! - Their bulkhead lets calls wait without end by default. Here a full bulkhead rejects at once if it has no queue.
 //! - Their retry sends again on every error unless told otherwise, an open circuit of a layer below included.
@@ -214,7 +219,8 @@
 //! | `load_shed` over `concurrency_limit` | `Bulkhead::layer` without a queue |
 //! | `retry::RetryLayer` with a `Policy` | `RetryWithBackoff::layer`, `classify`, `clone_request_fn` |
 //! | `retry::budget::TpsBudget` (10 a second, and 20 % of the calls) | [`RetryBudget`](crate::RetryBudget) |
-//! | `limit::RateLimitLayer`, `hedge` | none |
+//! | `limit::RateLimitLayer` | `RateLimiter::layer` with a queue; clones share the limit |
+//! | `hedge` | none |
 //!
 //! - A bulkhead's service is always ready, and takes its slot in `call`. `ConcurrencyLimit` takes it in `poll_ready`.
 //! - Below a breaker, the errors of tower's `load_shed` and `buffer` count as failures. Put these layers outside of the
@@ -226,6 +232,8 @@
 //! from files, and metrics. A listener can count what a policy does, and `tracing` events tell it.
 //!
 //! [`Bulkhead`]: crate::Bulkhead
+//! [`RateLimiter`]: crate::RateLimiter
+//! [`RateLimiter::fixed_window`]: crate::RateLimiter::fixed_window
 //! [`Bulkhead::builder`]: crate::Bulkhead::builder
 //! [`Bulkhead::new`]: crate::Bulkhead::new
 //! [`CircuitBreaker::by_rate`]: crate::CircuitBreaker::by_rate
@@ -245,6 +253,7 @@
 //! [`Window::min_calls`]: crate::circuit_breaker::Window::min_calls
 //! [`Window::time`]: crate::circuit_breaker::Window::time
 //! [`bulkhead`]: crate::bulkhead
+//! [`rate_limiter`]: mod@crate::rate_limiter
 //! [`by_error`]: crate::by_error
 //! [`by_error_status`]: crate::by_error_status
 //! [`by_status`]: crate::by_status

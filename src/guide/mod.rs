@@ -5,14 +5,16 @@
 //! | [`choosing`] | Which policy helps against which failure? In which order do I nest them? Where do I keep them? |
 //! | [`pipeline`] | How do I protect all calls to one dependency, with one object? |
 //! | [`errors`] | How does my error type carry a rejection? What does a rejection tell, and how do I answer a caller? |
+//! | [`per_host`] | How do I have a policy for each host, tenant or address? What is a good key? |
 //! | [`grpc`] | How do I protect calls of a tonic client, and what does each gRPC code count as? |
 //! | `http` | How do I protect an HTTP client and an HTTP server? (Needs the feature `http`.) |
 //! | [`testing`] | How do I test code that uses policies, without waiting for real time? |
 //! | [`migrating`] | What is the setting that I know from another library called here, and what differs? |
 //!
 //! The defaults of each policy are in a table on the page of its module: [`circuit_breaker`](crate::circuit_breaker),
-//! [`retry`](crate::retry), [`timeout`](crate::timeout), [`bulkhead`](crate::bulkhead), [`fallback`](crate::fallback),
-//! [`pipeline`](crate::pipeline).
+//! [`retry`](crate::retry), [`timeout`](crate::timeout), [`bulkhead`](crate::bulkhead),
+//! [`rate_limiter`](crate::rate_limiter), [`fallback`](crate::fallback), [`pipeline`](crate::pipeline),
+//! [`keyed`](crate::keyed).
 
 pub mod choosing;
 pub mod errors;
@@ -20,5 +22,6 @@ pub mod grpc;
 #[cfg(all(feature = "http", feature = "tower"))]
 pub mod http;
 pub mod migrating;
+pub mod per_host;
 pub mod pipeline;
 pub mod testing;

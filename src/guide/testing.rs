@@ -74,8 +74,8 @@
 //!
 //! Where a test is about what your code does with an open circuit, open it:
 //! [`force_open`](crate::CircuitBreaker::force_open) and [`force_closed`](crate::CircuitBreaker::force_closed). The
-//! other policies have such a setting too: `Bulkhead::new("users", 0)` is always full, and a `Timeout` of zero passes
-//! only an answer that is there at once.
+//! other policies have such a setting too: `Bulkhead::new("users", 0)` is always full, a `RateLimiter` with a limit of
+//! zero is always spent, and a `Timeout` of zero passes only an answer that is there at once.
 //!
 //! # Chance
 //!
@@ -112,7 +112,7 @@
 //! # Rejections without a policy
 //!
 //! A test of your own error handling needs no circuit. The rejections have constructors: [`CircuitOpen::new`],
-//! [`BulkheadFull::new`], [`Elapsed::new`].
+//! [`BulkheadFull::new`], [`RateLimited::new`], [`Elapsed::new`].
 //!
 //! ```
 //! use std::{io, time::Duration};
@@ -176,4 +176,5 @@
 //! [`BulkheadFull::new`]: crate::BulkheadFull::new
 //! [`CircuitOpen::new`]: crate::CircuitOpen::new
 //! [`Elapsed::new`]: crate::Elapsed::new
+//! [`RateLimited::new`]: crate::RateLimited::new
 //! [`Transition::new`]: crate::circuit_breaker::Transition::new

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use ::http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::retry_after::time_of_answer;
+use crate::rate_limiter;
 
 /// What a server says of how much it still takes from this client; see [`quota()`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -66,6 +67,15 @@ impl AnnouncedQuota {
                 let _ = headers.try_insert(field, value);
             }
         }
+    }
+}
+
+/// What a server's own rate limiter tells of itself: see [`RateLimiter::quota`](crate::RateLimiter::quota).
+impl From<rate_limiter::Quota> for AnnouncedQuota {
+    fn from(quota: rate_limiter::Quota) -> Self {
+        let rate_limiter::Quota { limit, remaining, reset_in, window } = quota;
+        let (limit, remaining) = (Some(u64::from(limit)), u64::from(remaining));
+        Self { limit, remaining, reset_in: Some(reset_in), window: Some(window) }
     }
 }
 

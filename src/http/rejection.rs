@@ -90,6 +90,7 @@ impl Said {
             Rejected::CircuitOpen(_) => ("The service is not available for the moment.", None),
             // A slot is free again at any moment.
             Rejected::BulkheadFull(_) => ("The service has as many requests as it can take.", Some(1)),
+            Rejected::RateLimited(_) => ("The service has had as many requests as it takes for the moment.", None),
             Rejected::TimedOut(_) => ("The service took too long to answer.", None),
         };
         Self { detail, retry_after: rejected.retry_after_secs().map(|seconds| seconds.max(1)).or(otherwise) }

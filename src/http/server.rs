@@ -40,6 +40,7 @@ use crate::{
 /// |---|---|---|
 /// | [`CircuitOpen`](Rejected::CircuitOpen) | 503 | the time left, where it is known |
 /// | [`BulkheadFull`](Rejected::BulkheadFull) | 503 | 1 |
+/// | [`RateLimited`](Rejected::RateLimited) | 429 | the time until a permit, where it is known |
 /// | [`TimedOut`](Rejected::TimedOut) | 504 | |
 ///
 /// Each of these answers has `Cache-Control: no-store`, and a body that says what and when (`application/problem+json`,

@@ -3,6 +3,7 @@ use std::time::Duration;
 use super::{
     fallback::NoFallback,
     policy::Pipeline,
+    settings::PipelineSettings,
     shared::{Limit, Parts, Whole},
 };
 use crate::{
@@ -12,7 +13,7 @@ use crate::{
     error::{Check, ConfigError, Name},
     fallback::Fallback,
     retry::RetryWithBackoff,
-    sync::Arc,
+    sync::{Arc, Lock},
     timeout::Timeout,
 };
 
@@ -40,6 +41,8 @@ pub struct PipelineBuilder<C = ByError, F = NoFallback> {
     attempt: Option<Timeout>,
     classifier: C,
     fallback: F,
+    /// What was refused of the settings of parts.
+    bad_parts: Check,
 }
 
 impl PipelineBuilder {
@@ -53,6 +56,7 @@ impl PipelineBuilder {
             attempt: None,
             classifier: ByError,
             fallback: NoFallback,
+            bad_parts: Check::default(),
         }
     }
 
@@ -67,6 +71,23 @@ impl PipelineBuilder {
 }
 
 impl<C, F> PipelineBuilder<C, F> {
+    /// Takes the timeouts and all parts from these settings: those of a file, for example. The parts have the name of
+    /// the pipeline. Setters that follow replace single parts, by some that have listeners for example.
+    pub fn settings(mut self, settings: &PipelineSettings) -> Self {
+        let name = &self.name;
+        let mut check = Check::default();
+        self.total = settings.timeout.map(Timeout::new);
+        self.attempt = settings.attempt_timeout.map(Timeout::new);
+        let bulkhead = settings.bulkhead.as_ref().map(|settings| settings.build(name.clone()));
+        self.bulkhead = bulkhead.and_then(|bulkhead| check.part("bulkhead", bulkhead));
+        let retry = settings.retry.as_ref().map(|settings| settings.build(name.clone()));
+        self.retry = retry.and_then(|retry| check.part("retry", retry));
+        let breaker = settings.circuit_breaker.as_ref().map(|settings| settings.build(name.clone()));
+        self.circuit_breaker = breaker.and_then(|breaker| check.part("circuit_breaker", breaker));
+        self.bad_parts = check;
+        self
+    }
+
     /// The total timeout: how long a call may take, with all of its waits and attempts. The fallback is outside of it.
     ///
     /// A `Duration`, or a [`Timeout`] with listeners. All that runs inside knows the [`Deadline`](crate::Deadline).
@@ -104,14 +125,14 @@ impl<C, F> PipelineBuilder<C, F> {
     /// It handles what the pipeline's classifier does not call [`Healthy`](crate::Verdict::Healthy), unless the fallback
     /// was given a rule of its own, [`handle_if`](Fallback::handle_if) or [`classify`](Fallback::classify).
     pub fn fallback<S, W, L>(self, fallback: Fallback<S, W, L>) -> PipelineBuilder<C, Fallback<S, W, L>> {
-        let Self { name, total, bulkhead, retry, circuit_breaker, attempt, classifier, .. } = self;
-        PipelineBuilder { name, total, bulkhead, retry, circuit_breaker, attempt, classifier, fallback }
+        let Self { name, total, bulkhead, retry, circuit_breaker, attempt, classifier, bad_parts, .. } = self;
+        PipelineBuilder { name, total, bulkhead, retry, circuit_breaker, attempt, classifier, fallback, bad_parts }
     }
 
     /// Judges results by `classifier`, for all parts.
     pub fn classify<D>(self, classifier: D) -> PipelineBuilder<D, F> {
-        let Self { name, total, bulkhead, retry, circuit_breaker, attempt, fallback, .. } = self;
-        PipelineBuilder { name, total, bulkhead, retry, circuit_breaker, attempt, classifier, fallback }
+        let Self { name, total, bulkhead, retry, circuit_breaker, attempt, fallback, bad_parts, .. } = self;
+        PipelineBuilder { name, total, bulkhead, retry, circuit_breaker, attempt, classifier, fallback, bad_parts }
     }
 
     /// A pipeline of these parts.
@@ -120,44 +141,19 @@ impl<C, F> PipelineBuilder<C, F> {
     ///
     /// One [`ConfigError`] that names every contradiction between the parts: see [the table](super#contradictions).
     pub fn build(self) -> Result<Pipeline<C, F>, ConfigError> {
-        let mut check = Check::default();
-        self.check(&mut check);
-        check.finish("pipeline", &self.name)?;
-        Ok(self.unchecked())
+        let (name, mut check) = (self.name.clone(), self.bad_parts.clone());
+        let pipeline = self.unchecked();
+        pipeline.settings().check(&mut check);
+        check.finish("pipeline", &name)?;
+        Ok(pipeline)
     }
 
     /// Takes the parts as they are.
     pub(super) fn unchecked(self) -> Pipeline<C, F> {
-        let Self { name, total, bulkhead, retry, circuit_breaker, attempt, classifier, fallback } = self;
+        let Self { name, total, bulkhead, retry, circuit_breaker, attempt, classifier, fallback, .. } = self;
         let (total, attempt) = (limit(total, &name), limit(attempt, &name));
-        let parts = Arc::new(Parts { name, total, bulkhead, retry, circuit_breaker, attempt });
+        let parts = Arc::new(Parts { name, total, bulkhead, retry, circuit_breaker, attempt, changes: Lock::new(()) });
         Pipeline { whole: Whole { parts, classifier, fallback } }
-    }
-
-    fn check(&self, check: &mut Check) {
-        let span =
-            |timeout: &Option<Timeout>| timeout.as_ref().map(Timeout::limit).filter(|limit| *limit != Duration::MAX);
-        let (total, attempt) = (span(&self.total), span(&self.attempt));
-        check.refuse_if(total.is_some_and(|total| total.is_zero()), "timeout", "must be above zero");
-        check.refuse_if(attempt.is_some_and(|attempt| attempt.is_zero()), "attempt_timeout", "must be above zero");
-        if let (Some(total), Some(attempt)) = (total, attempt) {
-            let why = format!("must be longer than attempt_timeout, {attempt:?}, not {total:?}");
-            check.refuse_if(total <= attempt, "timeout", why);
-        }
-        let wait = self.bulkhead.as_ref().and_then(Bulkhead::max_wait);
-        if let (Some(total), Some(wait)) = (total, wait) {
-            let why = format!("has a queue in which a call waits for {wait:?}, not shorter than timeout, {total:?}");
-            check.refuse_if(wait >= total, "bulkhead", why);
-        }
-        let sleep = self.retry.as_ref().and_then(|retry| retry.shared.shortest_sleep());
-        if let (Some(total), Some(sleep)) = (total, sleep) {
-            let why =
-                format!("sleeps for at least {sleep:?} before a second attempt, not shorter than timeout, {total:?}");
-            check.refuse_if(sleep >= total, "retry", why);
-        }
-        if let (Some(attempt), Some(breaker)) = (attempt, &self.circuit_breaker) {
-            breaker.circuit.check_attempt_timeout(attempt, check);
-        }
     }
 }
 

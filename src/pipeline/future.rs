@@ -185,7 +185,7 @@ where
                         Ok(admitted) => {
                             let end = limits.begin_attempt();
                             let taken = Taken::attempt(admitted);
-                            let plan = AttemptPlan { number: 1, is_last: parts.is_last(1), end };
+                            let plan = AttemptPlan { number: 1, is_last: parts.is_last(None), end };
                             let attempt = with_rollback(|| attempts.start(plan), || taken.give_back(parts));
                             (Stage::Running { attempt }, taken, end)
                         }
@@ -197,7 +197,7 @@ where
                 }
             }
             Entry::Queued(ticket) => {
-                let (end, limit) = parts.slots().map_or((None, WaitLimit::MaxWait), WaitLimit::of);
+                let (end, limit) = parts.slots().map_or((None, WaitLimit::NEVER), WaitLimit::of);
                 hindrance = Hindrance::Queued(limit);
                 (Stage::Hindered, Taken::ticket(ticket), end)
             }
@@ -455,7 +455,7 @@ where
         let (stage, end) = match decision {
             Ok(admitted) => {
                 let end = this.limits.begin_attempt();
-                let plan = AttemptPlan { number, is_last: parts.is_last(number), end };
+                let plan = AttemptPlan { number, is_last: parts.is_last(this.progress.as_ref()), end };
                 this.permits.admit(admitted);
                 (Stage::Running { attempt: attempts.start(plan) }, end)
             }

@@ -233,6 +233,7 @@ mod fallback;
 mod future;
 mod permits;
 mod policy;
+mod settings;
 mod shared;
 #[cfg(feature = "tower")]
 mod tower;
@@ -246,6 +247,7 @@ pub use self::{
     fallback::NoFallback,
     future::PipelineFuture,
     policy::Pipeline,
+    settings::PipelineSettings,
 };
 
 // What only signatures name.

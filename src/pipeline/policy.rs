@@ -4,6 +4,7 @@ use super::{
     config::PipelineBuilder,
     fallback::{NoFallback, PipelineFallback},
     future::PipelineFuture,
+    settings::PipelineSettings,
     shared::{Span, Whole},
 };
 use crate::{
@@ -11,7 +12,7 @@ use crate::{
     carry::CarriesRejected,
     circuit_breaker::CircuitBreaker,
     classify::{ByError, Classify, NotIdempotent},
-    error::Name,
+    error::{Check, ConfigError, Name},
     retry::{Attempt, Repeat, RepeatWith, RetryWithBackoff},
 };
 
@@ -150,6 +151,39 @@ impl<C, F> Pipeline<C, F> {
     /// How long each attempt may take. `None` without an attempt timeout.
     pub fn attempt_timeout(&self) -> Option<Duration> {
         self.whole.parts.attempt.get().map(Span::get)
+    }
+
+    /// The settings that are in force now. A timeout without a limit is absent.
+    pub fn settings(&self) -> PipelineSettings {
+        PipelineSettings::of(&self.whole.parts)
+    }
+
+    /// Changes the settings while the pipeline is in use. All handles and layers that share the parts go on by them at
+    /// once, other pipelines that share a part too; classifiers, the fallback, listeners and what else is code stay.
+    ///
+    /// A call that runs keeps its timeouts. What becomes of the rest is told at each part:
+    /// [`Bulkhead::apply`](crate::Bulkhead::apply), [`RetryWithBackoff::apply`](crate::RetryWithBackoff::apply),
+    /// [`CircuitBreaker::apply`](crate::CircuitBreaker::apply). A part can be neither added nor removed.
+    ///
+    /// # Errors
+    ///
+    /// One [`ConfigError`] that names every bad setting of all parts. Then nothing has changed.
+    pub fn apply(&self, settings: &PipelineSettings) -> Result<(), ConfigError> {
+        let mut check = Check::default();
+        self.check(settings, &mut check);
+        check.finish("pipeline", &self.whole.parts.name)?;
+        self.apply_checked(settings);
+        Ok(())
+    }
+
+    /// Refuses settings that cannot be applied.
+    pub(crate) fn check(&self, settings: &PipelineSettings, check: &mut Check) {
+        self.whole.parts.check(settings, check);
+    }
+
+    /// Applies settings that were checked.
+    pub(crate) fn apply_checked(&self, settings: &PipelineSettings) {
+        self.whole.parts.apply_checked(settings);
     }
 
     /// The bulkhead, if there is one.

@@ -5,10 +5,10 @@ use std::{num::NonZeroU64, ops::Deref, time::Duration};
 use crate::{
     bulkhead::{Bulkhead, Slots},
     circuit_breaker::{Circuit, CircuitBreaker},
-    clock::{FOREVER, nanos},
+    clock::{FOREVER, LiveSpan},
     error::Name,
-    retry::{self, RetryWithBackoff},
-    sync::{Arc, AtomicU64, Ordering},
+    retry::{self, Progress, RetryWithBackoff},
+    sync::{Arc, Lock},
     timeout::TimeoutReporter,
 };
 
@@ -21,6 +21,8 @@ pub struct Parts {
     pub(super) retry: Option<RetryWithBackoff>,
     pub(super) circuit_breaker: Option<CircuitBreaker>,
     pub(super) attempt: Limit,
+    /// Held while settings are applied.
+    pub(super) changes: Lock<()>,
 }
 
 impl Parts {
@@ -34,10 +36,13 @@ impl Parts {
         self.retry.as_ref().map(|retry| &*retry.shared)
     }
 
-    /// Whether no attempt can follow this one.
+    /// Whether no attempt can follow this one. `progress`: there is none before one has failed.
     #[inline]
-    pub(super) fn is_last(&self, attempt: u32) -> bool {
-        self.retry().is_none_or(|retry| retry.is_last(attempt))
+    pub(super) fn is_last(&self, progress: Option<&Progress>) -> bool {
+        self.retry().is_none_or(|retry| match progress {
+            None => retry.has_one_attempt(),
+            Some(progress) => retry.is_last(progress),
+        })
     }
 
     #[inline]
@@ -49,19 +54,23 @@ impl Parts {
 /// The limit of a timeout, which may change while calls run.
 #[derive(Debug)]
 pub(super) struct Limit {
-    /// Nanoseconds. [`FOREVER`] is no limit. Zero is refused.
-    nanos: AtomicU64,
+    /// Zero is refused.
+    span: LiveSpan,
     pub(super) reporter: TimeoutReporter,
 }
 
 impl Limit {
     pub(super) fn new(limit: Option<Duration>, reporter: TimeoutReporter) -> Self {
-        Self { nanos: AtomicU64::new(limit.map_or(FOREVER, nanos)), reporter }
+        Self { span: LiveSpan::new(limit), reporter }
+    }
+
+    pub(super) fn set(&self, limit: Option<Duration>) {
+        self.span.set(limit);
     }
 
     #[inline]
     pub(super) fn get(&self) -> Option<Span> {
-        let nanos = self.nanos.load(Ordering::Relaxed);
+        let nanos = self.span.nanos();
         if nanos == FOREVER { None } else { NonZeroU64::new(nanos).map(Span) }
     }
 }

@@ -7,6 +7,11 @@ use std::{
     time::Duration,
 };
 
+#[cfg(feature = "serde")]
+use serde::{Deserialize, Serialize};
+
+#[cfg(feature = "serde")]
+use crate::duration_text;
 use crate::{
     clock::nanos,
     error::{BadSetting, Check},
@@ -172,6 +177,7 @@ impl From<Exponential> for Backoff {
 ///
 /// The formulas are those of Marc Brooker, "Exponential Backoff And Jitter" (AWS Architecture Blog, 2015).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Jitter {
     /// A random delay from zero to the full delay. It spreads callers best.
@@ -204,17 +210,26 @@ impl Jitter {
 
 /// Delays that grow by a factor up to a cap.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize), serde(deny_unknown_fields))]
 pub struct Exponential {
+    #[cfg_attr(feature = "serde", serde(with = "duration_text"))]
     first: Duration,
+    #[cfg_attr(feature = "serde", serde(with = "duration_text"))]
     max: Duration,
+    #[cfg_attr(feature = "serde", serde(default = "Exponential::default_factor"))]
     factor: f64,
+    #[cfg_attr(feature = "serde", serde(default))]
     jitter: Jitter,
 }
 
 impl Exponential {
     /// From `first`, doubling up to `max`, with full jitter.
     pub const fn new(first: Duration, max: Duration) -> Self {
-        Self { first, max, factor: 2.0, jitter: Jitter::Full }
+        Self { first, max, factor: Self::default_factor(), jitter: Jitter::Full }
+    }
+
+    const fn default_factor() -> f64 {
+        2.0
     }
 
     /// By what factor each delay is longer than the one before: at least 1.
@@ -234,9 +249,13 @@ impl Exponential {
 
 /// Delays that grow by the first delay each time, up to a cap: 1 s, 2 s, 3 s.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize), serde(deny_unknown_fields))]
 pub struct Linear {
+    #[cfg_attr(feature = "serde", serde(with = "duration_text"))]
     first: Duration,
+    #[cfg_attr(feature = "serde", serde(with = "duration_text"))]
     max: Duration,
+    #[cfg_attr(feature = "serde", serde(default))]
     jitter: Jitter,
 }
 
@@ -256,15 +275,22 @@ impl Linear {
 
 /// The same delay each time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize), serde(deny_unknown_fields))]
 pub struct Constant {
+    #[cfg_attr(feature = "serde", serde(with = "duration_text"))]
     delay: Duration,
+    #[cfg_attr(feature = "serde", serde(default = "Constant::default_jitter"))]
     jitter: Jitter,
 }
 
 impl Constant {
     /// Always `delay`, without jitter. Zero means no sleep at all.
     pub const fn new(delay: Duration) -> Self {
-        Self { delay, jitter: Jitter::None }
+        Self { delay, jitter: Self::default_jitter() }
+    }
+
+    const fn default_jitter() -> Jitter {
+        Jitter::None
     }
 
     /// What chance does to each delay.

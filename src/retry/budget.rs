@@ -18,12 +18,18 @@
 //!
 //! Nothing else is published through the bucket: a token gives leave to send, and says nothing about other memory.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    // Not `crate::sync`'s: a model checker would try every interleaving of loads that nearly never differ.
+    sync::atomic::AtomicU64 as SettingWord,
+    time::Duration,
+};
 
+use super::settings::RetryBudgetSettings;
 use crate::{
     clock::{Clock, nanos},
     error::{Check, ConfigError, Name},
-    sync::{Arc, AtomicU64, Ordering},
+    sync::{Arc, AtomicU64, Ordering, fence},
 };
 
 /// The bucket counts in thousandths of a token, so that its sums are exact.
@@ -59,29 +65,26 @@ struct ClockedBucket {
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `build`"]
 pub struct RetryBudgetBuilder {
-    tokens: u32,
-    per_success: f64,
-    refill_every: Option<Duration>,
+    settings: RetryBudgetSettings,
 }
 
 impl RetryBudgetBuilder {
     /// How many tokens an attempt that succeeds adds: 0, or from 0.001 to 1. It is rounded to thousandths.
     pub fn per_success(mut self, tokens: f64) -> Self {
-        self.per_success = tokens;
+        self.settings.per_success = tokens;
         self
     }
 
     /// In which time one token is added, whatever the calls do.
     pub fn refill_every(mut self, span: Duration) -> Self {
-        self.refill_every = Some(span);
+        self.settings.refill_every = span;
         self
     }
 
     /// Adds no tokens by time. A client that has spent its tokens then retries again only after some of its calls have
     /// succeeded.
-    pub fn no_refill(mut self) -> Self {
-        self.refill_every = None;
-        self
+    pub fn no_refill(self) -> Self {
+        self.refill_every(Duration::MAX)
     }
 
     /// A full bucket with these settings.
@@ -91,42 +94,52 @@ impl RetryBudgetBuilder {
     /// One [`ConfigError`] that names every bad setting.
     pub fn build(self) -> Result<RetryBudget, ConfigError> {
         let mut check = Check::default();
-        let Self { tokens, per_success, refill_every } = self;
-        let fits = per_success == 0.0 || (0.001..=1.0).contains(&per_success);
-        check.refuse_if(!fits, "per_success", format!("must be 0, or from 0.001 to 1, not {per_success}"));
-        let refill_span = refill_every.unwrap_or(Duration::MAX);
-        let is_too_fast = refill_span < Duration::from_micros(1);
-        check.refuse_if(is_too_fast, "refill_every", format!("must be at least 1 µs, not {refill_span:?}"));
-        check.finish("retry budget", &Name::from(format!("{tokens} tokens")))?;
-        let per_success = (per_success * TOKEN as f64).round() as u64;
-        Ok(RetryBudget::of(Bucket::full(tokens, per_success, refill_every)))
+        self.settings.check(&mut check);
+        check.finish("retry budget", &Name::from(format!("{} tokens", self.settings.tokens)))?;
+        Ok(RetryBudget::of(self.settings))
     }
 }
 
 impl RetryBudget {
     /// A full bucket of this many tokens. One of zero lets no retry pass.
     pub fn new(tokens: u32) -> Self {
-        Self::of(Bucket::full(tokens, TOKEN / 10, Some(Duration::from_secs(60))))
+        Self::of(RetryBudgetSettings::new(tokens))
     }
 
     /// Settings for a bucket of this many tokens.
     pub fn builder(tokens: u32) -> RetryBudgetBuilder {
-        RetryBudgetBuilder { tokens, per_success: 0.1, refill_every: Some(Duration::from_secs(60)) }
+        RetryBudgetBuilder { settings: RetryBudgetSettings::new(tokens) }
     }
 
-    fn of(bucket: Bucket) -> Self {
-        Self(Arc::new(ClockedBucket { bucket, clock: Clock::start() }))
+    /// A full bucket, with settings that were checked.
+    pub(super) fn of(settings: RetryBudgetSettings) -> Self {
+        Self(Arc::new(ClockedBucket { bucket: Bucket::full(settings), clock: Clock::start() }))
+    }
+
+    /// Changes the settings, which were checked. One thread at a time may do this.
+    pub(super) fn apply(&self, settings: RetryBudgetSettings) {
+        self.0.bucket.apply(settings, || self.0.clock.now());
     }
 
     /// How many tokens there are when the bucket is full.
     pub fn capacity(&self) -> u32 {
-        u32::try_from(self.0.bucket.capacity / TOKEN).unwrap_or(u32::MAX)
+        u32::try_from(self.0.bucket.capacity() / TOKEN).unwrap_or(u32::MAX)
     }
 
     /// How many tokens are left now.
     pub fn available(&self) -> f64 {
         self.0.bucket.refill(|| self.0.clock.now());
         self.0.bucket.tokens()
+    }
+
+    /// Whether tokens are missing that would be lost with this handle, because no other handle has them.
+    pub(super) fn is_short_and_held_by(&self, handles: usize) -> bool {
+        if Arc::strong_count(&self.0) > handles {
+            return false;
+        }
+        // Whoever has let go of it meanwhile may have taken a token before.
+        fence(Ordering::Acquire);
+        self.available() < f64::from(self.capacity())
     }
 
     /// Adds what an attempt that succeeds adds.
@@ -149,19 +162,64 @@ impl RetryBudget {
 /// The bucket itself. Time is an argument, in nanoseconds, and is asked for only where it matters.
 pub(super) struct Bucket {
     level: AtomicU64,
-    capacity: u64,
-    per_success: u64,
-    /// In how many nanoseconds a tenth of a token is added; 0 for never.
-    refill_interval: u64,
     /// Up to when the tokens of time have been added. It says nothing while the bucket is full.
     refilled_at: AtomicU64,
+    capacity: SettingWord,
+    per_success: SettingWord,
+    /// In how many nanoseconds a tenth of a token is added; 0 for never.
+    refill_interval: SettingWord,
+}
+
+/// The words of the settings: capacity, what a success adds, and the interval of a tenth of a token.
+fn words(settings: RetryBudgetSettings) -> [u64; 3] {
+    let RetryBudgetSettings { tokens, per_success, refill_every } = settings;
+    let interval = if refill_every == Duration::MAX { 0 } else { nanos(refill_every) / 10 };
+    [u64::from(tokens) * TOKEN, (per_success * TOKEN as f64).round() as u64, interval]
 }
 
 impl Bucket {
-    pub(super) fn full(tokens: u32, per_success: u64, refill_every: Option<Duration>) -> Self {
-        let capacity = u64::from(tokens) * TOKEN;
-        let refill_interval = refill_every.map_or(0, |span| nanos(span) / 10);
-        Self { level: AtomicU64::new(capacity), capacity, per_success, refill_interval, refilled_at: AtomicU64::new(0) }
+    pub(super) fn full(settings: RetryBudgetSettings) -> Self {
+        let [capacity, per_success, refill_interval] = words(settings);
+        Self {
+            level: AtomicU64::new(capacity),
+            refilled_at: AtomicU64::new(0),
+            capacity: SettingWord::new(capacity),
+            per_success: SettingWord::new(per_success),
+            refill_interval: SettingWord::new(refill_interval),
+        }
+    }
+
+    /// Goes on by other settings, as full as it was. For one thread at a time.
+    fn apply(&self, settings: RetryBudgetSettings, now: impl Fn() -> u64) {
+        let [capacity, per_success, refill_interval] = words(settings);
+        // Up to now time adds tokens as before.
+        self.refill(&now);
+        if self.refill_interval() == 0 {
+            self.refilled_at.fetch_max(now(), Ordering::Relaxed);
+        }
+        let old = self.capacity();
+        let as_full = |level: u64| match old {
+            0 => capacity,
+            old => (u128::from(level) * u128::from(capacity) / u128::from(old)) as u64,
+        };
+        // The level first: a bucket that was full is then never taken for one that time has long been filling.
+        let _ = self.level.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |level| Some(as_full(level)));
+        self.capacity.store(capacity, Ordering::Relaxed);
+        self.per_success.store(per_success, Ordering::Relaxed);
+        self.refill_interval.store(refill_interval, Ordering::Relaxed);
+        // What others have added between the two.
+        let _ = self
+            .level
+            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |level| (level > capacity).then_some(capacity));
+    }
+
+    #[inline]
+    fn capacity(&self) -> u64 {
+        self.capacity.load(Ordering::Relaxed)
+    }
+
+    fn refill_interval(&self) -> u64 {
+        self.refill_interval.load(Ordering::Relaxed)
     }
 
     fn tokens(&self) -> f64 {
@@ -171,14 +229,14 @@ impl Bucket {
     /// A full bucket is left alone, so that threads do not contend for it while all is well.
     #[inline]
     fn deposit(&self) {
-        if self.level.load(Ordering::Relaxed) < self.capacity {
-            self.add(self.per_success);
+        if self.level.load(Ordering::Relaxed) < self.capacity() {
+            self.add(self.per_success.load(Ordering::Relaxed));
         }
     }
 
     /// Takes a token, if there is one.
     pub(super) fn withdraw(&self, now: impl FnOnce() -> u64) -> bool {
-        if self.level.load(Ordering::Relaxed) >= self.capacity {
+        if self.level.load(Ordering::Relaxed) >= self.capacity() {
             // From here on time adds tokens. A thread that comes late with an older moment does not move it back.
             self.refilled_at.fetch_max(now(), Ordering::Relaxed);
         } else {
@@ -190,14 +248,15 @@ impl Bucket {
 
     /// Adds the tokens of the time that has passed. A full bucket needs none, and the clock is not read.
     pub(super) fn refill(&self, now: impl FnOnce() -> u64) {
-        if self.refill_interval == 0 || self.level.load(Ordering::Acquire) >= self.capacity {
+        let interval = self.refill_interval();
+        if interval == 0 || self.level.load(Ordering::Acquire) >= self.capacity() {
             return;
         }
         let (since, now) = (self.refilled_at.load(Ordering::Relaxed), now());
         let (next, passed) = match now.checked_sub(since) {
             Some(span) => {
-                let passed = span / self.refill_interval;
-                (since + passed * self.refill_interval, passed)
+                let passed = span / interval;
+                (since + passed * interval, passed)
             }
             // The clock was set back (tests pause a new one for each runtime). Otherwise no token would come until it
             // has caught up.
@@ -212,8 +271,9 @@ impl Bucket {
 
     #[inline(never)]
     fn add(&self, amount: u64) {
+        let capacity = self.capacity();
         let _ = self.level.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |level| {
-            (level < self.capacity).then(|| level.saturating_add(amount).min(self.capacity))
+            (level < capacity).then(|| level.saturating_add(amount).min(capacity))
         });
     }
 }
@@ -224,73 +284,15 @@ impl fmt::Debug for RetryBudget {
     }
 }
 
-/// The token that a call has paid for one retry, if it has paid one. Dropped before that retry is sent, it is given
-/// back.
-#[derive(Debug, Default)]
-pub(crate) struct PaidToken {
-    state: TokenState,
-    /// Where tokens were taken from. It is held as long as the call goes on, and a call that needs no token never
-    /// clones it.
-    budget: Option<RetryBudget>,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-enum TokenState {
-    #[default]
-    None,
-    /// Its retry is not sent yet.
-    Reserved,
-    /// Its retry was sent: the load that the token stands for is real.
-    Sent,
-}
-
-impl PaidToken {
-    /// Takes a token from the budget, if there is one.
-    pub(super) fn take(&mut self, budget: &RetryBudget) -> bool {
-        let is_taken = budget.withdraw();
-        if is_taken {
-            self.budget.get_or_insert_with(|| budget.clone());
-            self.state = TokenState::Reserved;
-        }
-        is_taken
-    }
-
-    /// The retry is sent.
-    #[inline]
-    pub(crate) fn mark_sent(&mut self) {
-        if self.state == TokenState::Reserved {
-            self.state = TokenState::Sent;
-        }
-    }
-
-    /// The retry was sent and has failed: its token is gone.
-    pub(super) fn forfeit(&mut self) {
-        self.state = TokenState::None;
-    }
-
-    /// The retry has succeeded, or never reached the dependency.
-    pub(super) fn refund(&mut self) {
-        if let (TokenState::Reserved | TokenState::Sent, Some(budget)) = (self.state, &self.budget) {
-            budget.refund();
-            self.state = TokenState::None;
-        }
-    }
-}
-
-impl Drop for PaidToken {
-    #[inline]
-    fn drop(&mut self) {
-        if self.state == TokenState::Reserved {
-            self.refund();
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn without_deposits(tokens: u32) -> RetryBudgetSettings {
+        RetryBudgetSettings { per_success: 0.0, ..RetryBudgetSettings::new(tokens) }
+    }
 
     proptest! {
         #[test]
@@ -346,7 +348,7 @@ mod tests {
     #[test]
     fn r5_time_that_was_counted_once_is_not_counted_again_by_a_thread_that_comes_late() {
         const MINUTE: u64 = 60_000_000_000;
-        let bucket = Bucket::full(2, 0, Some(Duration::from_secs(60)));
+        let bucket = Bucket::full(without_deposits(2));
         assert!(bucket.withdraw(|| {
             // While this thread finds the bucket full and asks for the time, others take both tokens, and wait for
             // another two.
@@ -360,7 +362,7 @@ mod tests {
     #[test]
     fn g3_a_clock_that_was_set_back_still_adds_tokens() {
         const MINUTE: u64 = 60_000_000_000;
-        let bucket = Bucket::full(1, 0, Some(Duration::from_secs(60)));
+        let bucket = Bucket::full(without_deposits(1));
         assert!(bucket.withdraw(|| 1000 * MINUTE) && !bucket.withdraw(|| MINUTE));
         assert!(!bucket.withdraw(|| 2 * MINUTE - 1) && bucket.withdraw(|| 2 * MINUTE));
     }

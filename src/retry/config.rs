@@ -1,20 +1,18 @@
 use std::time::Duration;
 
 use super::{
-    backoff::{Backoff, Constant, Exponential},
+    backoff::{Backoff, Constant},
     budget::RetryBudget,
     event::RetryEvent,
+    plan::CodeParts,
+    settings::{BudgetSettings, RetrySettings},
     shared::Shared,
 };
 use crate::{
     classify::ByError,
-    error::{Check, ConfigError, Name},
+    error::{ConfigError, Name},
     event::Reporter,
-    sync::AtomicU64,
 };
-
-/// The tokens of the bucket that a policy has unless told otherwise.
-const DEFAULT_TOKENS: u32 = 10;
 
 /// Settings of a [`RetryWithBackoff`](super::RetryWithBackoff).
 ///
@@ -22,45 +20,28 @@ const DEFAULT_TOKENS: u32 = 10;
 #[derive(Debug)]
 #[must_use = "a builder does nothing until `build`"]
 pub struct RetryBuilder<C = ByError> {
-    settings: Settings,
-    classifier: C,
-}
-
-#[derive(Debug)]
-struct Settings {
-    reporter: Reporter<RetryEvent>,
-    max_attempts: u32,
-    backoff: Backoff,
-    budget: Budget,
-    deadline: Option<Duration>,
-    max_retry_after: Duration,
+    settings: RetrySettings,
+    code: CodeParts,
     seed: Option<u64>,
-}
-
-#[derive(Debug)]
-enum Budget {
-    /// Nothing was said: a bucket of its own.
-    Default,
-    Shared(RetryBudget),
-    None,
+    reporter: Reporter<RetryEvent>,
+    classifier: C,
 }
 
 impl RetryBuilder {
     pub(super) fn new(name: Name) -> Self {
-        let settings = Settings {
-            reporter: Reporter::new(name),
-            max_attempts: 3,
-            backoff: Exponential::new(Duration::from_millis(50), Duration::from_secs(10)).into(),
-            budget: Budget::Default,
-            deadline: None,
-            max_retry_after: Duration::from_secs(10),
-            seed: None,
-        };
-        Self { settings, classifier: ByError }
+        let (settings, code) = (RetrySettings::default(), CodeParts::default());
+        Self { settings, code, seed: None, reporter: Reporter::new(name), classifier: ByError }
     }
 }
 
 impl<C> RetryBuilder<C> {
+    /// Takes all settings that are data from these: those of a file, for example. A backoff from a closure and a shared
+    /// budget stay, and are refused beside settings that name another; so do listeners, the classifier and the seed.
+    pub fn settings(mut self, settings: &RetrySettings) -> Self {
+        self.settings = settings.clone();
+        self
+    }
+
     /// How many attempts there may be in all, the first included.
     ///
     /// More than 11 need [`budget`](Self::budget) or [`no_budget`](Self::no_budget): the default bucket could not pay
@@ -70,10 +51,15 @@ impl<C> RetryBuilder<C> {
         self
     }
 
-    /// How long to wait before each further attempt: [`Exponential`], [`Linear`](super::Linear), [`Constant`], or any
+    /// How long to wait before each further attempt: [`Exponential`](super::Exponential), [`Linear`](super::Linear), [`Constant`], or any
     /// [`Backoff`].
     pub fn backoff(mut self, backoff: impl Into<Backoff>) -> Self {
-        self.settings.backoff = backoff.into();
+        (self.settings.backoff, self.code.backoff) = match backoff.into() {
+            Backoff::Constant(constant) => (Some(constant.into()), None),
+            Backoff::Linear(linear) => (Some(linear.into()), None),
+            Backoff::Exponential(exponential) => (Some(exponential.into()), None),
+            Backoff::Custom(custom) => (None, Some(custom)),
+        };
         self
     }
 
@@ -102,13 +88,13 @@ impl<C> RetryBuilder<C> {
 
     /// Pays for retries from this bucket, which other policies may share.
     pub fn budget(mut self, budget: &RetryBudget) -> Self {
-        self.settings.budget = Budget::Shared(budget.clone());
+        (self.settings.budget, self.code.budget) = (None, Some(budget.clone()));
         self
     }
 
     /// Does not bound what retries add to the load of a dependency that fails.
     pub fn no_budget(mut self) -> Self {
-        self.settings.budget = Budget::None;
+        (self.settings.budget, self.code.budget) = (Some(BudgetSettings::Unlimited), None);
         self
     }
 
@@ -128,7 +114,7 @@ impl<C> RetryBuilder<C> {
 
     /// Makes the jitter repeatable: the delays of the n-th call then depend on the seed and n alone.
     pub fn seed(mut self, seed: u64) -> Self {
-        self.settings.seed = Some(seed);
+        self.seed = Some(seed);
         self
     }
 
@@ -138,40 +124,23 @@ impl<C> RetryBuilder<C> {
     /// A listener runs on the thread, and inside the call, that caused the event. All listeners are told, in the order
     /// in which they were added. The panic of one is caught, and does not stop the next.
     pub fn listener_fn(mut self, listener: impl Fn(&RetryEvent) + Send + Sync + 'static) -> Self {
-        self.settings.reporter.add(listener);
+        self.reporter.add(listener);
         self
     }
 
     /// Judges results by `classifier`.
     pub fn classify<D>(self, classifier: D) -> RetryBuilder<D> {
-        RetryBuilder { settings: self.settings, classifier }
+        let Self { settings, code, seed, reporter, .. } = self;
+        RetryBuilder { settings, code, seed, reporter, classifier }
     }
 
     /// Takes the settings as they are.
     pub(super) fn unchecked(self) -> (Shared, C) {
-        let Settings { reporter, max_attempts, backoff, budget, deadline, max_retry_after, seed } = self.settings;
-        let budget = match budget {
-            Budget::Default => Some(RetryBudget::new(DEFAULT_TOKENS)),
-            Budget::Shared(budget) => Some(budget),
-            Budget::None => None,
-        };
-        let calls = AtomicU64::new(0);
-        let shared = Shared { reporter, max_attempts, backoff, budget, deadline, max_retry_after, seed, calls };
-        (shared, self.classifier)
+        (Shared::new(self.reporter, self.settings, self.code, self.seed), self.classifier)
     }
 
     pub(super) fn checked(self) -> Result<(Shared, C), ConfigError> {
-        let mut check = Check::default();
-        let Settings { max_attempts, deadline, .. } = self.settings;
-        check.refuse_if(max_attempts == 0, "max_attempts", "must be at least 1");
-        let unpaid = matches!(self.settings.budget, Budget::Default) && max_attempts > DEFAULT_TOKENS + 1;
-        let why = format!(
-            "of {max_attempts} is more than the default budget of {DEFAULT_TOKENS} retries pays for: say `budget` or `no_budget`",
-        );
-        check.refuse_if(unpaid, "max_attempts", why);
-        self.settings.backoff.check(&mut check);
-        check.refuse_if(deadline.is_some_and(|span| span.is_zero()), "deadline", "must be above zero");
-        check.finish("retry", self.settings.reporter.name())?;
+        self.settings.check(self.code.given(), self.reporter.name())?;
         Ok(self.unchecked())
     }
 }

@@ -193,7 +193,7 @@ where
                 let attempts = this.attempts.as_mut().expect("polled after it was done");
                 match ready!(attempts.poll_ready(cx)) {
                     Ok(()) => {
-                        let attempt = attempts.start(this.shared.plan_attempt(this.progress.attempt));
+                        let attempt = attempts.start(this.shared.plan_attempt(this.progress));
                         this.progress.token.mark_sent();
                         this.stage.set(Stage::Running { attempt });
                     }

@@ -1,13 +1,8 @@
 //! Every interleaving of what threads do to one budget: a token is never taken twice, and none is lost or made.
 
-use std::time::Duration;
-
 use ::loom::{model, thread};
 
-use super::{
-    RetryBudget,
-    budget::{Bucket, TOKEN},
-};
+use super::{RetryBudget, budget::Bucket, settings::RetryBudgetSettings};
 use crate::sync::Arc;
 
 /// A full bucket with one token. Time adds nothing: the clock moves while a model runs.
@@ -60,7 +55,7 @@ fn two_deposits_are_two() {
 fn two_takers_and_a_refill_get_no_more_out_of_a_full_bucket_than_it_holds() {
     const HOUR: u64 = 3_600_000_000_000;
     model(|| {
-        let bucket = Arc::new(Bucket::full(1, TOKEN / 10, Some(Duration::from_secs(60))));
+        let bucket = Arc::new(Bucket::full(RetryBudgetSettings::new(1)));
         let (taker, refiller) = (bucket.clone(), bucket.clone());
         let there = thread::spawn(move || taker.withdraw(|| HOUR));
         let refill = thread::spawn(move || refiller.refill(|| HOUR));
@@ -77,7 +72,7 @@ fn two_takers_and_a_refill_get_no_more_out_of_a_full_bucket_than_it_holds() {
 fn a_minute_that_two_threads_see_is_counted_once() {
     const MINUTE: u64 = 60_000_000_000;
     model(|| {
-        let bucket = Arc::new(Bucket::full(2, TOKEN / 10, Some(Duration::from_secs(60))));
+        let bucket = Arc::new(Bucket::full(RetryBudgetSettings::new(2)));
         assert!(bucket.withdraw(|| 0) && bucket.withdraw(|| 0));
         let other = bucket.clone();
         let there = thread::spawn(move || other.withdraw(|| MINUTE));

@@ -125,11 +125,15 @@ mod budget;
 mod config;
 mod event;
 mod future;
+mod plan;
 mod policy;
+mod settings;
 mod shared;
 #[cfg(feature = "tower")]
 mod tower;
 
+#[cfg(feature = "tower")]
+pub(crate) use self::tower::OwnedCall;
 #[cfg(feature = "tower")]
 pub use self::tower::{RetryLayer, RetryService};
 pub use self::{
@@ -140,6 +144,7 @@ pub use self::{
     event::{GaveUp, RetryEvent},
     future::RetryFuture,
     policy::RetryWithBackoff,
+    settings::{BackoffSettings, BudgetSettings, RetryBudgetSettings, RetrySettings},
 };
 
 // What a pipeline is built of.
@@ -148,7 +153,7 @@ pub(crate) use self::shared::{CallStart, Progress};
 // What only signatures name.
 #[cfg(feature = "tower")]
 #[doc(hidden)]
-pub use self::tower::Resend;
+pub use self::tower::{Resend, ResendUnready};
 #[doc(hidden)]
 pub use self::{
     attempt::{AttemptPlan, Attempts, Repeat, RepeatWith},

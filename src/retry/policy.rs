@@ -5,6 +5,7 @@ use super::{
     budget::RetryBudget,
     config::RetryBuilder,
     future::RetryFuture,
+    settings::RetrySettings,
     shared::Shared,
 };
 use crate::{
@@ -115,12 +116,55 @@ impl<C> RetryWithBackoff<C> {
 
     /// The bucket that retries are paid from, if there is one.
     pub fn budget(&self) -> Option<&RetryBudget> {
-        self.shared.budget.as_ref()
+        self.shared.budget()
+    }
+
+    /// The settings that are in force now.
+    pub fn settings(&self) -> RetrySettings {
+        self.shared.settings()
+    }
+
+    /// Changes the settings while the retry is in use. All handles and layers that share the budget go on by them at
+    /// once; listeners, classifiers, the seed, a backoff from a closure and a shared budget stay.
+    ///
+    /// | what | what becomes of it |
+    /// |---|---|
+    /// | a call whose first attempt has failed | goes on as it began: attempts, backoff, `max_retry_after`, deadline |
+    /// | a call that has not failed yet | keeps its deadline, and goes by the new settings otherwise |
+    /// | the budget's level | is as full as it was: of 5 of 10 tokens it becomes 10 of 20 |
+    ///
+    /// # Errors
+    ///
+    /// One [`ConfigError`] that names every bad setting, and those that are given by code. Then nothing has changed.
+    pub fn apply(&self, settings: &RetrySettings) -> Result<(), ConfigError> {
+        self.check(settings)?;
+        self.apply_checked(settings);
+        Ok(())
+    }
+
+    /// Whether these settings could be applied.
+    pub(crate) fn check(&self, settings: &RetrySettings) -> Result<(), ConfigError> {
+        self.shared.check(settings)
+    }
+
+    /// Applies settings that were checked.
+    pub(crate) fn apply_checked(&self, settings: &RetrySettings) {
+        self.shared.apply_checked(settings);
     }
 
     /// The policy's name.
     pub fn name(&self) -> &str {
-        self.shared.reporter.name().as_str()
+        self.shared.name().as_str()
+    }
+
+    /// How many handles, layers, services and calls of services hold it, this handle included.
+    pub(crate) fn holders(&self) -> usize {
+        Arc::strong_count(&self.shared)
+    }
+
+    /// Whether its budget is short of tokens. A budget that others hold too lives on with them.
+    pub(crate) fn is_short_of_budget(&self) -> bool {
+        self.shared.is_short_of_budget()
     }
 }
 
@@ -186,7 +230,7 @@ impl<C> RetryWithBackoff<C> {
     {
         let start = self.shared.begin();
         let mut attempts = RepeatWith::new(operation);
-        let first = attempts.start(self.shared.plan_attempt(1));
+        let first = attempts.start(self.shared.plan_first_attempt());
         RetryFuture::new(&*self.shared, &self.classifier, start, first, attempts)
     }
 }

@@ -1,32 +1,42 @@
-use std::time::Duration;
+use std::{
+    mem,
+    // Not `crate::sync`'s: no interleaving depends on it.
+    sync::atomic::AtomicU32 as SettingWord,
+    time::Duration,
+};
 
 use super::{
     attempt::AttemptPlan,
-    backoff::{Backoff, Delays},
-    budget::{PaidToken, RetryBudget},
+    backoff::Delays,
+    budget::RetryBudget,
     event::{GaveUp, RetryEvent},
+    plan::{CodeParts, PaidToken, Plan},
+    settings::{BudgetSettings, RetryBudgetSettings, RetrySettings},
 };
 use crate::{
     classify::Verdict,
-    clock::{self, Instant},
+    clock::{self, Instant, LiveSpan},
     deadline::{self, Deadline},
-    error::Rejected,
+    error::{ConfigError, Name, Rejected},
     event::Reporter,
     random,
-    sync::{AtomicU64, Ordering},
+    sync::{Arc, AtomicU64, Lock, Ordering},
 };
 
 /// The settings, budget and call count that a retry's clones and layers share.
 #[derive(Debug)]
 pub struct Shared {
-    pub(super) reporter: Reporter<RetryEvent>,
-    pub(super) max_attempts: u32,
-    pub(super) backoff: Backoff,
-    pub(super) budget: Option<RetryBudget>,
-    pub(super) deadline: Option<Duration>,
-    pub(super) max_retry_after: Duration,
-    pub(super) seed: Option<u64>,
-    pub(super) calls: AtomicU64,
+    reporter: Reporter<RetryEvent>,
+    /// The bucket of this policy, also while nothing bounds the retries: then no token is taken from it.
+    budget: RetryBudget,
+    // What a call has to know before it fails.
+    deadline: LiveSpan,
+    max_attempts: SettingWord,
+    /// What it has to know once it has failed.
+    plan: Lock<Arc<Plan>>,
+    code: CodeParts,
+    seed: Option<u64>,
+    calls: AtomicU64,
 }
 
 /// One call, between its attempts.
@@ -78,9 +88,75 @@ pub(crate) struct Wait {
 }
 
 impl Shared {
+    pub(super) fn new(
+        reporter: Reporter<RetryEvent>,
+        settings: RetrySettings,
+        code: CodeParts,
+        seed: Option<u64>,
+    ) -> Self {
+        let bucket = match settings.budget {
+            Some(BudgetSettings::Own(own)) => own,
+            Some(BudgetSettings::Unlimited) | None => RetryBudgetSettings::default(),
+        };
+        let budget = code.budget.clone().unwrap_or_else(|| RetryBudget::of(bucket));
+        Self {
+            reporter,
+            deadline: LiveSpan::new(settings.deadline),
+            max_attempts: SettingWord::new(settings.max_attempts),
+            plan: Lock::new(Arc::new(Plan::new(settings, &code, &budget))),
+            budget,
+            code,
+            seed,
+            calls: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn name(&self) -> &Name {
+        self.reporter.name()
+    }
+
+    pub(super) fn budget(&self) -> Option<&RetryBudget> {
+        let is_bounded = self.plan.lock().budget.is_some();
+        is_bounded.then_some(&self.budget)
+    }
+
+    /// Whether tokens are missing in a bucket that no one else holds.
+    pub(super) fn is_short_of_budget(&self) -> bool {
+        let plan = self.plan.lock();
+        // One handle is of this policy, and one of its plan.
+        plan.budget.is_some() && self.budget.is_short_and_held_by(2)
+    }
+
+    pub(super) fn settings(&self) -> RetrySettings {
+        self.plan.lock().settings.clone()
+    }
+
+    /// Whether these settings could be applied.
+    pub(super) fn check(&self, settings: &RetrySettings) -> Result<(), ConfigError> {
+        settings.check(self.code.given(), self.name())
+    }
+
+    /// Applies settings that were checked.
+    pub(super) fn apply_checked(&self, settings: &RetrySettings) {
+        let mut plan = Arc::new(Plan::new(settings.clone(), &self.code, &self.budget));
+        let mut present = self.plan.lock();
+        match settings.budget {
+            _ if self.code.budget.is_some() => {}
+            Some(BudgetSettings::Unlimited) => {}
+            Some(BudgetSettings::Own(own)) => self.budget.apply(own),
+            None => self.budget.apply(RetryBudgetSettings::default()),
+        }
+        self.deadline.set(settings.deadline);
+        self.max_attempts.store(settings.max_attempts, Ordering::Relaxed);
+        mem::swap(&mut *present, &mut plan);
+        // The plan before may be the last to hold a closure of the user, which is dropped after the lock is released.
+        drop(present);
+        drop(plan);
+    }
+
     #[inline]
     pub(crate) fn begin(&self) -> CallStart {
-        let own = self.deadline.map_or(Deadline::NEVER, Deadline::within);
+        let own = self.deadline.get().map_or(Deadline::NEVER, Deadline::within);
         CallStart {
             deadline: own.or_earlier(deadline::current()).end(),
             // The number is drawn in the call, so that the n-th call is the n-th whether or not it fails.
@@ -94,8 +170,7 @@ impl Shared {
     ///
     /// `progress`: there is none if it was the first attempt.
     pub(crate) fn record_success(&self, progress: Option<&mut Progress>) {
-        let Some(budget) = &self.budget else { return };
-        budget.deposit();
+        self.budget.deposit();
         let Some(progress) = progress else { return };
         if progress.attempt > 1 && !matches!(progress.last_verdict, Some(Verdict::Throttled { .. })) {
             progress.token.refund();
@@ -116,7 +191,7 @@ impl Shared {
                 Some(wait)
             }
             Err(reason) => {
-                self.report_give_up(attempt, verdict, reason);
+                self.report_give_up(progress, attempt, verdict, reason);
                 None
             }
         }
@@ -124,7 +199,7 @@ impl Shared {
 
     /// Pays for a retry whose wait was set by a hint, now that it is about to be sent.
     pub(crate) fn pay_after_wait(&self, progress: &mut Progress) -> bool {
-        let is_paid = self.budget.as_ref().is_none_or(|budget| progress.token.take(budget));
+        let is_paid = progress.token.take();
         if !is_paid {
             self.end_without_sending(progress, GaveUp::BudgetSpent);
         }
@@ -135,7 +210,7 @@ impl Shared {
     pub(crate) fn end_without_sending(&self, progress: &mut Progress, reason: GaveUp) {
         progress.token.refund();
         if let Some(verdict) = progress.last_verdict {
-            self.report_give_up(progress.attempt - 1, verdict, reason);
+            self.report_give_up(progress, progress.attempt - 1, verdict, reason);
         }
     }
 
@@ -153,66 +228,91 @@ impl Shared {
     }
 
     /// Where only one attempt is allowed, nothing is given up.
-    fn report_give_up(&self, attempts: u32, verdict: Verdict, reason: GaveUp) {
-        if self.max_attempts > 1 {
+    fn report_give_up(&self, progress: &Progress, attempts: u32, verdict: Verdict, reason: GaveUp) {
+        if progress.token.plan().is_some_and(|plan| plan.settings.max_attempts > 1) {
             self.reporter.emit(|name| RetryEvent::GaveUp { name, attempts, verdict, reason });
         }
     }
 
     fn wait_before_retry(&self, progress: &mut Progress, verdict: Verdict, can_repeat: bool) -> Result<Wait, GaveUp> {
-        if self.is_last(progress.attempt) {
+        let Progress { attempt, token, delays, deadline, .. } = progress;
+        if token.plan().is_none() {
+            token.set_plan(self.plan.lock().clone());
+        }
+        let Some(plan) = token.plan() else { unreachable!("it was set") };
+        let (max_retry_after, deadline) = (plan.settings.max_retry_after, *deadline);
+        if *attempt >= plan.settings.max_attempts {
             return Err(GaveUp::AttemptsSpent);
         }
         if !can_repeat {
             return Err(GaveUp::NotRepeatable);
         }
         let hint = verdict.retry_after().unwrap_or_default();
-        if hint > self.max_retry_after {
+        if hint > max_retry_after {
             return Err(GaveUp::RetryAfterTooLong);
         }
-        let backoff = self.backoff.next_delay(&mut progress.delays).ok_or(GaveUp::BackoffEnded)?;
+        let backoff = plan.backoff.next_delay(delays).ok_or(GaveUp::BackoffEnded)?;
         let is_by_hint = hint > backoff;
         // Without a sleep and without a deadline nobody needs to know the time.
-        let is_timed = is_by_hint || !backoff.is_zero() || progress.deadline.is_some();
+        let is_timed = is_by_hint || !backoff.is_zero() || deadline.is_some();
         let now = is_timed.then(clock::now);
-        let delay = if is_by_hint { hint + self.spread(progress, hint, backoff, now) } else { backoff };
+        let delay = if is_by_hint {
+            hint + spread(delays, hint, backoff, longest(max_retry_after, deadline, now))
+        } else {
+            backoff
+        };
         let until = now.and_then(|now| clock::after(now, delay));
         if is_by_hint && until.is_none() {
             return Err(GaveUp::RetryAfterTooLong);
         }
-        if progress.deadline.is_some_and(|deadline| until.is_none_or(|until| until > deadline)) {
+        if deadline.is_some_and(|deadline| until.is_none_or(|until| until > deadline)) {
             return Err(GaveUp::DeadlinePassed);
         }
-        let is_paid = match &self.budget {
-            None => true,
-            // Callers that are told to come back in half a minute do not empty the budget meanwhile. They pay when they
-            // are back.
-            Some(budget) if is_by_hint && budget.capacity() > 0 => false,
-            Some(budget) if progress.token.take(budget) => true,
-            Some(_) => return Err(GaveUp::BudgetSpent),
-        };
+        // Callers that are told to come back in half a minute do not empty the budget meanwhile. They pay when they are
+        // back.
+        let pays_later = is_by_hint && plan.budget.as_ref().is_some_and(|budget| budget.capacity() > 0);
+        if !pays_later && !token.take() {
+            return Err(GaveUp::BudgetSpent);
+        }
+        let is_paid = !pays_later;
         Ok(Wait { delay, until, is_paid })
     }
 
-    /// What is added to a `retry_after`, so that callers who were told the same time do not come back at one instant: a
-    /// random span up to a tenth of it, or up to the backoff's own delay if that is longer. It passes neither
-    /// `max_retry_after` nor the deadline.
-    fn spread(&self, progress: &mut Progress, hint: Duration, backoff: Duration, now: Option<Instant>) -> Duration {
-        let until_deadline = progress.deadline.zip(now).map(|(deadline, now)| deadline.saturating_duration_since(now));
-        let longest = until_deadline.unwrap_or(Duration::MAX).min(self.max_retry_after);
-        progress.delays.random_span((hint / 10).max(backoff).min(longest.saturating_sub(hint)))
+    pub(super) fn plan_first_attempt(&self) -> AttemptPlan {
+        AttemptPlan { number: 1, is_last: self.has_one_attempt(), end: deadline::current().end() }
     }
 
-    pub(crate) fn plan_attempt(&self, number: u32) -> AttemptPlan {
-        AttemptPlan { number, is_last: self.is_last(number), end: deadline::current().end() }
+    pub(super) fn plan_attempt(&self, progress: &Progress) -> AttemptPlan {
+        let (number, is_last) = (progress.attempt, self.is_last(progress));
+        AttemptPlan { number, is_last, end: deadline::current().end() }
     }
 
-    /// The shortest sleep before a second attempt, where there may be a second one and the backoff is known.
-    pub(crate) fn shortest_sleep(&self) -> Option<Duration> {
-        if self.is_last(1) { None } else { self.backoff.shortest_first_delay() }
+    /// Whether no other attempt can follow the present one.
+    pub(crate) fn is_last(&self, progress: &Progress) -> bool {
+        progress.attempt >= progress.token.plan().map_or_else(|| self.max_attempts(), |plan| plan.settings.max_attempts)
     }
 
-    pub(crate) fn is_last(&self, attempt: u32) -> bool {
-        attempt >= self.max_attempts
+    #[inline]
+    fn max_attempts(&self) -> u32 {
+        self.max_attempts.load(Ordering::Relaxed)
     }
+
+    /// Whether a call that begins now has one attempt only.
+    #[inline]
+    pub(crate) fn has_one_attempt(&self) -> bool {
+        self.max_attempts() <= 1
+    }
+}
+
+/// The longest wait by a hint.
+fn longest(max_retry_after: Duration, deadline: Option<Instant>, now: Option<Instant>) -> Duration {
+    let until_deadline = deadline.zip(now).map(|(deadline, now)| deadline.saturating_duration_since(now));
+    until_deadline.unwrap_or(Duration::MAX).min(max_retry_after)
+}
+
+/// What is added to a `retry_after`, so that callers who were told the same time do not come back at one instant: a
+/// random span up to a tenth of it, or up to the backoff's own delay if that is longer. It passes neither
+/// `max_retry_after` nor the deadline.
+fn spread(delays: &mut Delays, hint: Duration, backoff: Duration, longest: Duration) -> Duration {
+    delays.random_span((hint / 10).max(backoff).min(longest.saturating_sub(hint)))
 }

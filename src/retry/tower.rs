@@ -17,8 +17,30 @@ use super::{
 use crate::{
     classify::{ByError, Classify, Verdict},
     clone_request::{ByClone, CloneFn, CloneRequest},
+    operation::{Operation, SendRequest, SendRequestFuture},
     share::{CallShare, ServiceShare},
+    sync::Arc,
 };
+
+/// A call of a service that holds the retry's state, and readies the service inside each attempt.
+pub(crate) type OwnedCall<S, R, F, T, E, C> =
+    RetryFuture<ResendUnready<S, R>, SendRequestFuture<S, R, F>, Result<T, E>, Arc<Shared>, C>;
+
+impl<C> RetryWithBackoff<C> {
+    /// Sends one request. Each attempt has a clone of the service, and readies it.
+    pub(crate) fn send<S, R>(self, service: &S, request: R) -> OwnedCall<S, R, S::Future, S::Response, S::Error, C>
+    where
+        S: Service<R> + Clone,
+        R: Clone,
+        C: Classify<S::Response, S::Error>,
+    {
+        let start = self.shared.begin();
+        let resend = Resend { service: service.clone(), request: Some(request), cloner: ByClone };
+        let mut attempts = ResendUnready(resend);
+        let first = attempts.send(self.shared.has_one_attempt());
+        RetryFuture::new(self.shared, self.classifier, start, first, attempts)
+    }
+}
 
 impl<C: Clone> RetryWithBackoff<C> {
     /// The retry as a tower layer. Every service it is applied to shares this budget.
@@ -118,7 +140,7 @@ where
     fn call(&mut self, request: R) -> Self::Future {
         let shared = self.shared.lend();
         let start = shared.begin();
-        let (now, request) = split(request, &self.cloner, shared.is_last(1));
+        let (now, request) = split(request, &self.cloner, shared.has_one_attempt());
         // The instance that returned ready makes the first attempt; the clone for further ones starts unready. The
         // clone is made afterwards: what would have to be dropped if `call` panics would be kept in memory, and copied
         // from there.
@@ -195,6 +217,44 @@ where
     fn start(&mut self, AttemptPlan { is_last, .. }: AttemptPlan) -> S::Future {
         let request = self.next_request(is_last);
         self.service.call(request)
+    }
+}
+
+/// A request that can be cloned, beside a service that is cloned, and readied, for each attempt.
+pub struct ResendUnready<S, R>(Resend<S, R, ByClone>);
+
+impl<S, R> ResendUnready<S, R>
+where
+    S: Service<R> + Clone,
+    R: Clone,
+{
+    fn send(&mut self, last: bool) -> SendRequestFuture<S, R, S::Future> {
+        let request = self.0.next_request(last);
+        SendRequest { service: self.0.service.clone(), request }.start()
+    }
+}
+
+impl<S, R> sealed::Sealed for ResendUnready<S, R> {}
+
+impl<S, R> Attempts for ResendUnready<S, R>
+where
+    S: Service<R> + Clone,
+    R: Clone,
+{
+    type Future = SendRequestFuture<S, R, S::Future>;
+
+    fn can_repeat(&self, verdict: Verdict) -> bool {
+        self.0.can_repeat(verdict)
+    }
+
+    fn start(&mut self, AttemptPlan { is_last, .. }: AttemptPlan) -> Self::Future {
+        self.send(is_last)
+    }
+}
+
+impl<S, R> fmt::Debug for ResendUnready<S, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResendUnready").finish_non_exhaustive()
     }
 }
 

@@ -11,7 +11,9 @@ use std::{
 };
 
 use proptest::{collection::vec, prelude::*, sample::select};
-use withstand::{Bulkhead, BulkheadAcquire, BulkheadEvent, BulkheadPermit, Rejected};
+use withstand::{
+    Bulkhead, BulkheadAcquire, BulkheadEvent, BulkheadPermit, BulkheadSettings, Rejected, bulkhead::QueueSettings,
+};
 
 const MAX_WAIT: Duration = Duration::from_millis(100);
 
@@ -22,13 +24,15 @@ enum Step {
     Poll(usize),
     Drop(usize),
     SetLimit(usize),
+    /// The limit, and what the queue is: its capacity and `max_wait`.
+    Apply(usize, Option<(usize, Duration)>),
     Pass(Duration),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Status {
-    /// It is in the queue. `polled`: it has a waker there.
-    Queued { since: Duration, polled: bool },
+    /// It is in the queue, until then. `polled`: it has a waker there.
+    Queued { until: Duration, wait: Duration, polled: bool },
     /// It has a slot, and may not have noticed. `woken`: its waker must have been called.
     Granted { woken: bool },
     /// It has noticed its slot, and runs.
@@ -39,7 +43,8 @@ enum Status {
 
 struct Model {
     max_concurrent: usize,
-    queue_capacity: usize,
+    /// Its capacity, and how long a call may wait.
+    queue: Option<(usize, Duration)>,
     now: Duration,
     calls: Vec<Status>,
     /// For each rejection `max_concurrent` at that time, and how long the call had waited.
@@ -74,8 +79,8 @@ impl Model {
     fn acquire(&mut self) {
         let status = if self.has_free_slot() {
             Status::Granted { woken: false }
-        } else if self.queued() < self.queue_capacity {
-            Status::Queued { since: self.now, polled: false }
+        } else if let Some((_, wait)) = self.queue.filter(|(capacity, _)| self.queued() < *capacity) {
+            Status::Queued { until: self.now + wait, wait, polled: false }
         } else {
             self.reject(None);
             self.rejected_at_once += 1;
@@ -95,10 +100,11 @@ impl Model {
                 self.calls[index] = Status::Running;
                 Poll::Ready(Ok(()))
             }
-            Status::Queued { since, .. } if self.now - *since >= MAX_WAIT => {
+            Status::Queued { until, wait, .. } if self.now >= *until => {
+                let waited = Some(*wait);
                 self.calls.remove(index);
-                self.reject(Some(MAX_WAIT));
-                Poll::Ready(Err(Some(MAX_WAIT)))
+                self.reject(waited);
+                Poll::Ready(Err(waited))
             }
             Status::Queued { polled, .. } => {
                 *polled = true;
@@ -158,7 +164,7 @@ async fn agree(max_concurrent: usize, queue_capacity: usize, steps: Vec<Step>) -
         .expect("good settings");
     let mut model = Model {
         max_concurrent,
-        queue_capacity,
+        queue: Some((queue_capacity, MAX_WAIT)),
         now: Duration::ZERO,
         calls: Vec::new(),
         rejected: Vec::new(),
@@ -213,6 +219,14 @@ async fn agree(max_concurrent: usize, queue_capacity: usize, steps: Vec<Step>) -
                 model.max_concurrent = limit;
                 model.hand_over();
             }
+            Step::Apply(limit, queue) => {
+                let mut settings = BulkheadSettings::new(limit);
+                settings.queue = queue.map(|(capacity, max_wait)| QueueSettings::new(capacity, max_wait));
+                bulkhead.apply(&settings).expect("good settings");
+                prop_assert_eq!(bulkhead.settings(), settings, "step {}", number);
+                (model.max_concurrent, model.queue) = (limit, queue);
+                model.hand_over();
+            }
             Step::Pass(span) => {
                 tokio::time::advance(span).await;
                 model.now += span;
@@ -220,8 +234,14 @@ async fn agree(max_concurrent: usize, queue_capacity: usize, steps: Vec<Step>) -
         }
         let seen = bulkhead.snapshot();
         prop_assert_eq!(
-            (seen.max_concurrent, seen.in_flight, seen.queued, seen.rejected),
-            (model.max_concurrent, model.in_flight(), model.queued(), model.rejected.len() as u64),
+            (seen.max_concurrent, seen.queue_capacity, seen.in_flight, seen.queued, seen.rejected),
+            (
+                model.max_concurrent,
+                model.queue.map_or(0, |(capacity, _)| capacity),
+                model.in_flight(),
+                model.queued(),
+                model.rejected.len() as u64
+            ),
             "after step {} ({:?})",
             number,
             step
@@ -236,8 +256,11 @@ async fn agree(max_concurrent: usize, queue_capacity: usize, steps: Vec<Step>) -
     Ok(())
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
+/// `applied`: how often settings are applied.
+fn steps(applied: u32) -> impl Strategy<Value = Vec<Step>> {
     let span = select(vec![0, 1, 50, 99, 100, 1_000_000]).prop_map(Duration::from_millis);
+    let wait = select(vec![1, 50, 100, 1000]).prop_map(Duration::from_millis);
+    let queue = proptest::option::of((1_usize..8, wait));
     let step = prop_oneof![
         30 => Just(Step::Acquire),
         8 => Just(Step::TryAcquire),
@@ -245,13 +268,19 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         20 => any::<usize>().prop_map(Step::Drop),
         4 => (0_usize..6).prop_map(Step::SetLimit),
         8 => span.prop_map(Step::Pass),
+        applied => (0_usize..6, queue).prop_map(|(limit, queue)| Step::Apply(limit, queue)),
     ];
     vec(step, 150..=250)
 }
 
 proptest! {
     #[test]
-    fn the_bulkhead_agrees_with_its_model(max_concurrent in 0_usize..4, queue_capacity in 1_usize..8, steps in steps()) {
+    fn the_bulkhead_agrees_with_its_model(max_concurrent in 0_usize..4, queue_capacity in 1_usize..8, steps in steps(0)) {
         super::run(agree(max_concurrent, queue_capacity, steps))?;
+    }
+
+    #[test]
+    fn c3_so_it_does_while_its_settings_change(max_concurrent in 0_usize..4, capacity in 1_usize..8, steps in steps(8)) {
+        super::run(agree(max_concurrent, capacity, steps))?;
     }
 }

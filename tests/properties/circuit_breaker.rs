@@ -12,12 +12,10 @@ use withstand::{
     circuit_breaker::{Counts, Reason, State, Window},
 };
 
-const OPEN_FOR: Duration = Duration::from_millis(1000);
 const MAX_OPEN_FOR: Duration = Duration::from_millis(5000);
-const PROBE_TIMEOUT: Duration = Duration::from_millis(700);
 const SLOW: Duration = Duration::from_millis(50);
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 enum Over {
     Calls(u32),
     Time(Duration),
@@ -40,9 +38,11 @@ struct Settings {
     dropped_after: Option<Duration>,
     /// By what ratio chance may shorten an opening.
     jitter: f64,
+    open_for: Duration,
+    probe_timeout: Duration,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Step {
     Admit,
     /// Ends one of the calls in flight, if there is any.
@@ -53,6 +53,7 @@ enum Step {
     GiveUp(usize, Duration, Duration),
     Pass(Duration),
     Force(State),
+    Apply(Settings),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -92,6 +93,8 @@ struct Seen {
 #[derive(Clone, Copy, Debug)]
 struct Outcome {
     at: Duration,
+    /// When it was, for a rule about consecutive failures. `None`: no rule asked.
+    told_at: Option<Duration>,
     failed: bool,
     slow: bool,
 }
@@ -108,7 +111,8 @@ enum Phase {
     /// Closed, or counting only. Every outcome of this generation is kept.
     Counting {
         state: State,
-        since: Duration,
+        failures: Begun,
+        slow_calls: Begun,
         outcomes: Vec<Outcome>,
     },
     Forced(State),
@@ -116,15 +120,22 @@ enum Phase {
         until: Duration,
         outage: Outage,
     },
-    /// `silent_since`: since the last answer, when the first of the probes began that ended without one. `idle_since`:
-    /// when the last probe ended.
+    /// The probes, each with its end. `silent_until`: since the last answer, when the first of the probes would have
+    /// ended that went without one. `idle_since`: when the last probe ended.
     HalfOpen {
         probes: Vec<(u64, Duration)>,
         successes: u32,
-        silent_since: Option<Duration>,
+        silent_until: Option<Duration>,
         idle_since: Duration,
         outage: Outage,
     },
+}
+
+/// When a window began, and how many outcomes there were before.
+#[derive(Clone, Copy, Debug)]
+struct Begun {
+    at: Duration,
+    outcomes: usize,
 }
 
 /// A call in flight, as the model knows it.
@@ -134,6 +145,8 @@ struct Call {
     generation: u64,
     since: Duration,
     is_probe: bool,
+    /// Whether anyone asked when it began.
+    is_timed: bool,
 }
 
 struct Model {
@@ -151,9 +164,16 @@ struct Model {
     rejections: Vec<Option<Duration>>,
 }
 
+impl Phase {
+    fn counting(state: State, at: Duration) -> Self {
+        let begun = Begun { at, outcomes: 0 };
+        Self::Counting { state, failures: begun, slow_calls: begun, outcomes: Vec::new() }
+    }
+}
+
 impl Model {
     fn new(settings: Settings, really_told: Arc<Mutex<Vec<Told>>>) -> Self {
-        let phase = Phase::Counting { state: State::Closed, since: Duration::ZERO, outcomes: Vec::new() };
+        let phase = Phase::counting(State::Closed, Duration::ZERO);
         Self {
             settings,
             now: Duration::ZERO,
@@ -192,7 +212,7 @@ impl Model {
     }
 
     fn open(&mut self, reason: Reason, verdict: Option<Verdict>, outage: Outage) {
-        let own = (0..outage.reopenings).fold(OPEN_FOR, |length, _| (length * 2).min(MAX_OPEN_FOR));
+        let own = (0..outage.reopenings).fold(self.settings.open_for, |length, _| (length * 2).min(MAX_OPEN_FOR));
         let range = self.range(own, verdict.and_then(|verdict| verdict.retry_after()).unwrap_or_default());
         let really = self.really_told.lock().expect("no panic").get(self.told.len()).copied();
         let open_for = really.and_then(|told| told.open_for).expect("it has opened too");
@@ -221,27 +241,26 @@ impl Model {
         match self.phase.clone() {
             Phase::Open { until, outage } if self.now >= until => {
                 let (probes, idle_since) = (Vec::new(), self.now);
-                let phase = Phase::HalfOpen { probes, successes: 0, silent_since: None, idle_since, outage };
+                let phase = Phase::HalfOpen { probes, successes: 0, silent_until: None, idle_since, outage };
                 self.enter(phase, Reason::OpenForPassed);
             }
-            Phase::HalfOpen { probes, outage, .. }
-                if probes.iter().any(|(_, since)| self.now - *since >= PROBE_TIMEOUT) =>
-            {
+            Phase::HalfOpen { probes, outage, .. } if probes.iter().any(|(_, end)| self.now >= *end) => {
                 self.reopen(Reason::ProbeTimedOut, None, outage);
             }
             _ => {}
         }
-        let call = Call { number: self.calls, generation: self.generation, since: self.now, is_probe: false };
+        let is_timed = self.settings.slow_rate.is_some() || self.settings.dropped_after.is_some();
+        let call = Call { number: self.calls, generation: self.generation, since: self.now, is_probe: false, is_timed };
         let answer = match &mut self.phase {
             Phase::Counting { .. } | Phase::Forced(State::ForcedClosed) => Ok(call),
             Phase::Forced(_) => Err(None),
             Phase::Open { until, .. } => Err(Some(*until - self.now)),
-            Phase::HalfOpen { probes, silent_since, idle_since, .. } if probes.len() < self.settings.probes => {
-                if probes.is_empty() && self.now - *idle_since >= PROBE_TIMEOUT {
-                    *silent_since = None;
+            Phase::HalfOpen { probes, silent_until, idle_since, .. } if probes.len() < self.settings.probes => {
+                if probes.is_empty() && self.now - *idle_since >= self.settings.probe_timeout {
+                    *silent_until = None;
                 }
-                probes.push((call.number, self.now));
-                Ok(Call { is_probe: true, ..call })
+                probes.push((call.number, self.now + self.settings.probe_timeout));
+                Ok(Call { is_probe: true, is_timed: true, ..call })
             }
             Phase::HalfOpen { .. } => Err(None),
         };
@@ -255,44 +274,51 @@ impl Model {
         let took = self.now - call.since;
         let verdict = match end {
             End::Judged(verdict) => verdict,
-            End::Dropped if self.settings.dropped_after.is_some_and(|after| took >= after) => Verdict::Failed,
+            End::Dropped if call.is_timed && self.settings.dropped_after.is_some_and(|after| took >= after) => {
+                Verdict::Failed
+            }
             End::Dropped => Verdict::Ignored,
         };
-        let is_slow = took >= SLOW;
+        let is_slow = call.is_timed && took >= SLOW;
+        let is_told = self.settings.tell_time_of_failures();
         match verdict {
             _ if call.is_probe && call.generation == self.generation => self.end_probe(call, verdict, is_slow),
             // It counts for probes alone.
             Verdict::Throttled { .. } if !call.is_probe => {}
             Verdict::Ignored => {}
             _ if call.generation != self.generation => self.stale += 1,
-            _ => self.record(Outcome { at: self.now, failed: verdict.is_failure(), slow: is_slow }, verdict),
+            _ => {
+                let (at, failed) = (self.now, verdict.is_failure());
+                self.record(Outcome { at, told_at: is_told.then_some(at), failed, slow: is_slow }, verdict);
+            }
         }
     }
 
     fn end_probe(&mut self, call: Call, verdict: Verdict, is_slow: bool) {
         let now = self.now;
-        let Phase::HalfOpen { probes, successes, silent_since, idle_since, outage } = &mut self.phase else {
+        let Phase::HalfOpen { probes, successes, silent_until, idle_since, outage } = &mut self.phase else {
             panic!("its generation is over")
         };
-        let is_overdue = |since: Duration| now - since >= PROBE_TIMEOUT;
+        let is_overdue = |end: Duration| now >= end;
+        let end = probes.iter().find(|(number, _)| *number == call.number).expect("it runs").1;
         probes.retain(|(number, _)| *number != call.number);
         *idle_since = now;
-        let is_another_overdue = probes.iter().any(|(_, since)| is_overdue(*since));
+        let is_another_overdue = probes.iter().any(|(_, end)| is_overdue(*end));
         let outage = outage.clone();
         let is_too_slow = self.settings.slow_rate.is_some() && is_slow && verdict == Verdict::Healthy;
         match verdict {
-            _ if is_overdue(call.since) => self.reopen(Reason::ProbeTimedOut, None, outage),
+            _ if is_overdue(end) => self.reopen(Reason::ProbeTimedOut, None, outage),
             _ if verdict.is_failure() || is_too_slow => self.reopen(Reason::ProbeFailed, Some(verdict), outage),
             _ if is_another_overdue => self.reopen(Reason::ProbeTimedOut, None, outage),
             Verdict::Healthy | Verdict::Throttled { .. } => {
                 *successes += 1;
-                *silent_since = None;
-                if *successes == self.settings.required_successes {
+                *silent_until = None;
+                if *successes >= self.settings.required_successes {
                     self.count_from_now(State::Closed, Reason::ProbesSucceeded);
                 }
             }
             _ => {
-                if is_overdue(*silent_since.get_or_insert(call.since)) {
+                if is_overdue(*silent_until.get_or_insert(end)) {
                     self.reopen(Reason::ProbeTimedOut, None, outage);
                 }
             }
@@ -300,7 +326,7 @@ impl Model {
     }
 
     fn count_from_now(&mut self, state: State, reason: Reason) {
-        self.enter(Phase::Counting { state, since: self.now, outcomes: Vec::new() }, reason);
+        self.enter(Phase::counting(state, self.now), reason);
     }
 
     fn record(&mut self, outcome: Outcome, verdict: Verdict) {
@@ -328,26 +354,32 @@ impl Model {
     fn run_is_broken(&self) -> bool {
         let run = self.run();
         self.settings.run.is_some_and(|(failures, spanning)| {
-            let span = run[0].at - run[run.len() - 1].at;
+            let told: Vec<_> = run.iter().map_while(|outcome| outcome.told_at).collect();
+            let span = if told.is_empty() { Duration::ZERO } else { told[0] - told[told.len() - 1] };
             run.len() >= failures as usize && span >= spanning
         })
     }
 
     fn failures(&self) -> (u64, u64, Option<f64>) {
-        self.window(self.settings.failure_rate, |outcome| outcome.failed)
+        self.window(self.settings.failure_rate, true)
     }
 
     fn slow_calls(&self) -> (u64, u64, Option<f64>) {
-        self.window(self.settings.slow_rate, |outcome| outcome.slow)
+        self.window(self.settings.slow_rate, false)
     }
 
-    fn window(&self, rule: Option<Rate>, is_hit: impl Fn(&Outcome) -> bool) -> (u64, u64, Option<f64>) {
-        let (Some(rule), Phase::Counting { since, outcomes, .. }) = (rule, &self.phase) else { return (0, 0, None) };
+    fn window(&self, rule: Option<Rate>, of_failures: bool) -> (u64, u64, Option<f64>) {
+        let (Some(rule), Phase::Counting { failures, slow_calls, outcomes, .. }) = (rule, &self.phase) else {
+            return (0, 0, None);
+        };
+        let Begun { at: since, outcomes: before } = if of_failures { *failures } else { *slow_calls };
+        let outcomes = &outcomes[before..];
+        let is_hit = |outcome: &Outcome| if of_failures { outcome.failed } else { outcome.slow };
         let held: Vec<_> = match rule.over {
             Over::Calls(calls) => outcomes.iter().rev().take(calls as usize).collect(),
             Over::Time(span) => {
                 // The latest slice, and the ten before it. A slice is exactly a tenth of the span.
-                let slice = |at: Duration| (at - *since).as_nanos() * 10 / span.as_nanos();
+                let slice = |at: Duration| (at - since).as_nanos() * 10 / span.as_nanos();
                 let is_held = |outcome: &&Outcome| {
                     let is_held = slice(self.now) - slice(outcome.at) <= 10;
                     let age = self.now - outcome.at;
@@ -361,6 +393,29 @@ impl Model {
         let hits = held.iter().filter(|outcome| is_hit(outcome)).count();
         let rate = (held.len() >= rule.min_calls as usize).then(|| hits as f64 / held.len() as f64);
         (held.len() as u64, hits as u64, rate)
+    }
+
+    fn apply(&mut self, settings: Settings) {
+        let now = self.now;
+        let old = std::mem::replace(&mut self.settings, settings);
+        let has_changed = |old: Option<Rate>, new: Option<Rate>| old.map(|rule| rule.over) != new.map(|rule| rule.over);
+        match &mut self.phase {
+            Phase::Counting { failures, slow_calls, outcomes, .. } => {
+                let begun = Begun { at: now, outcomes: outcomes.len() };
+                if has_changed(old.failure_rate, self.settings.failure_rate) {
+                    *failures = begun;
+                }
+                if has_changed(old.slow_rate, self.settings.slow_rate) {
+                    *slow_calls = begun;
+                }
+            }
+            Phase::HalfOpen { probes, .. } => {
+                for (_, end) in probes {
+                    *end = (now + self.settings.probe_timeout).min(*end);
+                }
+            }
+            Phase::Forced(_) | Phase::Open { .. } => {}
+        }
     }
 
     fn force(&mut self, to: State) {
@@ -400,6 +455,12 @@ fn is_over(rule: Option<Rate>, (_, _, rate): (u64, u64, Option<f64>)) -> bool {
 }
 
 impl Settings {
+    fn tell_time_of_failures(&self) -> bool {
+        let is_timed = |rule: Option<Rate>| rule.is_some_and(|rule| matches!(rule.over, Over::Time(_)));
+        let has_span = self.run.is_some_and(|(_, spanning)| !spanning.is_zero());
+        self.slow_rate.is_some() || is_timed(self.failure_rate) || has_span
+    }
+
     fn build(&self, told: Arc<Mutex<Vec<Told>>>, rejections: Arc<Mutex<Vec<Option<Duration>>>>) -> CircuitBreaker {
         let window = |rate: Rate| match rate.over {
             Over::Calls(calls) => Window::calls(calls).min_calls(rate.min_calls),
@@ -407,12 +468,12 @@ impl Settings {
         };
         let mut builder = CircuitBreaker::builder("model")
             .consecutive_failure_rules(self.run)
-            .open_for(OPEN_FOR)
+            .open_for(self.open_for)
             .max_open_for(MAX_OPEN_FOR)
             .open_jitter(self.jitter)
             .probes(self.probes)
             .required_successes(self.required_successes)
-            .probe_timeout(PROBE_TIMEOUT)
+            .probe_timeout(self.probe_timeout)
             .listener_fn(move |event| {
                 let transition = match event {
                     CircuitBreakerEvent::Transition { transition, .. } => transition,
@@ -478,6 +539,7 @@ async fn agree(settings: Settings, steps: Vec<Step>, look_every: usize) -> Resul
     let mut model = Model::new(settings, told.clone());
     let mut in_flight: Vec<(CircuitBreakerPermit, Call)> = Vec::new();
     for (number, step) in steps.into_iter().enumerate() {
+        let told_step = format!("{step:?}");
         match step {
             Step::Admit => match (breaker.try_acquire(), model.admit()) {
                 (Ok(permit), Ok(call)) => in_flight.push((permit, call)),
@@ -529,19 +591,25 @@ async fn agree(settings: Settings, steps: Vec<Step>, look_every: usize) -> Resul
                 }
                 model.force(to);
             }
+            Step::Apply(settings) => {
+                let data = settings.build(Arc::default(), Arc::default()).settings();
+                breaker.apply(&data).expect("good settings");
+                prop_assert_eq!(breaker.settings(), data, "step {}", number);
+                model.apply(settings);
+            }
         }
         // Whoever looks has the core told of all that it was not: it must not depend on that.
         if number % look_every == 0 {
-            prop_assert_eq!(seen(&breaker), model.seen(), "after step {} ({:?})", number, step);
+            prop_assert_eq!(seen(&breaker), model.seen(), "after step {} ({})", number, told_step);
         }
         prop_assert_eq!(
             &*rejections.lock().expect("no panic"),
             &model.rejections,
-            "after step {} ({:?})",
+            "after step {} ({})",
             number,
-            step
+            told_step
         );
-        prop_assert_eq!(&*told.lock().expect("no panic"), &model.told, "after step {} ({:?})", number, step);
+        prop_assert_eq!(&*told.lock().expect("no panic"), &model.told, "after step {} ({})", number, told_step);
     }
     prop_assert_eq!(seen(&breaker), model.seen(), "in the end");
     Ok(())
@@ -564,8 +632,9 @@ fn rates() -> impl Strategy<Value = Option<Rate>> {
 fn settings() -> impl Strategy<Value = Settings> {
     let run = proptest::option::of((1_u32..5, select(vec![0_u64, 1, 30, 200]).prop_map(Duration::from_millis)));
     let dropped_after = proptest::option::of(select(vec![0_u64, 50, 700]).prop_map(Duration::from_millis));
-    (rates(), rates(), run, 1_usize..4, 1_u32..4, dropped_after, select(vec![0.0, 0.2, 1.0]))
-        .prop_map(|(failure_rate, slow_rate, run, probes, required_successes, dropped_after, jitter)| Settings {
+    let spans = select(vec![(1000, 700), (1000, 300), (400, 700)]);
+    (rates(), rates(), run, 1_usize..4, 1_u32..4, dropped_after, select(vec![0.0, 0.2, 1.0]), spans)
+        .prop_map(|(failure_rate, slow_rate, run, probes, required_successes, dropped_after, jitter, spans)| Settings {
             failure_rate,
             slow_rate,
             run,
@@ -573,13 +642,16 @@ fn settings() -> impl Strategy<Value = Settings> {
             required_successes,
             dropped_after,
             jitter,
+            open_for: Duration::from_millis(spans.0),
+            probe_timeout: Duration::from_millis(spans.1),
         })
         .prop_filter("a rule", |settings| {
             settings.failure_rate.is_some() || settings.slow_rate.is_some() || settings.run.is_some()
         })
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
+/// `applied`: how often settings are applied.
+fn steps(applied: u32) -> impl Strategy<Value = Vec<Step>> {
     // Below and above the first opening, near the cap and beyond it.
     let hint = || {
         let hints = select(vec![0_u64, 500, 900, 1000, 3000, 4800, 5000, 60_000]).prop_map(Duration::from_millis);
@@ -611,13 +683,19 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         ),
         18 => span.prop_map(Step::Pass),
         2 => select(states.to_vec()).prop_map(Step::Force),
+        applied => settings().prop_map(Step::Apply),
     ];
     vec(step, 150..=250)
 }
 
 proptest! {
     #[test]
-    fn the_circuit_breaker_agrees_with_its_model(settings in settings(), steps in steps(), look_every in 1_usize..50) {
+    fn the_circuit_breaker_agrees_with_its_model(settings in settings(), steps in steps(0), look_every in 1_usize..50) {
+        super::run(agree(settings, steps, look_every))?;
+    }
+
+    #[test]
+    fn c3_so_it_does_while_its_settings_change(settings in settings(), steps in steps(6), look_every in 1_usize..50) {
         super::run(agree(settings, steps, look_every))?;
     }
 }

@@ -9,8 +9,10 @@ mod bulkhead;
 mod circuit_breaker;
 #[cfg(feature = "tower")]
 mod fallback;
+mod keyed;
 #[cfg(feature = "tower")]
 mod pipeline;
+mod rate_limiter;
 #[cfg(feature = "tower")]
 mod retry;
 #[cfg(feature = "tower")]

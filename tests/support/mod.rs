@@ -19,7 +19,8 @@ use futures::future::BoxFuture;
 pub use script::Perform;
 use tower::{Layer, Service};
 use withstand::{
-    Bulkhead, CircuitBreaker, Classify, Error, Fallback, Pipeline, Rejected, RetryWithBackoff, Timeout, fallback,
+    Bulkhead, CircuitBreaker, Classify, Error, Fallback, Pipeline, RateLimiter, Rejected, RetryWithBackoff, Timeout,
+    fallback,
     pipeline::{PipelineFallback, PlainFallback},
 };
 
@@ -202,6 +203,16 @@ impl Policy for Timeout {
 }
 
 impl Policy for Bulkhead {
+    fn through(&self, way: Way, op: &Op) -> BoxFuture<'_, Answer> {
+        let op = op.clone();
+        match way {
+            Way::Plain => Box::pin(self.call(move || op())),
+            Way::Tower => by_layer(&self.layer(), op),
+        }
+    }
+}
+
+impl Policy for RateLimiter {
     fn through(&self, way: Way, op: &Op) -> BoxFuture<'_, Answer> {
         let op = op.clone();
         match way {

@@ -2,7 +2,8 @@
 
 use tower::{Layer, Service, util::BoxCloneSyncService};
 use withstand::{
-    Bulkhead, CircuitBreaker, Fallback, Pipeline, RetryBudget, RetryWithBackoff, Timeout, circuit_breaker::Window,
+    Bulkhead, CircuitBreaker, Fallback, Pipeline, RateLimiter, RetryBudget, RetryWithBackoff, Timeout,
+    circuit_breaker::Window,
 };
 
 use super::{Answer, Failure, Op, Way, ms, op, secs};
@@ -11,6 +12,7 @@ use super::{Answer, Failure, Op, Way, ms, op, secs};
 pub enum Kind {
     Fallback,
     Timeout,
+    RateLimiter,
     Bulkhead,
     Retry,
     CircuitBreaker,
@@ -32,10 +34,17 @@ impl Kind {
     }
 }
 
-pub const KINDS: [Kind; 6] =
-    [Kind::Fallback, Kind::Timeout, Kind::Bulkhead, Kind::Retry, Kind::CircuitBreaker, Kind::Pipeline];
+pub const KINDS: [Kind; 7] = [
+    Kind::Fallback,
+    Kind::Timeout,
+    Kind::RateLimiter,
+    Kind::Bulkhead,
+    Kind::Retry,
+    Kind::CircuitBreaker,
+    Kind::Pipeline,
+];
 
-/// Each policy alone, each pair, and all five in the order that the docs teach; outermost first.
+/// Each policy alone, each pair, and all of them in the order that the docs teach; outermost first.
 pub fn stacks() -> Vec<Vec<Kind>> {
     let alone = KINDS.map(|kind| vec![kind]);
     let pairs = KINDS.iter().flat_map(|outer| KINDS.map(|inner| vec![*outer, inner]));
@@ -50,6 +59,7 @@ pub type BoxService = BoxCloneSyncService<Op, u32, Failure>;
 /// One handle of each policy, and a pipeline of the same handles. None of them trips by itself in these scenarios.
 #[derive(Clone, Debug)]
 pub struct Policies {
+    pub limiter: RateLimiter,
     pub bulkhead: Bulkhead,
     pub breaker: CircuitBreaker,
     pub budget: RetryBudget,
@@ -78,13 +88,15 @@ impl Policies {
             .circuit_breaker(breaker.clone())
             .attempt_timeout(secs(9));
         let pipeline = pipeline.build().expect("good settings");
-        Self { bulkhead, breaker, budget, retry, timeout: Timeout::new(secs(60)), pipeline }
+        let limiter = RateLimiter::builder("users", 1000, secs(1)).queue(4, secs(60)).build().expect("good settings");
+        Self { limiter, bulkhead, breaker, budget, retry, timeout: Timeout::new(secs(60)), pipeline }
     }
 
-    /// No slot is taken.
+    /// No slot is taken, and no one waits.
     pub fn are_idle(&self) -> bool {
         let bulkhead = self.bulkhead.snapshot();
-        (bulkhead.in_flight, bulkhead.queued) == (0, 0) && self.breaker.snapshot().probes_in_flight == 0
+        let queued = self.limiter.snapshot().queued;
+        (bulkhead.in_flight, bulkhead.queued, queued) == (0, 0, 0) && self.breaker.snapshot().probes_in_flight == 0
     }
 
     /// The operation under this stack, either way.
@@ -105,11 +117,15 @@ impl Policies {
     }
 
     fn around(&self, kind: Kind, inner: Op) -> Op {
-        let Self { bulkhead, breaker, retry, timeout, pipeline, .. } = self.clone();
+        let Self { limiter, bulkhead, breaker, retry, timeout, pipeline, .. } = self.clone();
         match kind {
             Kind::Fallback => op(move || {
                 let inner = inner.clone();
                 async move { Fallback::from_fn(|error: Failure| Answer::Err(error)).call(|| inner()).await }
+            }),
+            Kind::RateLimiter => op(move || {
+                let (limiter, inner) = (limiter.clone(), inner.clone());
+                async move { limiter.call(|| inner()).await }
             }),
             Kind::Bulkhead => op(move || {
                 let (bulkhead, inner) = (bulkhead.clone(), inner.clone());
@@ -141,6 +157,7 @@ impl Policies {
                 let fallback = Fallback::from_fn(|error: Failure| Answer::Err(error));
                 BoxCloneSyncService::new(fallback.layer().layer(inner))
             }
+            Kind::RateLimiter => BoxCloneSyncService::new(self.limiter.layer().layer(inner)),
             Kind::Bulkhead => BoxCloneSyncService::new(self.bulkhead.layer().layer(inner)),
             Kind::Timeout => BoxCloneSyncService::new(self.timeout.layer().layer(inner)),
             Kind::Retry => BoxCloneSyncService::new(self.retry.layer().layer(inner)),

@@ -1,0 +1,79 @@
+//! What a policy says of itself, so that it is known when it may leave.
+
+use std::time::Duration;
+
+use crate::{bulkhead::Bulkhead, circuit_breaker::CircuitBreaker, retry::RetryWithBackoff};
+
+/// A policy that a [`Keyed`](super::Keyed) can keep for each key.
+///
+/// Sealed. It is implemented for [`CircuitBreaker`], [`Bulkhead`] and [`RetryWithBackoff`]. A timeout and a fallback
+/// have no state, so one for all keys does the same as one for each.
+#[diagnostic::on_unimplemented(
+    message = "a `Keyed` cannot keep a `{Self}` for each key",
+    note = "it keeps policies that have a state: `CircuitBreaker`, `Bulkhead`, `RetryWithBackoff`",
+    note = "a `Timeout` or a `Fallback` has none: one of them for all keys does the same"
+)]
+pub trait KeyedPolicy: Clone + sealed::Keep {}
+
+impl<P: Clone + sealed::Keep> KeyedPolicy for P {}
+
+/// How long no one has asked for a key.
+#[derive(Clone, Copy, Debug)]
+pub struct Idle {
+    /// Whether it is for `idle_for`, or longer.
+    pub(crate) is_over: bool,
+    /// The setting.
+    pub(crate) idle_for: Duration,
+}
+
+pub(crate) mod sealed {
+    use super::Idle;
+
+    /// What tells whether a policy may be dropped, and made anew when its key is asked for again.
+    pub trait Keep {
+        /// How many hold its state: each handle, layer, service and permit, and each call of a service. This handle is
+        /// one of them, so it is never below 1.
+        ///
+        /// A plain call borrows a handle. So a policy with one holder has no call in flight.
+        fn holders(&self) -> usize;
+
+        /// Whether it must stay, though no one else holds it: a new one would not have what this one has.
+        ///
+        /// It may take the policy's own lock, for a short time, and read the clock. It makes no transition, emits no
+        /// event and runs no code of the user, because it is asked under a lock.
+        fn must_stay(&self, idle: Idle) -> bool;
+    }
+}
+
+impl<C> sealed::Keep for CircuitBreaker<C> {
+    #[inline]
+    fn holders(&self) -> usize {
+        self.holders()
+    }
+
+    fn must_stay(&self, idle: Idle) -> bool {
+        self.must_stay(idle.is_over, idle.idle_for)
+    }
+}
+
+impl sealed::Keep for Bulkhead {
+    #[inline]
+    fn holders(&self) -> usize {
+        self.holders()
+    }
+
+    fn must_stay(&self, _: Idle) -> bool {
+        !self.is_as_new()
+    }
+}
+
+impl<C> sealed::Keep for RetryWithBackoff<C> {
+    #[inline]
+    fn holders(&self) -> usize {
+        self.holders()
+    }
+
+    fn must_stay(&self, _: Idle) -> bool {
+        self.is_short_of_budget()
+    }
+}

@@ -1,0 +1,247 @@
+//! The tower layer and its service.
+
+use std::{
+    borrow::Borrow,
+    fmt,
+    future::Future,
+    hash::Hash,
+    marker::PhantomData,
+    task::{Context, Poll},
+};
+
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::{keep::KeyedPolicy, policy::Keyed};
+use crate::{
+    bulkhead::{self, Bulkhead},
+    carry::CarriesRejected,
+    circuit_breaker::{self, CircuitBreaker},
+    classify::Classify,
+    retry::{self, RetryWithBackoff},
+};
+
+impl<K, P: KeyedPolicy> Keyed<K, P> {
+    /// The policies as a tower layer. Each request goes through the policy of the key that `key` gives for it.
+    ///
+    /// All services that the layer makes share these policies. Where the key is part of the request,
+    /// [`layer_ref_fn`](Self::layer_ref_fn) borrows it.
+    pub fn layer_fn<R, F>(&self, key: F) -> KeyedLayer<K, P, ByOwnedKey<F>>
+    where
+        F: Fn(&R) -> K,
+    {
+        KeyedLayer { keyed: self.clone(), choose: ByOwnedKey(key) }
+    }
+
+    /// As [`layer_fn`](Self::layer_fn), for a key that is part of the request: it is borrowed from it, and copied only
+    /// when a policy is made.
+    ///
+    /// ```
+    /// use tower::{ServiceBuilder, ServiceExt, service_fn};
+    /// use withstand::{CircuitBreaker, Keyed, Name};
+    ///
+    /// struct Request {
+    ///     host: String,
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), tower::BoxError> {
+    /// let hosts = Keyed::builder(|_: &str, name: Name| CircuitBreaker::new(name)).build()?;
+    /// let client = ServiceBuilder::new()
+    ///     .layer(hosts.layer_ref_fn(|request: &Request| request.host.as_str()))
+    ///     .service(service_fn(|request: Request| async move { Ok::<_, tower::BoxError>(request.host.len()) }));
+    ///
+    /// hosts.get("down.example.com").force_open();
+    /// assert!(client.clone().oneshot(Request { host: "down.example.com".into() }).await.is_err());
+    /// assert_eq!(client.oneshot(Request { host: "up.example.com".into() }).await?, 14);
+    /// # Ok(()) }
+    /// ```
+    pub fn layer_ref_fn<R, Q, F>(&self, key: F) -> KeyedLayer<K, P, ByRef<F, Q>>
+    where
+        F: Fn(&R) -> &Q,
+        K: Borrow<Q>,
+        Q: ?Sized,
+    {
+        KeyedLayer { keyed: self.clone(), choose: ByRef { key, by: PhantomData } }
+    }
+}
+
+/// Finds the policy of a request. Sealed.
+pub trait ChooseKey<R, K, P>: sealed::ChooseKey {
+    /// The policy of this request's key.
+    #[doc(hidden)]
+    fn policy(&self, keyed: &Keyed<K, P>, request: &R) -> P;
+}
+
+mod sealed {
+    pub trait ChooseKey {}
+    impl<F> ChooseKey for super::ByOwnedKey<F> {}
+    impl<F, Q: ?Sized> ChooseKey for super::ByRef<F, Q> {}
+}
+
+/// By a function that makes the key; see [`Keyed::layer_fn`].
+#[derive(Clone, Copy)]
+pub struct ByOwnedKey<F>(F);
+
+/// By a function that borrows the key; see [`Keyed::layer_ref_fn`].
+pub struct ByRef<F, Q: ?Sized> {
+    key: F,
+    by: PhantomData<fn(&Q)>,
+}
+
+impl<F: Clone, Q: ?Sized> Clone for ByRef<F, Q> {
+    fn clone(&self) -> Self {
+        Self { key: self.key.clone(), by: PhantomData }
+    }
+}
+
+impl<R, K, P, F> ChooseKey<R, K, P> for ByOwnedKey<F>
+where
+    F: Fn(&R) -> K,
+    K: Hash + Eq + Clone,
+    P: KeyedPolicy,
+{
+    #[inline]
+    fn policy(&self, keyed: &Keyed<K, P>, request: &R) -> P {
+        keyed.get(&(self.0)(request))
+    }
+}
+
+impl<R, K, P, Q, F> ChooseKey<R, K, P> for ByRef<F, Q>
+where
+    F: Fn(&R) -> &Q,
+    K: Borrow<Q>,
+    Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    P: KeyedPolicy,
+{
+    #[inline]
+    fn policy(&self, keyed: &Keyed<K, P>, request: &R) -> P {
+        keyed.get((self.key)(request))
+    }
+}
+
+/// Sends each request through the policy of its key. See [`Keyed`].
+#[derive(Clone)]
+pub struct KeyedLayer<K, P, F> {
+    keyed: Keyed<K, P>,
+    choose: F,
+}
+
+impl<S, K, P, F: Clone> Layer<S> for KeyedLayer<K, P, F> {
+    type Service = KeyedService<S, K, P, F>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        KeyedService { inner, keyed: self.keyed.clone(), choose: self.choose.clone() }
+    }
+}
+
+/// A service whose requests go through the policy of their key.
+///
+/// It is always ready. Each call readies a clone of the inner service, when its policy has admitted it.
+pub struct KeyedService<S, K, P, F> {
+    inner: S,
+    keyed: Keyed<K, P>,
+    choose: F,
+}
+
+/// A policy through which one request can be sent to a service.
+///
+/// Sealed. It is implemented for the policies that [`KeyedPolicy`] names.
+pub trait SendThrough<S: Service<R>, R>: KeyedPolicy {
+    /// The call. It holds the policy until it is over.
+    type Future: Future<Output = Result<S::Response, S::Error>>;
+
+    /// Begins the call, as the plain call does. The service is cloned, and the clone is readied inside the call.
+    #[doc(hidden)]
+    fn send_through(self, service: &S, request: R) -> Self::Future;
+}
+
+impl<S, R> SendThrough<S, R> for Bulkhead
+where
+    S: Service<R> + Clone,
+    S::Error: CarriesRejected,
+{
+    type Future = bulkhead::OwnedCall<S, R, S::Future>;
+
+    #[inline]
+    fn send_through(self, service: &S, request: R) -> Self::Future {
+        self.send(service, request)
+    }
+}
+
+impl<S, R, C> SendThrough<S, R> for CircuitBreaker<C>
+where
+    S: Service<R> + Clone,
+    S::Error: CarriesRejected,
+    C: Classify<S::Response, S::Error> + Clone,
+{
+    type Future = circuit_breaker::OwnedCall<S, R, S::Future, C>;
+
+    #[inline]
+    fn send_through(self, service: &S, request: R) -> Self::Future {
+        self.send(service, request)
+    }
+}
+
+impl<S, R, C> SendThrough<S, R> for RetryWithBackoff<C>
+where
+    S: Service<R> + Clone,
+    R: Clone,
+    C: Classify<S::Response, S::Error> + Clone,
+{
+    type Future = retry::OwnedCall<S, R, S::Future, S::Response, S::Error, C>;
+
+    #[inline]
+    fn send_through(self, service: &S, request: R) -> Self::Future {
+        self.send(service, request)
+    }
+}
+
+impl<S, R, K, P, F> Service<R> for KeyedService<S, K, P, F>
+where
+    S: Service<R>,
+    P: SendThrough<S, R>,
+    F: ChooseKey<R, K, P>,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = P::Future;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    #[inline]
+    fn call(&mut self, request: R) -> Self::Future {
+        self.choose.policy(&self.keyed, &request).send_through(&self.inner, request)
+    }
+}
+
+impl<S: Clone, K, P, F: Clone> Clone for KeyedService<S, K, P, F> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), keyed: self.keyed.clone(), choose: self.choose.clone() }
+    }
+}
+
+impl<F> fmt::Debug for ByOwnedKey<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ByOwnedKey").finish_non_exhaustive()
+    }
+}
+
+impl<F, Q: ?Sized> fmt::Debug for ByRef<F, Q> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ByRef").finish_non_exhaustive()
+    }
+}
+
+impl<K, P, F> fmt::Debug for KeyedLayer<K, P, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyedLayer").field("keyed", &self.keyed).finish_non_exhaustive()
+    }
+}
+
+impl<S: fmt::Debug, K, P, F> fmt::Debug for KeyedService<S, K, P, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyedService").field("inner", &self.inner).field("keyed", &self.keyed).finish_non_exhaustive()
+    }
+}

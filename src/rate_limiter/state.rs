@@ -1,0 +1,375 @@
+//! The core: the limit, what is used of it, and which calls wait in the queue. `W` is what wakes a waiter.
+//!
+//! No one in the queue has reserved anything. The first in the queue takes its permits when it is polled and they are
+//! there. So a waiter that leaves has nothing to give back.
+
+use std::mem;
+
+use super::{
+    config::{Form, Rate},
+    fixed_window::Window,
+};
+use crate::queue::Queue;
+
+/// What a call gets that asks for permits. `None` in a rejection: no wait would help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Entry {
+    Permit,
+    Queued(u64),
+    /// With the nanoseconds until it would have been admitted.
+    Rejected(Option<u64>),
+}
+
+/// What a waiter is told when it is polled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// It has its permits, and has left the queue.
+    Permit,
+    /// It has to be polled again at this moment, if it is not woken before.
+    Wait { until: u64 },
+    /// It waits no longer, and has left the queue.
+    Rejected(Option<u64>),
+}
+
+/// What is used of the limit.
+#[derive(Clone, Copy, Debug)]
+enum Used {
+    Gcra { tat: u64 },
+    FixedWindow(Window),
+}
+
+#[derive(Debug)]
+struct Waiter<W> {
+    wakes: W,
+    cost: u32,
+    /// When its wait ends.
+    end: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Core<W> {
+    rate: Rate,
+    /// It is true only while the core is used. Between two uses, the word in `gate.rs` has it.
+    used: Used,
+    queue_capacity: usize,
+    queue: Queue<Waiter<W>>,
+    /// The sum over all that wait.
+    queued_cost: u64,
+}
+
+impl<W> Core<W> {
+    pub(super) fn new(rate: Rate, queue_capacity: usize) -> Self {
+        let used = match rate.form {
+            Form::Gcra => Used::Gcra { tat: 0 },
+            Form::FixedWindow => Used::FixedWindow(Window::default()),
+        };
+        Self { rate, used, queue_capacity, queue: Queue::new(), queued_cost: 0 }
+    }
+
+    pub(super) fn rate(&self) -> Rate {
+        self.rate
+    }
+
+    pub(super) fn queued(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Tells the core what is used now: permits are also taken without it.
+    pub(super) fn unpack(&mut self, packed: u64) {
+        match &mut self.used {
+            Used::Gcra { tat } => *tat = packed,
+            Used::FixedWindow(window) => *window = Window::unpack(packed, window.ends_at),
+        }
+    }
+
+    pub(super) fn pack(&self) -> u64 {
+        match self.used {
+            Used::Gcra { tat } => tat,
+            Used::FixedWindow(window) => window.pack(),
+        }
+    }
+
+    /// When the window ends. Zero where there is none.
+    pub(super) fn window_ends_at(&self) -> u64 {
+        match self.used {
+            Used::Gcra { .. } => 0,
+            Used::FixedWindow(window) => window.ends_at,
+        }
+    }
+
+    /// A moment that had come when permits were taken last, if it is later than `now`: then `now` is old, or the clock
+    /// was set back.
+    ///
+    /// Of a burst it is the moment by which nothing would be left. So a clock that was set back gives no permit more,
+    /// and the next comes after one interval.
+    pub(super) fn later_moment(&self, now: u64) -> Option<u64> {
+        let moment = match self.used {
+            Used::Gcra { .. } if self.rate.limit == 0 => return None,
+            Used::Gcra { tat } => tat.saturating_sub(self.rate.pace.longest_debt()),
+            Used::FixedWindow(window) => window.ends_at.saturating_sub(self.rate.period_nanos()),
+        };
+        (moment > now).then_some(moment)
+    }
+
+    /// Permits, if they are there and no one waits.
+    pub(super) fn try_enter(&mut self, now: u64, cost: u32) -> Result<(), Option<u64>> {
+        if self.queue.is_empty() && self.take(now, cost) { Ok(()) } else { Err(self.wait(now, cost)) }
+    }
+
+    /// Permits, or a ticket of the queue, if they will come before `end`.
+    pub(super) fn enter(&mut self, now: u64, cost: u32, end: u64, waiter: W) -> Entry {
+        let wait = match self.try_enter(now, cost) {
+            Ok(()) => return Entry::Permit,
+            Err(wait) => wait,
+        };
+        match wait {
+            Some(wait) if self.queue.len() < self.queue_capacity && now.saturating_add(wait) <= end => {
+                self.queued_cost += u64::from(cost);
+                Entry::Queued(self.queue.push(Waiter { wakes: waiter, cost, end }))
+            }
+            _ => Entry::Rejected(wait),
+        }
+    }
+
+    /// What has become of this ticket's wait. If it goes on, `waiter` is exchanged for the one before. If not, also gives
+    /// back the one that was in the queue. No waiter is dropped in here.
+    pub(super) fn poll(&mut self, now: u64, ticket: u64, cost: u32, waiter: &mut W) -> (Turn, Option<W>) {
+        let is_first = self.is_first(ticket);
+        let Some(end) = self.queue.get_mut(ticket).map(|waiting| waiting.end) else {
+            return (Turn::Rejected(self.wait(now, cost)), None);
+        };
+        if is_first && self.take(now, cost) {
+            return (Turn::Permit, self.leave(ticket));
+        }
+        if now >= end {
+            let left = self.leave(ticket);
+            return (Turn::Rejected(self.wait(now, cost)), left);
+        }
+        if let Some(waiting) = self.queue.get_mut(ticket) {
+            mem::swap(&mut waiting.wakes, waiter);
+        }
+        // Those behind the first are woken when they become the first. They only watch the end of their wait.
+        let due = if is_first { self.due_in(now, u64::from(cost)) } else { None };
+        let until = due.map_or(end, |due| now.saturating_add(due).min(end));
+        (Turn::Wait { until }, None)
+    }
+
+    /// Leaves the queue. `None`: the ticket is no longer in the queue.
+    pub(super) fn leave(&mut self, ticket: u64) -> Option<W> {
+        let waiter = self.queue.remove(ticket)?;
+        self.queued_cost -= u64::from(waiter.cost);
+        Some(waiter.wakes)
+    }
+
+    pub(super) fn is_first(&self, ticket: u64) -> bool {
+        self.queue.first() == Some(ticket)
+    }
+
+    /// What wakes the first in the queue, which has to be told that it is the first, or that its time has changed.
+    /// `replacement` wakes it no more: it is polled before it waits again.
+    pub(super) fn first(&mut self, replacement: W) -> Option<W> {
+        let ticket = self.queue.first()?;
+        Some(mem::replace(&mut self.queue.get_mut(ticket)?.wakes, replacement))
+    }
+
+    /// Changes the limit. The debt in time is kept, but none that is longer than the new limit knows. Returns those
+    /// whose wait would no longer be in time: they have left the queue.
+    pub(super) fn set_rate(&mut self, now: u64, rate: Rate) -> Vec<W> {
+        match &mut self.used {
+            // It is kept whole while there is no limit to compare it with.
+            Used::Gcra { .. } if rate.limit == 0 => {}
+            Used::Gcra { tat } => *tat = (*tat).min(now + rate.pace.longest_debt()),
+            Used::FixedWindow(window) => {
+                if !window.has_passed(now) {
+                    window.ends_at = window.ends_at - self.rate.period_nanos() + rate.period_nanos();
+                }
+            }
+        }
+        self.rate = rate;
+        let (rate, used, mut ahead) = (self.rate, self.used, 0);
+        let late = self.queue.remove_if(|waiter| {
+            let due = due_in(rate, used, now, ahead + u64::from(waiter.cost));
+            let is_late = waiter.cost > rate.pace.burst || due.is_none_or(|due| now.saturating_add(due) > waiter.end);
+            ahead += if is_late { 0 } else { u64::from(waiter.cost) };
+            is_late
+        });
+        self.queued_cost = ahead;
+        late.into_iter().map(|waiter| waiter.wakes).collect()
+    }
+
+    pub(super) fn available(&self, now: u64) -> u32 {
+        match self.used {
+            Used::Gcra { tat } => self.rate.pace.available(tat, now),
+            Used::FixedWindow(window) => window.available(self.rate.limit, now),
+        }
+    }
+
+    /// How long until more is available than now. Zero if all is. Where nothing ever is, a period.
+    pub(super) fn more_in(&self, now: u64) -> u64 {
+        match self.used {
+            _ if self.rate.limit == 0 => self.rate.period_nanos(),
+            Used::Gcra { tat } => self.rate.pace.next_permit_in(tat, now),
+            Used::FixedWindow(window) => window.ends_at.saturating_sub(now),
+        }
+    }
+
+    fn take(&mut self, now: u64, cost: u32) -> bool {
+        if cost > self.rate.pace.burst {
+            return false;
+        }
+        match &mut self.used {
+            Used::Gcra { tat } => match self.rate.pace.take(*tat, now, cost) {
+                Ok(taken) => *tat = taken,
+                Err(_) => return false,
+            },
+            Used::FixedWindow(window) => {
+                if window.has_passed(now) {
+                    *window = window.next(now, self.rate.period_nanos());
+                }
+                match window.take(self.rate.limit, cost) {
+                    Some(taken) => *window = taken,
+                    None => return false,
+                }
+            }
+        }
+        true
+    }
+
+    /// How long a newcomer would wait behind all that wait already.
+    fn wait(&self, now: u64, cost: u32) -> Option<u64> {
+        if cost > self.rate.pace.burst {
+            return None;
+        }
+        self.due_in(now, self.queued_cost + u64::from(cost))
+    }
+
+    fn due_in(&self, now: u64, cost: u64) -> Option<u64> {
+        due_in(self.rate, self.used, now, cost)
+    }
+}
+
+/// How long until so many permits have come, one after the other. `None`: they never come.
+fn due_in(rate: Rate, used: Used, now: u64, cost: u64) -> Option<u64> {
+    if rate.limit == 0 {
+        return None;
+    }
+    Some(match used {
+        Used::Gcra { tat } => rate.pace.wait(tat, now, cost),
+        Used::FixedWindow(window) => window.wait(rate.limit, rate.period_nanos(), now, cost),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{rc::Rc, time::Duration};
+
+    use super::*;
+
+    const START: u64 = 1 << 40;
+    const END: u64 = START + 1_000;
+
+    /// One permit in 10 ns, at most so many at once.
+    fn core<W>(burst: u32) -> Core<W> {
+        Core::new(Rate::new(1, Duration::from_nanos(10), Some(burst), Form::Gcra), 3)
+    }
+
+    fn queue_up(core: &mut Core<()>, now: u64) -> u64 {
+        let Entry::Queued(ticket) = core.enter(now, 1, END, ()) else { panic!("the queue has room") };
+        ticket
+    }
+
+    #[test]
+    fn l3_only_the_first_in_the_queue_waits_for_its_time() {
+        let mut core = core(1);
+        assert_eq!(core.enter(START, 1, END, ()), Entry::Permit);
+        let [first, second] = [(); 2].map(|()| queue_up(&mut core, START));
+        assert_eq!(core.poll(START, second, 1, &mut ()).0, Turn::Wait { until: END });
+        assert_eq!(core.poll(START, first, 1, &mut ()).0, Turn::Wait { until: START + 10 });
+        assert_eq!(core.poll(START + 9, first, 1, &mut ()).0, Turn::Wait { until: START + 10 }, "woken early");
+        assert_eq!(core.poll(START + 99, second, 1, &mut ()).0, Turn::Wait { until: END }, "no one overtakes");
+        assert_eq!(core.enter(START + 99, 1, START + 99, ()), Entry::Rejected(Some(20)), "not even a newcomer");
+        assert_eq!(core.poll(START + 10, first, 1, &mut ()).0, Turn::Permit);
+        assert_eq!(core.poll(START + 10, second, 1, &mut ()).0, Turn::Wait { until: START + 20 });
+    }
+
+    #[test]
+    fn l3_a_waiter_that_left_has_reserved_nothing() {
+        let mut core = core(1);
+        assert_eq!(core.enter(START, 1, END, ()), Entry::Permit);
+        let [first, second, third] = [(); 3].map(|()| queue_up(&mut core, START));
+        assert_eq!(core.enter(START, 1, END, ()), Entry::Rejected(Some(40)), "the queue is full");
+        assert_eq!([second, first, first].map(|ticket| core.leave(ticket)), [Some(()), Some(()), None]);
+        assert_eq!((core.is_first(third), core.queued()), (true, 1));
+        assert_eq!(core.poll(START + 10, third, 1, &mut ()).0, Turn::Permit);
+        assert_eq!((core.try_enter(START + 10, 1), core.queued()), (Err(Some(10)), 0));
+    }
+
+    #[test]
+    fn l3_a_wait_that_would_end_too_early_is_not_begun() {
+        let mut core = core(1);
+        assert_eq!(core.enter(START, 1, END, ()), Entry::Permit);
+        queue_up(&mut core, START);
+        assert_eq!(core.enter(START, 1, START + 19, ()), Entry::Rejected(Some(20)));
+        assert!(matches!(core.enter(START, 1, START + 20, ()), Entry::Queued(_)));
+        assert_eq!(core.enter(START, 2, END, ()), Entry::Rejected(None), "above the burst");
+    }
+
+    #[test]
+    fn l4_waiters_that_a_lower_rate_makes_late_leave_and_the_others_move_up() {
+        let mut core = core(2);
+        assert_eq!(core.enter(START, 2, END, ()), Entry::Permit);
+        let [first, heavy, last] = [1, 2, 1].map(|cost| match core.enter(START, cost, END, ()) {
+            Entry::Queued(ticket) => ticket,
+            other => panic!("{other:?}"),
+        });
+        let slower = Rate::new(1, Duration::from_nanos(400), Some(1), Form::Gcra);
+        assert_eq!(core.set_rate(START, slower).len(), 1);
+        assert_eq!(core.poll(START, heavy, 2, &mut ()).0, Turn::Rejected(None), "its cost is above the burst now");
+        assert_eq!(core.poll(START, first, 1, &mut ()).0, Turn::Wait { until: START + 20 }, "the debt in time is kept");
+        assert_eq!((core.poll(START + 20, first, 1, &mut ()).0, core.queued()), (Turn::Permit, 1));
+        assert_eq!(core.poll(START + 20, last, 1, &mut ()).0, Turn::Wait { until: START + 420 });
+        assert_eq!(core.set_rate(START + 22, Rate { limit: 0, ..slower }).len(), 1, "no permit will ever come");
+    }
+
+    #[test]
+    fn l4_no_debt_is_longer_than_the_new_limit_knows() {
+        let hourly = Rate::new(1, Duration::from_secs(3600), None, Form::Gcra);
+        let mut core = Core::new(hourly, 1);
+        assert_eq!(core.enter(START, 1, END, ()), Entry::Permit);
+        let faster = Rate::new(1, Duration::from_nanos(10), None, Form::Gcra);
+        core.set_rate(START, faster);
+        assert_eq!((core.try_enter(START + 9, 1), core.try_enter(START + 10, 1)), (Err(Some(1)), Ok(())));
+    }
+
+    #[test]
+    fn g3_a_clock_that_was_set_back_is_noticed() {
+        let mut core = core(3);
+        assert_eq!(core.enter(START, 3, END, ()), Entry::Permit);
+        assert_eq!(core.later_moment(START), None);
+        assert_eq!((core.later_moment(START - 1), core.later_moment(7)), (Some(START), Some(START)));
+        let window = Rate::new(3, Duration::from_nanos(10), None, Form::FixedWindow);
+        let mut core = Core::new(window, 1);
+        assert_eq!((core.later_moment(0), core.enter(START, 1, END, ())), (None, Entry::Permit));
+        assert_eq!((core.later_moment(START), core.later_moment(START - 1)), (None, Some(START)));
+    }
+
+    #[test]
+    fn g5_a_waiter_is_given_back_and_never_dropped_inside() {
+        let waiter = Rc::new(());
+        let mut core = core(1);
+        assert_eq!(core.enter(START, 1, END, waiter.clone()), Entry::Permit);
+        assert_eq!(Rc::strong_count(&waiter), 1, "a call that gets permits needs no waiter, and it may be dropped");
+        let Entry::Queued(ticket) = core.enter(START, 1, END, waiter.clone()) else { panic!("there is none left") };
+        let mut polls = [(); 3].map(|()| waiter.clone());
+        let waits = core.poll(START, ticket, 1, &mut polls[0]);
+        let woken = core.first(waiter.clone());
+        let admitted = core.poll(START + 10, ticket, 1, &mut polls[1]);
+        let too_late = core.poll(START + 10, ticket, 1, &mut polls[2]);
+        assert_eq!(
+            (waits.0, admitted.0, too_late.0),
+            (Turn::Wait { until: START + 10 }, Turn::Permit, Turn::Rejected(Some(10)))
+        );
+        assert_eq!(Rc::strong_count(&waiter), 6, "none was dropped");
+        drop((polls, waits, woken, admitted, too_late));
+    }
+}
