@@ -40,6 +40,7 @@ both_ways! {
     p1_the_fallback_answers_for_what_any_part_rejects,
     p1_the_fallback_runs_when_the_slot_is_free_and_the_attempt_is_gone,
     p1_attempts_are_judged_by_the_pipelines_classifier_and_so_is_what_the_fallback_handles,
+    p1_w1_a_view_for_calls_that_may_not_be_sent_twice,
     p1_a_fallback_with_a_rule_of_its_own_follows_that,
     p2_g1_an_attempt_is_dropped_before_its_permits_are_given_back,
     p2_t2_all_is_given_back_before_a_listener_hears_of_the_total,
@@ -231,7 +232,7 @@ async fn p1_a_call_ends_with_its_total_timeout_whatever_it_waited_for(way: Way) 
     assert_eq!(*started.lock().expect("no panic"), Some((ms(799), Some(ms(201)))));
     assert_eq!(said(answer), ("`users` took longer than the deadline allows, 1s".into(), true));
     let snapshot = breaker(&pipeline).snapshot();
-    assert_eq!((snapshot.state, bulkhead.snapshot().in_flight), (State::Closed, 0), "and no circuit was told");
+    assert_eq!((snapshot.counts.consecutive_failures, bulkhead.snapshot().in_flight), (0, 0), "no circuit was told");
 }
 
 async fn p1_a_wait_that_reaches_its_own_limit_is_a_full_bulkhead(way: Way) {
@@ -388,6 +389,27 @@ async fn p1_attempts_are_judged_by_the_pipelines_classifier_and_so_is_what_the_f
     let lenient = pipeline.classify(classify_fn(|_: &Answer| Verdict::Healthy));
     assert_eq!(lenient.through(way, &op(|| ready(Ok(3)))).await, Ok(3));
     assert_eq!((failures(breaker(&pipeline)).total, failures(breaker(&pipeline)).count), (3, 1));
+}
+
+/// The retry sends again only what had no effect; the breaker counts all that failed.
+async fn p1_w1_a_view_for_calls_that_may_not_be_sent_twice(way: Way) {
+    let no_effect = classify_fn(|answer: &Answer| match answer {
+        Ok(_) => Verdict::Healthy,
+        Err(Error::Inner("refused")) => Verdict::Unreached,
+        Err(_) => Verdict::TRANSIENT,
+    });
+    let rate = CircuitBreaker::builder("users").failure_rate(1.0, Window::calls(99)).build().expect("good settings");
+    let pipeline = build(builder().circuit_breaker(rate).classify(no_effect));
+    let orders = pipeline.not_idempotent();
+    for (error, sent) in [("bad", 1), ("refused", 3)] {
+        breaker(&pipeline).reset();
+        let failing = op(move || ready(Err(Error::Inner(error))));
+        assert_eq!(orders.through(way, &failing).await, Err(Error::Inner(error)));
+        assert_eq!(breaker(&pipeline).snapshot().counts.failures.count, sent, "{error}");
+    }
+    let (failing, starts) = fail_times(9);
+    assert!(pipeline.through(way, &failing).await.is_err());
+    assert_eq!(starts.load(SeqCst), 3, "the other view sends it again");
 }
 
 /// A rule of its own is asked for healthy results too.
@@ -606,9 +628,10 @@ fn p4_parts_are_handles_to_take_out_and_to_share() {
     breaker(&one).force_open();
     let _slot = bulkhead(&one).try_acquire().expect("it is free");
     assert_eq!((breaker(&other).state(), bulkhead(&other).snapshot().in_flight), (State::ForcedOpen, 1));
-    let clone = other.clone().classify(classify_fn(|_: &Answer| Verdict::Failed));
-    assert_eq!((clone.name(), breaker(&clone).state()), ("users", State::ForcedOpen));
-    assert!(format!("{clone:?}").contains("users"), "{clone:?}");
+    let view = other.classify(classify_fn(|_: &Answer| Verdict::Failed));
+    assert_eq!((view.name(), breaker(&view).state()), ("users", State::ForcedOpen));
+    let clone = view.clone();
+    assert!(format!("{clone:?} {view:?}").contains("users"), "{clone:?}");
 }
 
 async fn p5_g1_g3_nothing_outlives_the_call_though_its_future_is_kept(way: Way) {

@@ -106,8 +106,8 @@
 //! | `classify` | [by the error](crate::ByError): every error of the operation is a failure |
 //! | `fallback` | none |
 //!
-//! **It sends a failed call again.** Use it for calls that may be sent twice. For the others say
-//! `.classify(not_idempotent)`, see [`NotIdempotent`](crate::NotIdempotent), or build a pipeline without a retry.
+//! **It sends a failed call again.** Use it for calls that may be sent twice. For the others there is
+//! [`not_idempotent`](Pipeline::not_idempotent), a view of the same parts.
 //!
 //! 1000 calls at once is a guard for memory and connections. It is far above what a healthy dependency needs, and it is no
 //! limit that protects the dependency: set that yourself, where you know it.

@@ -66,6 +66,8 @@ impl<C, F> Pipeline<C, F> {
         self.classify(NotIdempotent::new(self.whole.classifier.clone()))
     }
 
+    // `G` is the future of the fallback. Were it `F::Future` in the signature, the compiler would say of a fallback that does not
+    // fit only that "trait bounds were not satisfied", without the cure.
     /// Makes the call, through all parts.
     ///
     /// The first attempt starts at once, before the future is polled, unless the call has to wait. What comes later
@@ -84,16 +86,17 @@ impl<C, F> Pipeline<C, F> {
     ///
     /// If it has to wait and is polled outside a tokio runtime with time enabled.
     #[inline(always)]
-    pub fn call<O, Fut, T, E>(
+    pub fn call<O, Fut, T, E, G>(
         &self,
         operation: O,
-    ) -> PipelineFuture<Repeat<O>, Fut, Result<T, E>, F::Future, (), &Whole<C, F>>
+    ) -> PipelineFuture<Repeat<O>, Fut, Result<T, E>, G, (), &Whole<C, F>>
     where
         O: FnMut() -> Fut,
         Fut: Future<Output = Result<T, E>>,
         E: CarriesRejected,
         C: Classify<T, E>,
-        F: PipelineFallback<T, E, ()>,
+        F: PipelineFallback<T, E, (), Future = G>,
+        G: Future<Output = Result<T, E>>,
     {
         PipelineFuture::start(&self.whole, (), Repeat { operation })
     }
@@ -120,16 +123,17 @@ impl<C, F> Pipeline<C, F> {
     /// # Cancel safety, and panics
     ///
     /// As [`call`](Self::call).
-    pub fn call_with<O, Fut, T, E>(
+    pub fn call_with<O, Fut, T, E, G>(
         &self,
         operation: O,
-    ) -> PipelineFuture<RepeatWith<O, E>, Fut, Result<T, E>, F::Future, (), &Whole<C, F>>
+    ) -> PipelineFuture<RepeatWith<O, E>, Fut, Result<T, E>, G, (), &Whole<C, F>>
     where
         O: FnMut(Attempt<'_, E>) -> Fut,
         Fut: Future<Output = Result<T, E>>,
         E: CarriesRejected,
         C: Classify<T, E>,
-        F: PipelineFallback<T, E, ()>,
+        F: PipelineFallback<T, E, (), Future = G>,
+        G: Future<Output = Result<T, E>>,
     {
         PipelineFuture::start(&self.whole, (), RepeatWith::new(operation))
     }
