@@ -116,7 +116,8 @@ impl Clock {
         match moment.checked_duration_since(self.origin) {
             // Neither is above 2^63: the sum does not overflow.
             Some(passed) => (nanos(passed) + start).min(FOREVER),
-            None => start.saturating_sub(nanos(self.origin.duration_since(moment))),
+            // Never zero: that is what a moment is that was not read.
+            None => start.saturating_sub(nanos(self.origin.duration_since(moment))).max(1),
         }
     }
 

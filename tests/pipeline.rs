@@ -12,7 +12,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, Wake, Waker},
     time::Duration,
 };
 
@@ -46,6 +46,7 @@ both_ways! {
     p2_t2_all_is_given_back_before_a_listener_hears_of_the_total,
     p2_r4_after_32_attempts_without_a_pending_poll_it_yields_once,
     p2_r5_a_dropped_call_gives_a_reserved_token_back_only_while_it_sleeps,
+    p2_r5_r8_a_hinted_wait_that_cannot_be_paid_for_ends_with_the_last_result,
     p2_g8_a_loop_of_rejections_lets_another_task_run,
     p3_without_parts_it_only_makes_the_call,
     p5_g1_g3_nothing_outlives_the_call_though_its_future_is_kept,
@@ -536,6 +537,15 @@ async fn p2_t2_all_is_given_back_before_a_listener_hears_of_the_total(way: Way) 
     }
 }
 
+#[derive(Default)]
+struct Wakes(AtomicUsize);
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, SeqCst);
+    }
+}
+
 async fn p2_r4_after_32_attempts_without_a_pending_poll_it_yields_once(way: Way) {
     let builder = RetryWithBackoff::builder("users").no_backoff().max_attempts(u32::MAX).no_budget();
     let pipeline = build(Pipeline::builder("users").retry(builder.build().expect("good settings")));
@@ -547,6 +557,11 @@ async fn p2_r4_after_32_attempts_without_a_pending_poll_it_yields_once(way: Way)
     }
     let others_turn = tokio::time::timeout(Duration::ZERO, call).await;
     assert!(others_turn.is_err(), "it wakes itself, and a timeout beside it gets its turn");
+    let wakes = Arc::new(Wakes::default());
+    let waker = Waker::from(wakes.clone());
+    let mut call = pipeline.through(way, &failing);
+    assert!(call.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    assert_eq!(wakes.0.load(SeqCst), 1, "it wakes itself");
     // A call that ends with its 32nd attempt has nothing to come back for.
     let builder = RetryWithBackoff::builder("users").no_backoff().max_attempts(32).no_budget();
     let pipeline = build(Pipeline::builder("users").retry(builder.build().expect("good settings")));
@@ -571,6 +586,52 @@ async fn p2_r5_a_dropped_call_gives_a_reserved_token_back_only_while_it_sleeps(w
         drop(call);
         assert_eq!(budget.available(), left, "dropped after {waits:?}");
     }
+}
+
+/// While the retry waits as it was told, another call spends the last token.
+async fn p2_r5_r8_a_hinted_wait_that_cannot_be_paid_for_ends_with_the_last_result(way: Way) {
+    let hinted = |answer: &Answer| match answer {
+        Ok(_) => Verdict::Healthy,
+        Err(Error::Inner("later") | Error::Rejected(_)) => Verdict::Transient { retry_after: Some(ms(90)) },
+        Err(Error::Inner(_)) => Verdict::Transient { retry_after: None },
+    };
+    let budget = RetryBudget::builder(2).no_refill().build().expect("good settings");
+    let retry = RetryWithBackoff::builder("users").budget(&budget).no_backoff();
+    let circuit = CircuitBreaker::builder("users").consecutive_failures(1, Duration::ZERO).open_for(secs(9));
+    let pipeline = build(
+        Pipeline::builder("users")
+            .retry(retry.build().expect("good settings"))
+            .circuit_breaker(circuit.build().expect("good settings"))
+            .classify(classify_fn(hinted)),
+    );
+    let spend = || async {
+        let retry = RetryWithBackoff::builder("others").budget(&budget).no_backoff().build().expect("good settings");
+        assert!(retry.through(Way::Plain, &fail()).await.is_err());
+        assert_eq!(budget.available(), 0.0);
+    };
+    // It was sent, and answered.
+    let later = op(|| ready(Err(Error::Inner("later"))));
+    let mut call = pipeline.through(way, &later);
+    assert!(poll(&mut call).is_pending());
+    spend().await;
+    assert_eq!(call.await, Err(Error::Inner("later")));
+    // It was sent once, and then rejected.
+    let refilled = RetryBudget::builder(2).no_refill().build().expect("good settings");
+    let retry = RetryWithBackoff::builder("users").budget(&refilled).no_backoff().build().expect("good settings");
+    breaker(&pipeline).reset();
+    let pipeline = build(
+        Pipeline::builder("users")
+            .retry(retry)
+            .circuit_breaker(breaker(&pipeline).clone())
+            .classify(classify_fn(hinted)),
+    );
+    let fail = fail();
+    let mut call = pipeline.through(way, &fail);
+    assert!(poll(&mut call).is_pending(), "the second attempt is rejected, and waits");
+    let others = RetryWithBackoff::builder("others").budget(&refilled).no_backoff().build().expect("good settings");
+    assert!(others.through(Way::Plain, &fail).await.is_err());
+    let rejection = rejected(call.await).expect("the last result");
+    assert_eq!((rejection.attempts_sent(), rejection.was_started()), (1, true));
 }
 
 async fn p2_g8_a_loop_of_rejections_lets_another_task_run(way: Way) {
@@ -770,6 +831,21 @@ mod attempts {
         let hurried = Deadline::within(ms(300)).scope(told(&only_attempt, ms(10)));
         assert_eq!(hurried.await, [(1, true, None, ms(0), Some(ms(300)))], "the deadline around it counts too");
         assert_eq!(told(&build(Pipeline::builder("users")), ms(10)).await, [(1, true, None, ms(0), None)]);
+    }
+
+    /// Also where the wait was set by a hint, and is paid for when it is over.
+    #[tokio::test(start_paused = true)]
+    async fn p9_an_attempt_after_a_hinted_wait_knows_the_error_before() {
+        let hinted = classify_fn(|_: &Answer| Verdict::Transient { retry_after: Some(ms(90)) });
+        let retry = RetryWithBackoff::builder("users").max_attempts(2).build().expect("good settings");
+        let users = build(Pipeline::builder("users").retry(retry).classify(hinted));
+        let mut told = Vec::new();
+        let call = users.call_with(|attempt: Attempt<'_, Failure>| {
+            told.push(attempt.last_error.cloned());
+            ready(Answer::Err(Error::Inner("bad")))
+        });
+        assert!(call.await.is_err());
+        assert_eq!(told, [None, Some(Error::Inner("bad"))]);
     }
 
     /// A slot that came late leaves less.

@@ -5,7 +5,7 @@ use super::{
     fallback::{NoFallback, PipelineFallback},
     future::PipelineFuture,
     settings::PipelineSettings,
-    shared::{Span, Whole},
+    shared::Whole,
 };
 use crate::{
     bulkhead::Bulkhead,
@@ -145,12 +145,12 @@ impl<C, F> Pipeline<C, F> {
 
     /// How long a call may take in all. `None` without a total timeout.
     pub fn timeout(&self) -> Option<Duration> {
-        self.whole.parts.total.get().map(Span::get)
+        self.whole.parts.total.span()
     }
 
     /// How long each attempt may take. `None` without an attempt timeout.
     pub fn attempt_timeout(&self) -> Option<Duration> {
-        self.whole.parts.attempt.get().map(Span::get)
+        self.whole.parts.attempt.span()
     }
 
     /// The settings that are in force now. A timeout without a limit is absent.

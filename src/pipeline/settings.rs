@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     config::{PipelineBuilder, STANDARD_ATTEMPT_TIMEOUT, STANDARD_MAX_CONCURRENT, STANDARD_TIMEOUT},
     policy::Pipeline,
-    shared::{Parts, Span},
+    shared::Parts,
 };
 #[cfg(feature = "serde")]
 use crate::duration_text;
@@ -82,11 +82,11 @@ impl PipelineSettings {
     /// Those of the parts, as they are in force now.
     pub(super) fn of(parts: &Parts) -> Self {
         Self {
-            timeout: parts.total.get().map(Span::get),
+            timeout: parts.total.span(),
             bulkhead: parts.bulkhead.as_ref().map(|bulkhead| bulkhead.settings()),
             retry: parts.retry.as_ref().map(|retry| retry.settings()),
             circuit_breaker: parts.circuit_breaker.as_ref().map(|breaker| breaker.settings()),
-            attempt_timeout: parts.attempt.get().map(Span::get),
+            attempt_timeout: parts.attempt.span(),
         }
     }
 

@@ -68,6 +68,11 @@ impl Limit {
         self.span.set(limit);
     }
 
+    pub(super) fn span(&self) -> Option<Duration> {
+        self.span.get()
+    }
+
+    /// What a call keeps.
     #[inline]
     pub(super) fn get(&self) -> Option<Span> {
         let nanos = self.span.nanos();
