@@ -237,12 +237,23 @@ async fn p1_a_call_ends_with_its_total_timeout_whatever_it_waited_for(way: Way) 
 }
 
 async fn p1_a_wait_that_reaches_its_own_limit_is_a_full_bulkhead(way: Way) {
-    let pipeline = build(builder());
+    let queued = Arc::new(Mutex::new(None::<Bulkhead>));
+    let (seen, of) = (Arc::new(Mutex::new(Vec::new())), queued.clone());
+    let noted = seen.clone();
+    let slots = Bulkhead::builder("users", 1).queue(1, ms(800)).listener_fn(move |_| {
+        let queued = of.lock().expect("no panic").as_ref().map(|bulkhead| bulkhead.snapshot().queued);
+        noted.lock().expect("no panic").extend(queued);
+    });
+    let slots = slots.build().expect("good settings");
+    *queued.lock().expect("no panic") = Some(slots.clone());
+    let pipeline = build(builder().bulkhead(slots));
     let _slot = bulkhead(&pipeline).try_acquire().expect("it is free");
     let start = Instant::now();
     let answer = pipeline.through(way, &succeed()).await;
     assert!(matches!(rejected(answer), Some(Rejected::BulkheadFull(_))));
     assert_eq!(start.elapsed(), ms(800));
+    assert_eq!(*seen.lock().expect("no panic"), [0], "it has left the queue before a listener hears of it");
+    *queued.lock().expect("no panic") = None;
 }
 
 async fn p1_a_retry_after_beyond_the_total_ends_the_call_at_once_with_the_answer_in_hand(way: Way) {
