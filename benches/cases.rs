@@ -13,7 +13,7 @@ use std::{
 
 use tower::{Service, ServiceBuilder};
 use withstand::{
-    Bulkhead, CarriesRejected, CircuitBreaker, CircuitBreakerBuilder, Classify, Error, Fallback, Pipeline, Rejected,
+    Bulkhead, CarriesRejected, CircuitBreaker, CircuitBreakerBuilder, Classify, Error, Fallback, Pipeline, RateLimiter, Rejected,
     RetryWithBackoff, Timeout, carries_rejected,
     circuit_breaker::Window,
     fallback::Value,
@@ -125,6 +125,10 @@ cases! {
     "bulkhead, free, tower": bulkhead_tower::<Failure>(),
     "bulkhead, full, plain": plain(Bulkhead::new("users", 0), |bulkhead, value| once(bulkhead.call(|| rejected(value))), false),
     "bulkhead, full, tower": tower(layered(Bulkhead::new("users", 0).layer(), rejected), false),
+    "rate limiter, free, plain": plain(many(), |limiter, value| once(limiter.call(|| succeed(value))), true),
+    "rate limiter, free, tower": tower(layered(many().layer(), succeed), true),
+    "rate limiter, spent, plain": plain(spent(), |limiter, value| once(limiter.call(|| rejected(value))), false),
+    "rate limiter, spent, tower": tower(layered(spent().layer(), rejected), false),
     "fallback, success, plain": fallback_plain::<Failure>(),
     "fallback, success, tower": fallback_tower::<Failure>(),
     "fallback, steps in, plain": plain(Fallback::value(7), |fallback, value| once(fallback.call(|| fail(value))), true),
@@ -322,6 +326,17 @@ fn at_once() -> RetryWithBackoff {
 
 fn minute() -> Timeout {
     Timeout::new(Duration::from_secs(60))
+}
+
+/// More permits than are taken.
+fn many() -> RateLimiter {
+    RateLimiter::new("users", 1_000_000_000, Duration::from_secs(1)).expect("good settings")
+}
+
+fn spent() -> RateLimiter {
+    let limiter = RateLimiter::new("users", 1, Duration::from_secs(86_400)).expect("good settings");
+    limiter.try_acquire().expect("the only permit");
+    limiter
 }
 
 fn nothing_plain<E: Fails>() -> Run {

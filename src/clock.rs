@@ -71,7 +71,7 @@ impl LiveSpan {
     /// `None` is no limit; so is what counts as [`FOREVER`].
     #[inline]
     pub(crate) fn get(&self) -> Option<Duration> {
-        let nanos = self.0.load(Ordering::Relaxed);
+        let nanos = self.nanos();
         (nanos != FOREVER).then(|| Duration::from_nanos(nanos))
     }
 }

@@ -191,6 +191,26 @@ pub(crate) mod option {
     }
 }
 
+/// A duration in a JSON schema.
+#[cfg(feature = "schemars")]
+pub(crate) struct DurationText;
+
+#[cfg(feature = "schemars")]
+impl schemars::JsonSchema for DurationText {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Duration".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "type": "string",
+            "pattern": r"^ *(0|forever|([0-9]+(\.[0-9]+)? *(d|days?|h|m|s|ms|us|µs|ns) *)+)$",
+            "description": "Numbers with units, from the largest to the smallest: d, h, m, s, ms, us, ns.",
+            "examples": ["250ms", "1.5s", "1m 30s", "forever"],
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

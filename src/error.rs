@@ -135,10 +135,16 @@ impl Nanos {
     }
 }
 
+impl From<u64> for Nanos {
+    #[inline]
+    fn from(nanos: u64) -> Self {
+        Self(NonZeroU64::MIN.saturating_add(nanos))
+    }
+}
+
 impl From<Duration> for Nanos {
     fn from(span: Duration) -> Self {
-        let nanos = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
-        Self(NonZeroU64::MIN.saturating_add(nanos))
+        u64::try_from(span.as_nanos()).unwrap_or(u64::MAX).into()
     }
 }
 
@@ -235,6 +241,12 @@ impl RateLimited {
     /// handles one. `retry_after` counts up to 584 years.
     pub fn new(name: impl Into<Name>, limit: u32, retry_after: Option<Duration>) -> Self {
         Self { name: name.into(), retry_after: retry_after.map(Nanos::from), limit, attempts_sent: 0 }
+    }
+
+    /// As [`new`](Self::new), of a time in nanoseconds: without the wide arithmetic of a `Duration`.
+    #[inline(always)]
+    pub(crate) fn after_nanos(name: Name, limit: u32, retry_after: Option<u64>) -> Self {
+        Self { name, retry_after: retry_after.map(Nanos::from), limit, attempts_sent: 0 }
     }
 
     /// The rate limiter's name.

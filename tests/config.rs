@@ -387,11 +387,7 @@ fn p7_the_standard_pipeline_is_that_of_its_table() {
     let expected = [
         ("`timeout`", "5 s in all", "total: Some(Timeout { limit: 5s,"),
         ("`bulkhead`", "1000 calls at once; no queue", "BulkheadSettings { max_concurrent: 1000, queue: None }"),
-        (
-            "`retry`",
-            "[`RetryWithBackoff::new`](crate::retry#defaults): 3 attempts",
-            "RetrySettings { max_attempts: 3, backoff: None",
-        ),
+        ("`retry`", "[`RetryWithBackoff::new`](crate::retry#defaults): 3 attempts", "max_attempts: 3, backoff: None"),
         (
             "`circuit_breaker`",
             "[`CircuitBreaker::new`](crate::circuit_breaker#defaults)",

@@ -167,7 +167,7 @@ mod carriers {
         breaker.force_open();
         assert!(matches!(rejection(breaker.call(never)).await, Rejected::CircuitOpen(_)));
         assert!(matches!(rejection(Bulkhead::new("api", 0).call(never)).await, Rejected::BulkheadFull(_)));
-        let limiter = RateLimiter::new("quota", 0, Duration::from_secs(1)).unwrap();
+        let limiter = RateLimiter::new("quota", 0, Duration::from_secs(1)).expect("good settings");
         assert!(matches!(rejection(limiter.call(never)).await, Rejected::RateLimited(_)));
         assert!(matches!(rejection(Timeout::new(Duration::ZERO).call(never)).await, Rejected::TimedOut(_)));
     }

@@ -451,6 +451,32 @@ async fn y2_what_someone_has_set_by_hand_stays() {
     keyed.get("a").set_max_concurrent(2);
     drop(keyed.get("b"));
     assert_eq!(keys(&keyed), ["b"], "the limit is as it was made");
+
+    let keyed = circuits(1);
+    let made_with = keyed.get("a").settings();
+    let mut settings = made_with.clone();
+    settings.probes = 7;
+    keyed.get("a").apply(&settings).expect("good settings");
+    pass(100 * IDLE).await;
+    drop(keyed.get("b"));
+    assert_eq!(keys(&keyed), ["a"]);
+    keyed.get("a").apply(&made_with).expect("good settings");
+    drop(keyed.get("b"));
+    assert_eq!(keys(&keyed), ["b"], "its settings are those that it was made with");
+}
+
+#[tokio::test(start_paused = true)]
+async fn y2_a_retry_whose_settings_someone_has_changed_stays() {
+    let keyed = keyed(1, RetryWithBackoff::new);
+    let made_with = keyed.get("a").settings();
+    let mut settings = made_with.clone();
+    settings.max_attempts = 7;
+    keyed.get("a").apply(&settings).expect("good settings");
+    drop(keyed.get("b"));
+    assert_eq!(keys(&keyed), ["a"]);
+    keyed.get("a").apply(&made_with).expect("good settings");
+    drop(keyed.get("b"));
+    assert_eq!(keys(&keyed), ["b"], "its settings are those that it was made with");
 }
 
 #[tokio::test(start_paused = true)]

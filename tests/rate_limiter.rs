@@ -481,13 +481,15 @@ fn g3_a_clock_that_was_set_back_gives_no_permit_more_and_blocks_no_one() {
 
 #[tokio::test(start_paused = true)]
 async fn g3_no_timer_outlives_the_wait() {
-    let limiter = queueing(1, 1);
+    let limiter = RateLimiter::builder("api", 1, secs(5)).queue(1, secs(10)).build().expect("good settings");
     assert!(limiter.try_acquire().is_ok());
     let wakes = Arc::<Wakes>::default();
     let waker = Waker::from(wakes.clone());
     let mut acquire = Box::pin(limiter.acquire());
     assert!(acquire.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
-    pass(ms(100)).await;
+    // So it is there long before its timer would have fired.
+    limiter.set_rate(1, ms(1)).expect("a good rate");
+    pass(ms(1)).await;
     assert!(acquire.as_mut().poll(&mut Context::from_waker(&waker)).is_ready());
     let told = wakes.0.load(SeqCst);
     tokio::time::sleep(secs(20)).await;

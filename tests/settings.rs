@@ -185,7 +185,7 @@ proptest! {
     fn c2_settings_of_a_circuit_breaker_are_read_as_they_were_written(settings in circuit_breakers()) {
         round_trip(&settings)?;
         let breaker = settings.build("random").expect("good settings");
-        prop_assert_eq!(breaker.settings(), settings.clone());
+        prop_assert_eq!(&breaker.settings(), &settings);
         let other = CircuitBreaker::new("other");
         other.apply(&settings).expect("good settings");
         prop_assert_eq!(other.settings(), settings);
@@ -195,7 +195,7 @@ proptest! {
     fn c2_settings_of_a_retry_are_read_as_they_were_written(settings in retries()) {
         round_trip(&settings)?;
         let retry = settings.build("random").expect("good settings");
-        prop_assert_eq!(retry.settings(), settings.clone());
+        prop_assert_eq!(&retry.settings(), &settings);
         let other = RetryWithBackoff::new("other");
         other.apply(&settings).expect("good settings");
         prop_assert_eq!(other.settings(), settings);
@@ -206,7 +206,7 @@ proptest! {
     fn c2_settings_of_a_bulkhead_are_read_as_they_were_written(settings in bulkheads()) {
         round_trip(&settings)?;
         let bulkhead = settings.build("random").expect("good settings");
-        prop_assert_eq!(bulkhead.settings(), settings.clone());
+        prop_assert_eq!(&bulkhead.settings(), &settings);
         let other = Bulkhead::new("other", 1);
         other.apply(&settings).expect("good settings");
         prop_assert_eq!(other.settings(), settings);
@@ -441,4 +441,22 @@ fn c1_values_that_are_wrong_come_all_at_once_each_with_its_path() {
     let error = file["users"].build("users").expect_err("bad settings");
     assert_eq!(fields(&error).len(), 17);
     assert!(error.to_string().starts_with("bad settings for the pipeline `users`: retry.max_attempts must"), "{error}");
+}
+
+/// `WRITE_SCHEMA=1 cargo test --all-features --test settings schema` writes it anew.
+#[cfg(feature = "schemars")]
+#[test]
+fn c1_the_schema_in_the_docs_is_that_of_the_settings() {
+    let schema = schemars::schema_for!(File);
+    let text = serde_json::to_string_pretty(&schema).expect("JSON can say it") + "\n";
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/settings.schema.json");
+    if std::env::var_os("WRITE_SCHEMA").is_some() {
+        std::fs::write(&path, &text).expect("it can be written");
+    }
+    let committed = std::fs::read_to_string(&path).expect("it is in the docs");
+    assert!(committed == text, "docs/settings.schema.json is not that of the settings: write it anew");
+    // What a typo would be is refused by an editor too: in every object, and in the only variant of each alternative.
+    let objects = text.matches("\"type\": \"object\"").count();
+    let closed = text.matches("\"additionalProperties\": false").count();
+    assert_eq!(objects, closed + 1, "all but the map of names");
 }

@@ -30,6 +30,7 @@ use crate::error::{Check, ConfigError, Name};
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize), serde(deny_unknown_fields))]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct BulkheadSettings {
     /// How many calls may run at once. Zero rejects every call.
@@ -42,12 +43,14 @@ pub struct BulkheadSettings {
 /// The queue of a [`Bulkhead`] as data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize), serde(deny_unknown_fields))]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct QueueSettings {
     /// How many calls may wait for a slot: at least 1.
     pub capacity: usize,
     /// How long each of them may wait: above zero.
     #[cfg_attr(feature = "serde", serde(with = "duration_text"))]
+    #[cfg_attr(feature = "schemars", schemars(with = "duration_text::DurationText"))]
     pub max_wait: Duration,
 }
 

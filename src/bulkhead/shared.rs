@@ -28,8 +28,7 @@ pub struct Slots {
     rejections: CachePadded<Rejections>,
     // The core's settings, which are read here without the lock.
     max_concurrent: AtomicU64,
-    /// The `max_concurrent` that it was made with.
-    made_with: usize,
+    made_with: BulkheadSettings,
     /// Zero if there is no queue.
     queue_capacity: AtomicUsize,
     /// How long a call that begins to wait now may wait.
@@ -61,9 +60,9 @@ impl Slots {
             core: CachePadded(Lock::new(core)),
             rejections: CachePadded(Rejections::new()),
             max_concurrent: AtomicU64::new(0),
-            made_with: settings.max_concurrent,
             queue_capacity: AtomicUsize::new(0),
             max_wait: LiveSpan::new(None),
+            made_with: settings.clone(),
             reporter,
         };
         slots.show(&settings);
@@ -87,11 +86,11 @@ impl Slots {
         self.max_concurrent.load(Ordering::Relaxed) as usize
     }
 
-    /// Whether a new one would be the same: no call runs or waits, and the limit is the one that it was made with.
+    /// Whether a new one would be the same: no call runs or waits, and the settings are those that it was made with.
     pub(super) fn is_as_new(&self) -> bool {
         let core = self.core.lock();
         let is_idle = core.in_flight(self.free.count()) == 0 && core.queued() == 0;
-        is_idle && self.max_concurrent() == self.made_with
+        is_idle && *core.settings() == self.made_with
     }
 
     pub(super) fn queue_capacity(&self) -> usize {

@@ -154,8 +154,8 @@ mod tests {
     /// A thread that read no clock before settings were applied brings no time to a rule that asks for it.
     #[test]
     fn c3_a_failure_without_its_time_begins_the_span_anew() {
-        let mut rules = CircuitBreakerSettings::default();
-        rules.consecutive_failure_rules = vec![ConsecutiveFailureRule::new(2, Duration::from_nanos(100))];
+        let consecutive_failure_rules = vec![ConsecutiveFailureRule::new(2, Duration::from_nanos(100))];
+        let rules = CircuitBreakerSettings { consecutive_failure_rules, ..CircuitBreakerSettings::default() };
         let mut record = Record::new(&rules, 1000);
         let mut opens_at = |now| record.push(&rules, true, false, now).is_some();
         assert_eq!([1000, NOT_TOLD, 1100, 1199, 1200].map(&mut opens_at), [false, false, false, false, true]);

@@ -25,6 +25,7 @@ const MIN_CALLS_OF_TIME: u32 = 20;
 /// In a settings file: `{ calls = 100 }` or `{ time = "10s" }`, either of them with `min_calls`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize), serde(try_from = "WindowText", into = "WindowText"))]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Window {
     span: Span,
     min_calls: u32,
@@ -104,12 +105,17 @@ impl Window {
 /// A [`Window`] as a file says it.
 #[cfg(feature = "serde")]
 #[derive(Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema), schemars(rename = "Window"))]
 #[serde(deny_unknown_fields)]
 struct WindowText {
+    /// The last so many calls.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     calls: Option<u32>,
+    /// The calls of the last so much time.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "duration_text::option")]
+    #[cfg_attr(feature = "schemars", schemars(with = "Option<duration_text::DurationText>"))]
     time: Option<Duration>,
+    /// How many calls it must hold before a rate is taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     min_calls: Option<u32>,
 }
@@ -142,6 +148,7 @@ impl From<Window> for WindowText {
 /// The ratio of failed calls that opens the circuit.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize), serde(deny_unknown_fields))]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct FailureRate {
     /// The ratio: above 0, at most 1.
@@ -170,12 +177,14 @@ impl FailureRate {
 /// How slow a call must be, and the ratio of slow calls that opens the circuit.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize), serde(deny_unknown_fields))]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct SlowCallRate {
     /// The ratio: above 0, at most 1.
     pub rate: f64,
     /// A call that takes this long, or longer, is slow.
     #[cfg_attr(feature = "serde", serde(with = "duration_text"))]
+    #[cfg_attr(feature = "schemars", schemars(with = "duration_text::DurationText"))]
     pub slow_after: Duration,
     /// The calls that the ratio is taken over.
     pub window: Window,
@@ -195,12 +204,14 @@ impl SlowCallRate {
 /// How many consecutive failures open the circuit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize), serde(deny_unknown_fields))]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct ConsecutiveFailureRule {
     /// How many: at least 1.
     pub failures: u32,
     /// How long before the latest of them the first must have been. It may be zero.
     #[cfg_attr(feature = "serde", serde(with = "duration_text", default))]
+    #[cfg_attr(feature = "schemars", schemars(with = "duration_text::DurationText"))]
     pub spanning: Duration,
 }
 
@@ -233,6 +244,7 @@ impl ConsecutiveFailureRule {
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize), serde(default, deny_unknown_fields))]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct CircuitBreakerSettings {
     /// The circuit opens when one of these rules is broken. Empty: consecutive failures do not open it.
@@ -243,11 +255,13 @@ pub struct CircuitBreakerSettings {
     pub slow_call_rate: Option<SlowCallRate>,
     /// How long the circuit stays open, before growth and jitter.
     #[cfg_attr(feature = "serde", serde(with = "duration_text"))]
+    #[cfg_attr(feature = "schemars", schemars(with = "duration_text::DurationText"))]
     pub open_for: Duration,
     /// By what factor each reopening is longer than the opening before it: at least 1.
     pub open_growth: f64,
     /// The longest time the circuit stays open. Absent: 1 s, or `open_for` if that is longer.
     #[cfg_attr(feature = "serde", serde(with = "duration_text::option"))]
+    #[cfg_attr(feature = "schemars", schemars(with = "Option<duration_text::DurationText>"))]
     pub max_open_for: Option<Duration>,
     /// By what ratio, from 0 to 1, chance may shorten each opening.
     pub open_jitter: f64,
@@ -257,9 +271,11 @@ pub struct CircuitBreakerSettings {
     pub required_successes: u32,
     /// After which time a probe that is still running counts as failed.
     #[cfg_attr(feature = "serde", serde(with = "duration_text"))]
+    #[cfg_attr(feature = "schemars", schemars(with = "duration_text::DurationText"))]
     pub probe_timeout: Duration,
     /// A call that is dropped counts as failed if it had run for at least this long. Absent: dropped calls say nothing.
     #[cfg_attr(feature = "serde", serde(with = "duration_text::option"))]
+    #[cfg_attr(feature = "schemars", schemars(with = "Option<duration_text::DurationText>"))]
     pub count_dropped_after: Option<Duration>,
 }
 

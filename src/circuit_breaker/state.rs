@@ -78,6 +78,8 @@ enum Phase {
 pub(super) struct Core {
     // Boxed, because the rules are large and seldom change. The rest is small and changes.
     rules: Box<CircuitBreakerSettings>,
+    /// Those that it was made with, if others were applied since.
+    made_with: Option<Box<CircuitBreakerSettings>>,
     /// Whether a rule asks when each call began.
     times_calls: bool,
     phase: Phase,
@@ -121,7 +123,17 @@ impl Phase {
 impl Core {
     pub(super) fn new(rules: CircuitBreakerSettings, random: Random, now: u64) -> Self {
         let (phase, times_calls) = (Phase::closed(&rules, now), rules.time_calls());
-        Self { rules: rules.into(), times_calls, phase, generation: 0, next_probe: 0, stale: 0, latest: now, random }
+        Self {
+            rules: rules.into(),
+            made_with: None,
+            times_calls,
+            phase,
+            generation: 0,
+            next_probe: 0,
+            stale: 0,
+            latest: now,
+            random,
+        }
     }
 
     pub(super) fn settings(&self) -> &CircuitBreakerSettings {
@@ -137,6 +149,7 @@ impl Core {
             Phase::HalfOpen { probes, .. } => probes.shorten(nanos(self.rules.probe_timeout), now),
             Phase::ForcedClosed | Phase::ForcedOpen | Phase::Open { .. } => {}
         }
+        self.made_with.get_or_insert(old);
     }
 
     /// What the gate publishes of it.
@@ -207,9 +220,12 @@ impl Core {
 
     /// Whether its state is worth more than that of a new circuit. `is_idle`: it was not used for `idle_for`.
     ///
-    /// A circuit that someone forced says what that person wants. A dead dependency, which nobody calls any more, is
+    /// A circuit that someone forced, or gave other settings, says what that person wants. A dead dependency, which nobody calls any more, is
     /// forgotten when its opening is over and `idle_for` has passed since.
     pub(super) fn must_stay(&mut self, is_idle: bool, idle_for: u64, now: u64) -> bool {
+        if self.made_with.as_ref().is_some_and(|made_with| *made_with != self.rules) {
+            return true;
+        }
         match &mut self.phase {
             Phase::ForcedOpen | Phase::ForcedClosed | Phase::MetricsOnly(_) => true,
             Phase::Open { until, .. } => now < until.saturating_add(idle_for),

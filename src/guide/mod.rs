@@ -8,6 +8,7 @@
 //! | [`per_host`] | How do I have a policy for each host, tenant or address? What is a good key? |
 //! | [`grpc`] | How do I protect calls of a tonic client, and what does each gRPC code count as? |
 //! | `http` | How do I protect an HTTP client and an HTTP server? (Needs the feature `http`.) |
+//! | [`settings`] | How do I keep the settings in a file, and change them while the service runs? |
 //! | [`testing`] | How do I test code that uses policies, without waiting for real time? |
 //! | [`migrating`] | What is the setting that I know from another library called here, and what differs? |
 //!
@@ -24,4 +25,5 @@ pub mod http;
 pub mod migrating;
 pub mod per_host;
 pub mod pipeline;
+pub mod settings;
 pub mod testing;

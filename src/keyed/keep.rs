@@ -74,6 +74,6 @@ impl<C> sealed::Keep for RetryWithBackoff<C> {
     }
 
     fn must_stay(&self, _: Idle) -> bool {
-        self.is_short_of_budget()
+        self.must_stay()
     }
 }

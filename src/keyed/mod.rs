@@ -57,7 +57,7 @@
 //! |---|---|
 //! | whose handle, layer, service or permit is held by someone | never |
 //! | that has a call in flight or in its queue | never |
-//! | that someone has forced, or whose limit someone has changed | never |
+//! | that someone has forced, or whose settings someone has changed | never |
 //! | whose retry budget is short | never; a budget that others hold too does not count |
 //! | whose circuit is open | when the opening and `idle_for` more are over |
 //! | whose circuit is half-open, or holds failures in its window | when no one has asked for its key for `idle_for` |

@@ -39,10 +39,10 @@ pub struct PipelineBuilder<C = ByError, F = NoFallback> {
     retry: Option<RetryWithBackoff>,
     circuit_breaker: Option<CircuitBreaker>,
     attempt: Option<Timeout>,
-    classifier: C,
-    fallback: F,
     /// What was refused of the settings of parts.
     bad_parts: Check,
+    classifier: C,
+    fallback: F,
 }
 
 impl PipelineBuilder {

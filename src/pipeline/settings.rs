@@ -40,10 +40,12 @@ use crate::{
 /// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize), serde(default, deny_unknown_fields))]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct PipelineSettings {
     /// How long a call may take, with all of its waits and attempts.
     #[cfg_attr(feature = "serde", serde(with = "duration_text::option"))]
+    #[cfg_attr(feature = "schemars", schemars(with = "Option<duration_text::DurationText>"))]
     pub timeout: Option<Duration>,
     /// How many calls may run at once.
     pub bulkhead: Option<BulkheadSettings>,
@@ -53,6 +55,7 @@ pub struct PipelineSettings {
     pub circuit_breaker: Option<CircuitBreakerSettings>,
     /// How long each attempt may take.
     #[cfg_attr(feature = "serde", serde(with = "duration_text::option"))]
+    #[cfg_attr(feature = "schemars", schemars(with = "Option<duration_text::DurationText>"))]
     pub attempt_timeout: Option<Duration>,
 }
 

@@ -28,7 +28,8 @@
 //! 4. The core is ordered by its lock. So `begin_update` may be `Relaxed`: it reads the latest word, as each exchange
 //!    does, and nothing but the word.
 //!
-//! The models in `loom.rs` fail if `take` does not look for `HELD`, and if `publish` is `Relaxed`.
+//! The models in `loom.rs` fail if `take` does not look for `HELD`, if a new limit has no new version, and if `publish`
+//! is `Relaxed`.
 
 use crate::sync::{AtomicU64, Ordering};
 

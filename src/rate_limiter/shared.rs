@@ -270,7 +270,7 @@ impl Permits {
     }
 
     /// Rejects a call that has not waited.
-    #[inline(never)]
+    #[inline(always)]
     pub(super) fn reject_call(&self, retry_after: Option<u64>) -> RejectedCall<RateLimited> {
         let pends = self.rejections.count_call();
         RejectedCall::new(self.report_rejected(retry_after), pends)
@@ -282,16 +282,16 @@ impl Permits {
         self.report_rejected(retry_after)
     }
 
+    #[inline(always)]
     fn report_rejected(&self, retry_after: Option<u64>) -> RateLimited {
         let limit = (self.settings.limit_and_burst.load(Ordering::Relaxed) >> 32) as u32;
-        let retry_after = retry_after.map(Duration::from_nanos);
         self.settings.reporter.emit(|name| RateLimiterEvent::Rejected {
             name,
             limit,
             period: self.rate().period,
-            retry_after,
+            retry_after: retry_after.map(Duration::from_nanos),
         });
-        RateLimited::new(self.name().clone(), limit, retry_after)
+        RateLimited::after_nanos(self.name().clone(), limit, retry_after)
     }
 
     pub(super) fn rate(&self) -> Rate {

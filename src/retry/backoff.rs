@@ -178,6 +178,7 @@ impl From<Exponential> for Backoff {
 /// The formulas are those of Marc Brooker, "Exponential Backoff And Jitter" (AWS Architecture Blog, 2015).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize), serde(rename_all = "snake_case"))]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub enum Jitter {
     /// A random delay from zero to the full delay. It spreads callers best.
@@ -211,10 +212,13 @@ impl Jitter {
 /// Delays that grow by a factor up to a cap.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize), serde(deny_unknown_fields))]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Exponential {
     #[cfg_attr(feature = "serde", serde(with = "duration_text"))]
+    #[cfg_attr(feature = "schemars", schemars(with = "duration_text::DurationText"))]
     first: Duration,
     #[cfg_attr(feature = "serde", serde(with = "duration_text"))]
+    #[cfg_attr(feature = "schemars", schemars(with = "duration_text::DurationText"))]
     max: Duration,
     #[cfg_attr(feature = "serde", serde(default = "Exponential::default_factor"))]
     factor: f64,
@@ -250,10 +254,13 @@ impl Exponential {
 /// Delays that grow by the first delay each time, up to a cap: 1 s, 2 s, 3 s.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize), serde(deny_unknown_fields))]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Linear {
     #[cfg_attr(feature = "serde", serde(with = "duration_text"))]
+    #[cfg_attr(feature = "schemars", schemars(with = "duration_text::DurationText"))]
     first: Duration,
     #[cfg_attr(feature = "serde", serde(with = "duration_text"))]
+    #[cfg_attr(feature = "schemars", schemars(with = "duration_text::DurationText"))]
     max: Duration,
     #[cfg_attr(feature = "serde", serde(default))]
     jitter: Jitter,
@@ -276,8 +283,10 @@ impl Linear {
 /// The same delay each time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize), serde(deny_unknown_fields))]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Constant {
     #[cfg_attr(feature = "serde", serde(with = "duration_text"))]
+    #[cfg_attr(feature = "schemars", schemars(with = "duration_text::DurationText"))]
     delay: Duration,
     #[cfg_attr(feature = "serde", serde(default = "Constant::default_jitter"))]
     jitter: Jitter,

@@ -132,9 +132,9 @@ impl RetryBudget {
         self.0.bucket.tokens()
     }
 
-    /// Whether tokens are missing that would be lost with this handle, because no other handle has them.
-    pub(super) fn is_short_and_held_by(&self, handles: usize) -> bool {
-        if Arc::strong_count(&self.0) > handles {
+    /// Whether tokens are missing that would be lost with the `own` handles of a policy, because no one else has one.
+    pub(super) fn is_short_and_held_by(&self, own: usize) -> bool {
+        if Arc::strong_count(&self.0) > own {
             return false;
         }
         // Whoever has let go of it meanwhile may have taken a token before.

@@ -162,9 +162,9 @@ impl<C> RetryWithBackoff<C> {
         Arc::strong_count(&self.shared)
     }
 
-    /// Whether its budget is short of tokens. A budget that others hold too lives on with them.
-    pub(crate) fn is_short_of_budget(&self) -> bool {
-        self.shared.is_short_of_budget()
+    /// Whether a new retry would not be the same as this one.
+    pub(crate) fn must_stay(&self) -> bool {
+        self.shared.must_stay()
     }
 }
 

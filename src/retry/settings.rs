@@ -36,6 +36,7 @@ use crate::error::{Check, ConfigError, Name};
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize), serde(default, deny_unknown_fields))]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct RetrySettings {
     /// How many attempts there may be in all, the first included.
@@ -47,9 +48,11 @@ pub struct RetrySettings {
     pub budget: Option<BudgetSettings>,
     /// No sleep begins that would end later than this after the call began. Absent: no such limit.
     #[cfg_attr(feature = "serde", serde(with = "duration_text::option"))]
+    #[cfg_attr(feature = "schemars", schemars(with = "Option<duration_text::DurationText>"))]
     pub deadline: Option<Duration>,
     /// The longest time for which the dependency may ask to be left alone.
     #[cfg_attr(feature = "serde", serde(with = "duration_text"))]
+    #[cfg_attr(feature = "schemars", schemars(with = "duration_text::DurationText"))]
     pub max_retry_after: Duration,
 }
 
@@ -62,6 +65,7 @@ impl Default for RetrySettings {
 /// A [`Backoff`] as data.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize), serde(rename_all = "snake_case"))]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub enum BackoffSettings {
     /// The same delay each time.
@@ -109,6 +113,7 @@ impl From<BackoffSettings> for Backoff {
 /// What bounds the retries of all calls together, as data.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize), serde(rename_all = "snake_case"))]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub enum BudgetSettings {
     /// A bucket of this policy alone.
@@ -120,6 +125,7 @@ pub enum BudgetSettings {
 /// A [`RetryBudget`](super::RetryBudget) as data.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize), serde(default, deny_unknown_fields))]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct RetryBudgetSettings {
     /// How many tokens the full bucket holds.
@@ -128,6 +134,7 @@ pub struct RetryBudgetSettings {
     pub per_success: f64,
     /// In which time one token is added, whatever the calls do. [`Duration::MAX`]: time adds none.
     #[cfg_attr(feature = "serde", serde(with = "duration_text"))]
+    #[cfg_attr(feature = "schemars", schemars(with = "duration_text::DurationText"))]
     pub refill_every: Duration,
 }
 
@@ -161,11 +168,6 @@ pub(super) struct GivenByCode {
 }
 
 impl RetrySettings {
-    /// The shortest sleep before a second attempt, where there may be a second one and the backoff is known.
-    pub(crate) fn shortest_sleep(&self) -> Option<Duration> {
-        if self.max_attempts <= 1 { None } else { self.backoff.map(Backoff::from)?.shortest_first_delay() }
-    }
-
     /// A retry with these settings. For listeners, a classifier and what else is code besides:
     /// [`RetryBuilder::settings`].
     ///
@@ -174,6 +176,12 @@ impl RetrySettings {
     /// One [`ConfigError`] that names every bad setting.
     pub fn build(&self, name: impl Into<Name>) -> Result<RetryWithBackoff, ConfigError> {
         RetryBuilder::new(name.into()).settings(self).build()
+    }
+
+    /// The shortest sleep before a second attempt, where there may be a second one and the settings say the backoff.
+    pub(crate) fn shortest_sleep(&self) -> Option<Duration> {
+        let backoff = self.backoff.filter(|_| self.max_attempts > 1)?;
+        Backoff::from(backoff).shortest_first_delay()
     }
 
     /// Refuses bad settings for the retry of this name.

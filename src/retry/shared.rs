@@ -35,6 +35,7 @@ pub struct Shared {
     /// What it has to know once it has failed.
     plan: Lock<Arc<Plan>>,
     code: CodeParts,
+    made_with: RetrySettings,
     seed: Option<u64>,
     calls: AtomicU64,
 }
@@ -103,6 +104,7 @@ impl Shared {
             reporter,
             deadline: LiveSpan::new(settings.deadline),
             max_attempts: SettingWord::new(settings.max_attempts),
+            made_with: settings.clone(),
             plan: Lock::new(Arc::new(Plan::new(settings, &code, &budget))),
             budget,
             code,
@@ -120,11 +122,13 @@ impl Shared {
         is_bounded.then_some(&self.budget)
     }
 
-    /// Whether tokens are missing in a bucket that no one else holds.
-    pub(super) fn is_short_of_budget(&self) -> bool {
+    /// Whether a new one would not be the same: its budget is short of tokens, or it has other settings than it was
+    /// made with. A budget that others hold too lives on with them.
+    pub(super) fn must_stay(&self) -> bool {
         let plan = self.plan.lock();
-        // One handle is of this policy, and one of its plan.
-        plan.budget.is_some() && self.budget.is_short_and_held_by(2)
+        // Our own handles on the bucket: in here, in the plan, and among what code gave.
+        let own = 1 + usize::from(plan.budget.is_some()) + usize::from(self.code.budget.is_some());
+        plan.settings != self.made_with || plan.budget.as_ref().is_some_and(|budget| budget.is_short_and_held_by(own))
     }
 
     pub(super) fn settings(&self) -> RetrySettings {

@@ -4,10 +4,11 @@ use std::{fs, process::Command, thread};
 
 use crate::measure::Plan;
 
-const PEERS: [&str; 13] = [
+const PEERS: [&str; 14] = [
     "backon",
     "circuitbreaker-rs",
     "failsafe",
+    "governor",
     "recloser",
     "seatbelt",
     "tokio",

@@ -4,6 +4,7 @@ mod all_five;
 mod breaker;
 mod bulkhead;
 mod fallback;
+mod rate_limiter;
 mod retry;
 mod threads;
 mod timeout;
@@ -22,7 +23,8 @@ use crate::{
 const LONG: Duration = Duration::from_secs(3600);
 
 pub(crate) fn all() -> Vec<Row> {
-    let policies = [breaker::rows(), retry::rows(), timeout::rows(), bulkhead::rows(), fallback::rows()];
+    let policies =
+        [breaker::rows(), retry::rows(), timeout::rows(), bulkhead::rows(), rate_limiter::rows(), fallback::rows()];
     let rows = std::iter::once(bare()).chain(policies.into_iter().flatten());
     rows.chain(all_five::rows()).chain(threads::rows()).collect()
 }
