@@ -1085,6 +1085,45 @@ mod in_tower {
         assert_eq!(bulkhead(&pipeline).snapshot().in_flight, 0);
     }
 
+    /// Of a later attempt, and of a call that had to wait for its slot.
+    #[tokio::test(start_paused = true)]
+    async fn p6_p1_a_later_wait_for_readiness_is_inside_of_the_total_too() {
+        /// Ready for one call, over all clones.
+        #[derive(Clone)]
+        struct ReadyOnce(Arc<AtomicUsize>);
+
+        impl Service<Op> for ReadyOnce {
+            type Response = u32;
+            type Error = Failure;
+            type Future = futures::future::BoxFuture<'static, Answer>;
+
+            fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+                if self.0.load(SeqCst) == 0 { Poll::Ready(Ok(())) } else { Poll::Pending }
+            }
+
+            fn call(&mut self, op: Op) -> Self::Future {
+                self.0.fetch_add(1, SeqCst);
+                op()
+            }
+        }
+
+        let (pipeline, once) = (build(builder()), ReadyOnce(Arc::default()));
+        let service = pipeline.layer().layer(once);
+        let start = Instant::now();
+        let call = tokio::time::timeout(secs(9), service.clone().oneshot(fail()));
+        let answer = call.await.expect("it ends");
+        assert_eq!((said(answer), start.elapsed()), (("`users` took longer than 1s".into(), true), secs(1)));
+        let slot = bulkhead(&pipeline).try_acquire().expect("it is free");
+        let start = Instant::now();
+        let release = async {
+            tokio::time::sleep(ms(500)).await;
+            drop(slot);
+        };
+        let (answer, ()) = futures::future::join(service.oneshot(succeed()), release).await;
+        assert_eq!((said(answer), start.elapsed()), (("`users` was not started within 1s".into(), false), secs(1)));
+        assert_eq!(bulkhead(&pipeline).snapshot().in_flight, 0);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn p6_g7_a_readiness_error_passes_through_and_counts_as_one_call() {
         let (inner, seen) = Counted::new(|| Poll::Ready(Err(Error::Inner("unready"))));

@@ -168,6 +168,8 @@
 //! ([`circuit_breaker`](Pipeline::circuit_breaker)) to look at it, or give a clone of it to two pipelines, for two kinds of
 //! call to one dependency. [`classify`](Pipeline::classify) is another view of the same parts, for another type of result.
 //!
+//! [`apply`](Pipeline::apply) changes the settings of all parts while calls run. There are no other setters.
+//!
 //! # With tower
 //!
 //! ```
