@@ -1085,34 +1085,59 @@ mod in_tower {
         assert_eq!(bulkhead(&pipeline).snapshot().in_flight, 0);
     }
 
+    /// Ready for one call, over all clones.
+    #[derive(Clone)]
+    struct ReadyOnce {
+        calls: Arc<AtomicUsize>,
+        then: fn() -> Poll<Result<(), Failure>>,
+    }
+
+    impl Service<Op> for ReadyOnce {
+        type Response = u32;
+        type Error = Failure;
+        type Future = futures::future::BoxFuture<'static, Answer>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+            if self.calls.load(SeqCst) == 0 { Poll::Ready(Ok(())) } else { (self.then)() }
+        }
+
+        fn call(&mut self, op: Op) -> Self::Future {
+            self.calls.fetch_add(1, SeqCst);
+            op()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn p6_r8_a_later_readiness_error_ends_the_call_and_says_what_was_sent() {
+        let (budget, log) = (RetryBudget::new(5), Log::<RetryEvent>::new());
+        let retry = RetryWithBackoff::builder("users").backoff(Constant::new(ms(100))).budget(&budget);
+        let retry = retry.listener_fn(log.listener()).build().expect("good settings");
+        let pipeline = build(builder().retry(retry));
+        let full = || Poll::Ready(Err(Error::Rejected(withstand::BulkheadFull::new("below", 1, None).into())));
+        let once = ReadyOnce { calls: Arc::default(), then: full };
+        let rejection = rejected(pipeline.layer().layer(once).oneshot(fail()).await).expect("the readiness error");
+        assert_eq!((rejection.attempts_sent(), rejection.was_started()), (1, true));
+        assert_eq!(budget.available(), 5.0, "nothing was sent for the token");
+        let told = log.take();
+        assert!(matches!(told[..], [_, RetryEvent::GaveUp { reason: GaveUp::NotReady, attempts: 1, .. }]), "{told:?}");
+    }
+
     /// Of a later attempt, and of a call that had to wait for its slot.
     #[tokio::test(start_paused = true)]
     async fn p6_p1_a_later_wait_for_readiness_is_inside_of_the_total_too() {
-        /// Ready for one call, over all clones.
-        #[derive(Clone)]
-        struct ReadyOnce(Arc<AtomicUsize>);
-
-        impl Service<Op> for ReadyOnce {
-            type Response = u32;
-            type Error = Failure;
-            type Future = futures::future::BoxFuture<'static, Answer>;
-
-            fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failure>> {
-                if self.0.load(SeqCst) == 0 { Poll::Ready(Ok(())) } else { Poll::Pending }
-            }
-
-            fn call(&mut self, op: Op) -> Self::Future {
-                self.0.fetch_add(1, SeqCst);
-                op()
-            }
-        }
-
-        let (pipeline, once) = (build(builder()), ReadyOnce(Arc::default()));
+        let (budget, left) = (RetryBudget::new(5), Arc::new(Mutex::new(Vec::new())));
+        let (noted, seen) = (left.clone(), budget.clone());
+        let note = move |_: &withstand::TimeoutEvent| noted.lock().expect("no panic").push(seen.available());
+        let retry = RetryWithBackoff::builder("users").backoff(Constant::new(ms(100))).budget(&budget);
+        let builder = builder().retry(retry.build().expect("good settings"));
+        let pipeline = build(builder.timeout(Timeout::new(secs(1)).listener_fn(note)));
+        let once = ReadyOnce { calls: Arc::default(), then: || Poll::Pending };
         let service = pipeline.layer().layer(once);
         let start = Instant::now();
         let call = tokio::time::timeout(secs(9), service.clone().oneshot(fail()));
         let answer = call.await.expect("it ends");
         assert_eq!((said(answer), start.elapsed()), (("`users` took longer than 1s".into(), true), secs(1)));
+        assert_eq!(*left.lock().expect("no panic"), [5.0], "nothing was sent for the token, so it was back by then");
         let slot = bulkhead(&pipeline).try_acquire().expect("it is free");
         let start = Instant::now();
         let release = async {
