@@ -13,6 +13,7 @@ use crate::{
     circuit_breaker::CircuitBreaker,
     classify::{ByError, Classify, NotIdempotent},
     error::{Check, ConfigError, Name},
+    rate_limiter::RateLimiter,
     retry::{Attempt, Repeat, RepeatWith, RetryWithBackoff},
 };
 
@@ -184,6 +185,11 @@ impl<C, F> Pipeline<C, F> {
     /// Applies settings that were checked.
     pub(crate) fn apply_checked(&self, settings: &PipelineSettings) {
         self.whole.parts.apply_checked(settings);
+    }
+
+    /// The rate limiter, if there is one.
+    pub fn rate_limiter(&self) -> Option<&RateLimiter> {
+        self.whole.parts.rate_limiter.as_ref()
     }
 
     /// The bulkhead, if there is one.

@@ -7,6 +7,7 @@ use crate::{
     circuit_breaker::{Circuit, CircuitBreaker},
     clock::{FOREVER, LiveSpan},
     error::Name,
+    rate_limiter::{Permits, RateLimiter},
     retry::{self, Progress, RetryWithBackoff},
     sync::{Arc, Lock},
     timeout::TimeoutReporter,
@@ -17,6 +18,7 @@ use crate::{
 pub struct Parts {
     pub(super) name: Name,
     pub(super) total: Limit,
+    pub(super) rate_limiter: Option<RateLimiter>,
     pub(super) bulkhead: Option<Bulkhead>,
     pub(super) retry: Option<RetryWithBackoff>,
     pub(super) circuit_breaker: Option<CircuitBreaker>,
@@ -26,6 +28,11 @@ pub struct Parts {
 }
 
 impl Parts {
+    #[inline]
+    pub(super) fn limiter(&self) -> Option<&Permits> {
+        self.rate_limiter.as_ref().map(|limiter| &*limiter.permits)
+    }
+
     #[inline]
     pub(super) fn slots(&self) -> Option<&Slots> {
         self.bulkhead.as_ref().map(|bulkhead| &*bulkhead.slots)
