@@ -432,6 +432,12 @@ async fn p1_a_fallback_with_a_rule_of_its_own_follows_that(way: Way) {
     assert_eq!(pipeline.through(way, &fail()).await, Ok(7));
     assert_eq!(pipeline.through(way, &op(|| ready(Err(Error::Inner("worse"))))).await, Err(Error::Inner("worse")));
     assert_eq!(pipeline.through(way, &succeed()).await, Ok(1));
+    // An answer, by a classifier of its own.
+    let own = classify_fn(|answer: &Answer| if *answer == Ok(1) { Verdict::Failed } else { Verdict::Healthy });
+    let fallback = Fallback::from_result_fn(|_: Answer| Ok(100)).classify(own);
+    let pipeline = build(builder().fallback(fallback));
+    assert_eq!(pipeline.through(way, &succeed()).await, Ok(100));
+    assert_eq!(pipeline.through(way, &op(|| ready(Ok(2)))).await, Ok(2));
 }
 
 /// What is held while an attempt is dropped: `(slots, probes)`.

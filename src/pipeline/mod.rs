@@ -47,25 +47,28 @@
 //! Outermost first, whatever the order of the setters:
 //!
 //! ```text
-//! ┌ fallback ──────────────────────────────────────────────────┐
-//! │ ┌ timeout ───────────────────────────────────────────────┐ │
-//! │ │ ┌ bulkhead ──────────────────────────────────────────┐ │ │
-//! │ │ │ ┌ retry ─────────────────────────────────────────┐ │ │ │
-//! │ │ │ │ ┌ circuit breaker ───────────────────────────┐ │ │ │ │
-//! │ │ │ │ │ ┌ attempt timeout ───────────────────────┐ │ │ │ │ │
-//! │ │ │ │ │ │ your operation                         │ │ │ │ │ │
-//! │ │ │ │ │ └────────────────────────────────────────┘ │ │ │ │ │
-//! │ │ │ │ └────────────────────────────────────────────┘ │ │ │ │
-//! │ │ │ └────────────────────────────────────────────────┘ │ │ │
-//! │ │ └────────────────────────────────────────────────────┘ │ │
-//! │ └────────────────────────────────────────────────────────┘ │
-//! └────────────────────────────────────────────────────────────┘
+//! ┌ fallback ────────────────────────────────────────────────────┐
+//! │ ┌ timeout ─────────────────────────────────────────────────┐ │
+//! │ │ ┌ rate limiter ────────────────────────────────────────┐ │ │
+//! │ │ │ ┌ bulkhead ────────────────────────────────────────┐ │ │ │
+//! │ │ │ │ ┌ retry ───────────────────────────────────────┐ │ │ │ │
+//! │ │ │ │ │ ┌ circuit breaker ─────────────────────────┐ │ │ │ │ │
+//! │ │ │ │ │ │ ┌ attempt timeout ─────────────────────┐ │ │ │ │ │ │
+//! │ │ │ │ │ │ │ your operation                       │ │ │ │ │ │ │
+//! │ │ │ │ │ │ └──────────────────────────────────────┘ │ │ │ │ │ │
+//! │ │ │ │ │ └──────────────────────────────────────────┘ │ │ │ │ │
+//! │ │ │ │ └──────────────────────────────────────────────┘ │ │ │ │
+//! │ │ │ └──────────────────────────────────────────────────┘ │ │ │
+//! │ │ └──────────────────────────────────────────────────────┘ │ │
+//! │ └──────────────────────────────────────────────────────────┘ │
+//! └──────────────────────────────────────────────────────────────┘
 //! ```
 //!
 //! | part | why it stands there |
 //! |---|---|
 //! | fallback | It answers for every failure and every rejection of the other parts. Its own work is outside of the total timeout, and begins when the slot is free again. |
 //! | timeout (total) | It limits all that the caller waits for: the queue, the attempts, the sleeps between them. |
+//! | rate limiter | It counts calls, and not attempts. A call that it rejects has taken no slot. |
 //! | bulkhead | It counts calls, and not attempts: a call holds its slot over all of its attempts and sleeps. |
 //! | retry | It sees the result of each attempt. When the circuit is open, it stops. |
 //! | circuit breaker | It counts each attempt, also one that timed out. |
