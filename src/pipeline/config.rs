@@ -131,8 +131,8 @@ impl<C, F> PipelineBuilder<C, F> {
 
     /// Answers in place of a call that failed.
     ///
-    /// It handles what the pipeline's classifier does not call [`Healthy`](crate::Verdict::Healthy), unless the fallback
-    /// was given a rule of its own, [`handle_if`](Fallback::handle_if) or [`classify`](Fallback::classify).
+    /// It handles what the pipeline's classifier does not call [`Healthy`](crate::Verdict::Healthy), unless the
+    /// fallback was given a rule of its own, [`handle_if`](Fallback::handle_if) or [`classify`](Fallback::classify).
     pub fn fallback<S, W, L>(self, fallback: Fallback<S, W, L>) -> PipelineBuilder<C, Fallback<S, W, L>> {
         let Self {
             name, total, rate_limiter, bulkhead, retry, circuit_breaker, attempt, classifier, bad_parts, ..

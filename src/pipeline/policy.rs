@@ -67,8 +67,8 @@ impl<C, F> Pipeline<C, F> {
         self.classify(NotIdempotent::new(self.whole.classifier.clone()))
     }
 
-    // `G` is the future of the fallback. Were it `F::Future` in the signature, the compiler would say of a fallback that does not
-    // fit only that "trait bounds were not satisfied", without the cure.
+    // `G` is the future of the fallback. Were it `F::Future` in the signature, the compiler would say of a fallback
+    // that does not fit only that "trait bounds were not satisfied", without the cure.
     /// Makes the call, through all parts.
     ///
     /// The first attempt starts at once, before the future is polled, unless the call has to wait. What comes later
