@@ -23,8 +23,9 @@ use support::{
 };
 use tower::{Layer, Service};
 use withstand::{
-    Bulkhead, ByError, CircuitBreaker, Keyed, KeyedBuilder, KeyedEvent, KeyedPolicy, Name, Rejected, RetryBudget,
-    RetryWithBackoff, circuit_breaker::State, keyed::SendThrough,
+    Bulkhead, ByError, CircuitBreaker, Keyed, KeyedBuilder, KeyedEvent, KeyedPolicy, Name, Pipeline, RateLimiter,
+    Rejected, RetryBudget, RetryWithBackoff, bulkhead::BulkheadSettings, circuit_breaker::State, keyed::SendThrough,
+    pipeline::PipelineSettings,
 };
 
 const IDLE: Duration = Duration::from_secs(60);
@@ -57,6 +58,30 @@ fn circuits(capacity: usize) -> Keyed<String, CircuitBreaker> {
 
 fn bulkheads(capacity: usize) -> Keyed<String, Bulkhead> {
     keyed(capacity, |name| Bulkhead::new(name, 2))
+}
+
+/// One permit in five seconds, at most two at once.
+fn limiters(capacity: usize) -> Keyed<String, RateLimiter> {
+    keyed(capacity, |name| RateLimiter::new(name, 2, secs(10)).expect("good settings"))
+}
+
+fn two_attempts(name: Name) -> RetryWithBackoff {
+    RetryWithBackoff::builder(name).max_attempts(2).no_backoff().build().expect("good settings")
+}
+
+/// Two calls at once, of two attempts each; opens on the third failure in a row.
+fn pipeline(name: Name) -> Pipeline {
+    let circuit = CircuitBreaker::builder(name.clone()).consecutive_failures(3, Duration::ZERO).open_for(OPEN);
+    let builder = Pipeline::builder(name.clone())
+        .timeout(secs(3600))
+        .bulkhead(Bulkhead::new(name.clone(), 2))
+        .retry(two_attempts(name))
+        .circuit_breaker(circuit.no_open_jitter().build().expect("good settings"));
+    builder.build().expect("good settings")
+}
+
+fn pipelines(capacity: usize) -> Keyed<String, Pipeline> {
+    keyed(capacity, pipeline)
 }
 
 /// The keys that have a policy, in the order of their names.
@@ -146,6 +171,13 @@ both_ways! {
     y2_new_keys_share_one_policy_when_none_can_leave,
     y4_a_retry_sends_again_from_the_budget_of_its_key,
     y4_a_bulkhead_limits_each_key,
+    y2_a_rate_limiter_stays_until_nothing_of_its_limit_is_used,
+    y2_a_call_that_waits_for_its_permit_keeps_its_policy,
+    y4_a_rate_limiter_limits_each_key,
+    y4_a_pipeline_does_for_each_key_what_its_parts_do,
+    y2_a_call_in_flight_keeps_its_pipeline,
+    y2_a_pipeline_stays_while_one_of_its_parts_must,
+    y2_a_part_that_others_had_before_keeps_no_key,
 }
 
 async fn y1_calls_for_one_key_share_a_policy_and_other_keys_have_others(way: Way) {
@@ -301,6 +333,133 @@ async fn y4_a_bulkhead_limits_each_key(way: Way) {
     drop(calls);
     assert_eq!(Arc::strong_count(&alive), 1);
     assert_eq!(keyed.through(way, "a", &succeed()).await.ok(), Some(1));
+}
+
+async fn y2_a_rate_limiter_stays_until_nothing_of_its_limit_is_used(way: Way) {
+    let windows = keyed(1, |name| RateLimiter::fixed_window(name, 2, secs(5)).expect("good settings"));
+    for keyed in [limiters(1), windows] {
+        assert_eq!(keyed.through(way, "a", &succeed()).await.ok(), Some(1));
+        pass(secs(5) - TICK).await;
+        drop(keyed.get("b"));
+        assert_eq!(keys(&keyed), ["a"]);
+        pass(TICK).await;
+        drop(keyed.get("b"));
+        assert_eq!(keys(&keyed), ["b"], "though it was used a moment ago");
+    }
+}
+
+async fn y2_a_call_that_waits_for_its_permit_keeps_its_policy(way: Way) {
+    let keyed =
+        keyed(1, |name| RateLimiter::builder(name, 1, secs(5)).queue(1, secs(60)).build().expect("good settings"));
+    assert_eq!(keyed.through(way, "a", &succeed()).await.ok(), Some(1));
+    let mut call = keyed.through(way, "a", &succeed());
+    assert!(poll(&mut call).is_pending());
+    pass(secs(50)).await;
+    drop(keyed.get("b"));
+    assert_eq!(keys(&keyed), ["a"], "its permit is there, and it has not taken it yet");
+    assert_eq!(call.await.ok(), Some(1));
+    pass(secs(5)).await;
+    drop(keyed.get("b"));
+    assert_eq!(keys(&keyed), ["b"]);
+}
+
+async fn y4_a_rate_limiter_limits_each_key(way: Way) {
+    let keyed = limiters(9);
+    for key in ["a", "a", "b"] {
+        assert_eq!(keyed.through(way, key, &succeed()).await.ok(), Some(1));
+    }
+    let limited = rejected(keyed.through(way, "a", &succeed()).await);
+    assert!(matches!(limited, Some(Rejected::RateLimited(limited)) if limited.name() == "a"));
+    assert_eq!(keyed.through(way, "b", &succeed()).await.ok(), Some(1));
+}
+
+async fn y4_a_pipeline_does_for_each_key_what_its_parts_do(way: Way) {
+    let keyed = pipelines(9);
+    let (flaky, starts) = fail_times(1);
+    assert_eq!(keyed.through(way, "flaky", &flaky).await.ok(), Some(1));
+    assert_eq!(starts.load(SeqCst), 2, "it is sent again");
+
+    let (down, starts) = fail_times(usize::MAX);
+    for _ in 0..2 {
+        assert!(keyed.through(way, "down", &down).await.is_err());
+    }
+    let open = rejected(keyed.through(way, "down", &down).await);
+    assert!(open.is_some_and(|open| open.name() == Some("down")));
+    assert_eq!(starts.load(SeqCst), 3, "of the second call, one attempt");
+    assert_eq!(keyed.through(way, "up", &succeed()).await.ok(), Some(1));
+
+    let calls: Vec<_> = (0..2).map(|_| keyed.through(way, "slow", &hang())).collect();
+    let full = rejected(keyed.through(way, "slow", &succeed()).await);
+    assert!(matches!(full, Some(Rejected::BulkheadFull(full)) if full.name() == "slow"));
+    assert_eq!(keyed.through(way, "up", &succeed()).await.ok(), Some(1));
+    drop(calls);
+    assert_eq!(keyed.through(way, "slow", &succeed()).await.ok(), Some(1));
+}
+
+async fn y2_a_call_in_flight_keeps_its_pipeline(way: Way) {
+    let keyed = keyed(1, |name| Pipeline::builder(name).build().expect("good settings"));
+    let mut call = keyed.through(way, "a", &hang());
+    assert!(poll(&mut call).is_pending());
+    pass(100 * IDLE).await;
+    drop(keyed.get("b"));
+    assert_eq!(keys(&keyed), ["a"], "without any part too");
+    drop(call);
+    drop(keyed.get("b"));
+    assert_eq!(keys(&keyed), ["b"]);
+}
+
+async fn y2_a_pipeline_stays_while_one_of_its_parts_must(way: Way) {
+    let keyed = pipelines(1);
+    assert_eq!(keyed.through(way, "new", &succeed()).await.ok(), Some(1));
+    fail_once(&keyed, way, "budget").await;
+    assert_eq!(keys(&keyed), ["budget"], "one that has only succeeded is as good as new");
+    let tokens = |key: &str| keyed.peek(key)?.retry()?.budget().map(RetryBudget::available);
+    assert_eq!(tokens("budget"), Some(9.0));
+    pass(IDLE - TICK).await;
+    drop(keyed.get("circuit"));
+    assert_eq!(keys(&keyed), ["budget"], "its circuit holds failures, and its budget is short of a token");
+    pass(TICK).await;
+    drop(keyed.get("circuit"));
+    assert_eq!(keys(&keyed), ["circuit"]);
+
+    keyed.get("circuit").circuit_breaker().expect("it has one").force_open();
+    pass(100 * IDLE).await;
+    drop(keyed.get("bulkhead"));
+    assert_eq!(keys(&keyed), ["circuit"]);
+    keyed.get("circuit").circuit_breaker().expect("it has one").reset();
+    let permit = keyed.get("bulkhead").bulkhead().expect("it has one").try_acquire().expect("it is free");
+    pass(100 * IDLE).await;
+    drop(keyed.get("other"));
+    assert_eq!(keys(&keyed), ["bulkhead"], "someone holds one of its permits");
+    drop(permit);
+    drop(keyed.get("other"));
+    assert_eq!(keys(&keyed), ["other"]);
+}
+
+/// What the factory gives to all pipelines lives on without any of them.
+async fn y2_a_part_that_others_had_before_keeps_no_key(way: Way) {
+    let (circuit, bulkhead) = (sensitive("all".into()), Bulkhead::new("all", 1));
+    let (of_all, slots) = (circuit.clone(), bulkhead.clone());
+    let keyed = keyed(1, move |name| {
+        let builder = Pipeline::builder(name).circuit_breaker(of_all.clone()).bulkhead(slots.clone());
+        builder.build().expect("good settings")
+    });
+    bulkhead.set_max_concurrent(2);
+    let permit = bulkhead.try_acquire().expect("it is free");
+    fail_once(&keyed, way, "a").await;
+    drop(keyed.get("b"));
+    assert_eq!((keys(&keyed), circuit.state()), (vec!["b".to_owned()], State::Open));
+    drop(permit);
+
+    let own = RetryBudget::new(10);
+    let budget = own.clone();
+    let keyed = self::keyed(1, move |name| {
+        let retry = RetryWithBackoff::builder(name.clone()).no_backoff().budget(&budget);
+        Pipeline::builder(name).retry(retry.build().expect("good settings")).build().expect("good settings")
+    });
+    fail_once(&keyed, way, "a").await;
+    drop(keyed.get("b"));
+    assert_eq!((keys(&keyed), own.available()), (vec!["b".to_owned()], 8.0));
 }
 
 #[test]
@@ -477,6 +636,108 @@ async fn y2_a_retry_whose_settings_someone_has_changed_stays() {
     keyed.get("a").apply(&made_with).expect("good settings");
     drop(keyed.get("b"));
     assert_eq!(keys(&keyed), ["b"], "its settings are those that it was made with");
+}
+
+#[tokio::test(start_paused = true)]
+async fn y2_a_rate_limiter_whose_limit_someone_has_changed_stays() {
+    let keyed = limiters(1);
+    keyed.get("a").set_rate(3, secs(10)).expect("a good rate");
+    pass(100 * IDLE).await;
+    drop(keyed.get("b"));
+    assert_eq!(keys(&keyed), ["a"]);
+    keyed.get("a").set_rate(2, secs(10)).expect("a good rate");
+    drop(keyed.get("b"));
+    assert_eq!(keys(&keyed), ["b"], "its limit is the one that it was made with");
+}
+
+#[tokio::test(start_paused = true)]
+async fn y2_a_pipeline_whose_settings_someone_has_changed_stays() {
+    let changes: [fn(&mut PipelineSettings); 5] = [
+        |settings| settings.timeout = Some(secs(1800)),
+        |settings| settings.attempt_timeout = Some(secs(7)),
+        |settings| settings.bulkhead = Some(BulkheadSettings::new(3)),
+        |settings| settings.retry.as_mut().expect("it has one").max_attempts = 3,
+        |settings| settings.circuit_breaker.as_mut().expect("it has one").probes = 3,
+    ];
+    for (number, change) in changes.into_iter().enumerate() {
+        let keyed = pipelines(1);
+        let made_with = keyed.get("a").settings();
+        let mut settings = made_with.clone();
+        change(&mut settings);
+        keyed.get("a").apply(&settings).expect("good settings");
+        pass(100 * IDLE).await;
+        drop(keyed.get("b"));
+        assert_eq!(keys(&keyed), ["a"], "change {number}");
+        keyed.get("a").apply(&made_with).expect("good settings");
+        drop(keyed.get("b"));
+        assert_eq!(keys(&keyed), ["b"], "change {number} was taken back");
+    }
+}
+
+/// Nobody else holds it by now, so it is the pipeline's alone.
+#[tokio::test(start_paused = true)]
+async fn y2_a_part_that_others_had_once_keeps_its_key_like_any_other() {
+    let keyed = keyed(1, |name| {
+        let circuit = sensitive(name.clone());
+        let pipeline = Pipeline::builder(name).circuit_breaker(circuit.clone()).build().expect("good settings");
+        drop(circuit);
+        pipeline
+    });
+    keyed.get("a").circuit_breaker().expect("it has one").force_open();
+    pass(100 * IDLE).await;
+    drop(keyed.get("b"));
+    assert_eq!(keys(&keyed), ["a"]);
+}
+
+/// What may be sent twice is the layer's to say, for a pipeline and for a retry.
+#[tokio::test(start_paused = true)]
+async fn y4_the_layer_says_how_a_request_is_copied() {
+    async fn sent(mut service: impl Service<Request, Response = u32, Error = Failure>) -> usize {
+        let (flaky, starts) = fail_times(1);
+        let _ = service.call(("a", flaky)).await;
+        starts.load(SeqCst)
+    }
+    let (pipelines, retries) = (pipelines(9), keyed_retries());
+    let pipeline_for = || pipelines.layer_ref_fn(|request: &Request| request.0);
+    let retry_for = || retries.layer_ref_fn(|request: &Request| request.0);
+    let inner = ForKey::default;
+    let copies: fn(&Request) -> Option<Request> = |request| Some(request.clone());
+    let declines = |request: &Request| (request.0 != "a").then(|| request.clone());
+    assert_eq!(sent(pipeline_for().clone_request(copies).layer(inner())).await, 2);
+    assert_eq!(sent(retry_for().clone_request(copies).layer(inner())).await, 2);
+    assert_eq!(sent(pipeline_for().clone_request_fn(declines).layer(inner())).await, 1);
+    assert_eq!(sent(retry_for().clone_request_fn(declines).layer(inner())).await, 1);
+    assert_eq!(sent(pipeline_for().send_once().layer(inner())).await, 1);
+    assert_eq!(sent(retry_for().send_once().layer(inner())).await, 1);
+}
+
+/// An HTTP client: a pipeline for each host, and only what is idempotent is sent again.
+#[cfg(feature = "http")]
+#[tokio::test(start_paused = true)]
+async fn w1_y4_a_client_has_a_pipeline_for_each_host_and_repeats_what_is_idempotent() {
+    use http::{Request, Response, StatusCode};
+    use withstand::http::{Idempotent, authority, by_response};
+
+    let sent: Log<String> = Log::new();
+    let hears = Arc::new(sent.listener());
+    let service = tower::service_fn(move |request: Request<u32>| {
+        hears(&format!("{} {}", request.method(), request.uri()));
+        let mut response = Response::new(());
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        ready(Ok::<_, tower::BoxError>(response))
+    });
+    let keyed = keyed(9, |name| pipeline(name).classify(by_response()));
+    let by_authority = |request: &Request<u32>| authority(request.uri()).unwrap_or_default();
+    let mut client = keyed.layer_fn(by_authority).clone_request_by(Idempotent::new()).layer(service);
+    for (method, uri) in [("GET", "https://A.example/1"), ("POST", "https://a.example:443/2"), ("PUT", "http://b/3")] {
+        let request = Request::builder().method(method).uri(uri).body(7).expect("a good request");
+        let _ = client.call(request).await;
+    }
+    let expected = ["GET https://A.example/1", "GET https://A.example/1", "POST https://a.example:443/2"];
+    assert_eq!(sent.take(), [&expected[..], &["PUT http://b/3"; 2]].concat());
+    assert_eq!(keys(&keyed), ["a.example:443", "b:80"]);
+    let state = |key: &str| keyed.peek(key)?.circuit_breaker().map(CircuitBreaker::state);
+    assert_eq!((state("a.example:443"), state("b:80")), (Some(State::Open), Some(State::Closed)));
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,15 +2,22 @@
 
 use std::time::Duration;
 
-use crate::{bulkhead::Bulkhead, circuit_breaker::CircuitBreaker, retry::RetryWithBackoff};
+use crate::{
+    bulkhead::Bulkhead,
+    circuit_breaker::CircuitBreaker,
+    pipeline::Pipeline,
+    rate_limiter::RateLimiter,
+    retry::RetryWithBackoff,
+    sync::{Ordering, fence},
+};
 
 /// A policy that a [`Keyed`](super::Keyed) can keep for each key.
 ///
-/// Sealed. It is implemented for [`CircuitBreaker`], [`Bulkhead`] and [`RetryWithBackoff`]. A timeout and a fallback
-/// have no state, so one for all keys does the same as one for each.
+/// Sealed. It is implemented for [`Pipeline`], [`CircuitBreaker`], [`Bulkhead`], [`RateLimiter`] and
+/// [`RetryWithBackoff`]. A timeout and a fallback have no state, so one for all keys does the same as one for each.
 #[diagnostic::on_unimplemented(
     message = "a `Keyed` cannot keep a `{Self}` for each key",
-    note = "it keeps policies that have a state: `CircuitBreaker`, `Bulkhead`, `RetryWithBackoff`",
+    note = "it keeps policies that have a state: `Pipeline`, `CircuitBreaker`, `Bulkhead`, `RateLimiter`, `RetryWithBackoff`",
     note = "a `Timeout` or a `Fallback` has none: one of them for all keys does the same"
 )]
 pub trait KeyedPolicy: Clone + sealed::Keep {}
@@ -76,4 +83,44 @@ impl<C> sealed::Keep for RetryWithBackoff<C> {
     fn must_stay(&self, _: Idle) -> bool {
         self.must_stay()
     }
+}
+
+impl sealed::Keep for RateLimiter {
+    #[inline]
+    fn holders(&self) -> usize {
+        self.holders()
+    }
+
+    fn must_stay(&self, _: Idle) -> bool {
+        !self.is_as_new()
+    }
+}
+
+impl<C, F> sealed::Keep for Pipeline<C, F> {
+    #[inline]
+    fn holders(&self) -> usize {
+        self.holders()
+    }
+
+    fn must_stay(&self, idle: Idle) -> bool {
+        let shared = self.shared_parts();
+        self.has_changed_timeouts()
+            || part_must_stay(self.bulkhead(), shared.bulkhead, idle)
+            || part_must_stay(self.retry(), shared.retry, idle)
+            || part_must_stay(self.circuit_breaker(), shared.circuit_breaker, idle)
+    }
+}
+
+/// Whether a part of a pipeline that no one else holds must stay, and the pipeline with it.
+///
+/// A part that others had before the pipeline was made (`was_shared`), and have still, lives on with them. One that
+/// others have taken out of the pipeline since is part of what they hold of the key.
+fn part_must_stay<P: sealed::Keep>(part: Option<&P>, was_shared: bool, idle: Idle) -> bool {
+    let Some(part) = part else { return false };
+    if part.holders() > 1 {
+        return !was_shared;
+    }
+    // As for the whole policy: "Memory ordering" in `shared.rs`, 3.
+    fence(Ordering::Acquire);
+    part.must_stay(idle)
 }

@@ -18,6 +18,9 @@ use crate::{
     carry::CarriesRejected,
     circuit_breaker::{self, CircuitBreaker},
     classify::Classify,
+    clone_request::{ByClone, CloneFn, CloneRequest, SendOnce},
+    pipeline::{self, Pipeline, PipelineFallback},
+    rate_limiter::{self, RateLimiter},
     retry::{self, RetryWithBackoff},
 };
 
@@ -30,7 +33,7 @@ impl<K, P: KeyedPolicy> Keyed<K, P> {
     where
         F: Fn(&R) -> K,
     {
-        KeyedLayer { keyed: self.clone(), choose: ByOwnedKey(key) }
+        KeyedLayer { keyed: self.clone(), choose: ByOwnedKey(key), cloner: ByClone }
     }
 
     /// As [`layer_fn`](Self::layer_fn), for a key that is part of the request: it is borrowed from it, and copied only
@@ -61,7 +64,7 @@ impl<K, P: KeyedPolicy> Keyed<K, P> {
         K: Borrow<Q>,
         Q: ?Sized,
     {
-        KeyedLayer { keyed: self.clone(), choose: ByRef { key, by: PhantomData } }
+        KeyedLayer { keyed: self.clone(), choose: ByRef { key, by: PhantomData }, cloner: ByClone }
     }
 }
 
@@ -120,42 +123,91 @@ where
 }
 
 /// Sends each request through the policy of its key. See [`Keyed`].
+///
+/// A policy that may send a request again, a [`Pipeline`] or a [`RetryWithBackoff`], copies it by its `Clone`, unless
+/// this layer says otherwise. Only what is idempotent may be sent twice, and the layer is where to say so:
+///
+#[cfg_attr(feature = "http", doc = "```")]
+#[cfg_attr(not(feature = "http"), doc = "```ignore")]
+/// use withstand::{Keyed, Name, Pipeline, http::{Idempotent, authority}};
+///
+/// # fn main() -> Result<(), withstand::ConfigError> {
+/// let hosts = Keyed::builder(|_: &str, name: Name| Pipeline::standard(name)).build()?;
+/// let layer = hosts
+///     .layer_fn(|request: &http::Request<String>| authority(request.uri()).unwrap_or_default())
+///     .clone_request_by(Idempotent::new());
+/// # let _ = layer;
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
-pub struct KeyedLayer<K, P, F> {
+pub struct KeyedLayer<K, P, F, N = ByClone> {
     keyed: Keyed<K, P>,
     choose: F,
+    cloner: N,
 }
 
-impl<S, K, P, F: Clone> Layer<S> for KeyedLayer<K, P, F> {
-    type Service = KeyedService<S, K, P, F>;
+impl<K, P, F> KeyedLayer<K, P, F> {
+    /// Copies requests by this function, `reqwest::Request::try_clone` for example. A request for which it gives `None`
+    /// is sent once.
+    pub fn clone_request<R>(self, clone: fn(&R) -> Option<R>) -> KeyedLayer<K, P, F, fn(&R) -> Option<R>> {
+        self.clone_request_by(clone)
+    }
+
+    /// Copies requests by this closure. It is the place to decline what is not idempotent: a request for which it gives
+    /// `None` is sent once.
+    pub fn clone_request_fn<R, G>(self, clone: G) -> KeyedLayer<K, P, F, CloneFn<G>>
+    where
+        G: Fn(&R) -> Option<R>,
+    {
+        self.clone_request_by(CloneFn(clone))
+    }
+
+    /// Copies requests, and decides for each of them whether it may be sent again, by this rule: `http::Idempotent`,
+    /// with the feature `http`.
+    pub fn clone_request_by<N>(self, rule: N) -> KeyedLayer<K, P, F, N> {
+        KeyedLayer { keyed: self.keyed, choose: self.choose, cloner: rule }
+    }
+
+    /// Sends each request once, whatever the policies say: for requests that cannot be copied.
+    pub fn send_once(self) -> KeyedLayer<K, P, F, SendOnce> {
+        self.clone_request_by(SendOnce)
+    }
+}
+
+impl<S, K, P, F: Clone, N: Clone> Layer<S> for KeyedLayer<K, P, F, N> {
+    type Service = KeyedService<S, K, P, F, N>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        KeyedService { inner, keyed: self.keyed.clone(), choose: self.choose.clone() }
+        let (keyed, choose, cloner) = (self.keyed.clone(), self.choose.clone(), self.cloner.clone());
+        KeyedService { inner, keyed, choose, cloner }
     }
 }
 
 /// A service whose requests go through the policy of their key.
 ///
 /// It is always ready. Each call readies a clone of the inner service, when its policy has admitted it.
-pub struct KeyedService<S, K, P, F> {
+pub struct KeyedService<S, K, P, F, N = ByClone> {
     inner: S,
     keyed: Keyed<K, P>,
     choose: F,
+    cloner: N,
 }
 
 /// A policy through which one request can be sent to a service.
 ///
-/// Sealed. It is implemented for the policies that [`KeyedPolicy`] names.
-pub trait SendThrough<S: Service<R>, R>: KeyedPolicy {
-    /// The call. It holds the policy until it is over.
+/// `N` is how it copies a request that it may send again. Sealed. It is implemented for the policies that
+/// [`KeyedPolicy`] names.
+pub trait SendThrough<S: Service<R>, R, N = ByClone>: KeyedPolicy {
+    /// The call. It holds the policy while the policy has a part in it: a rate limiter's until it has its permit, all
+    /// others until it is over.
     type Future: Future<Output = Result<S::Response, S::Error>>;
 
     /// Begins the call, as the plain call does. The service is cloned, and the clone is readied inside the call.
     #[doc(hidden)]
-    fn send_through(self, service: &S, request: R) -> Self::Future;
+    fn send_through(self, service: &S, request: R, cloner: &N) -> Self::Future;
 }
 
-impl<S, R> SendThrough<S, R> for Bulkhead
+impl<S, R, N> SendThrough<S, R, N> for Bulkhead
 where
     S: Service<R> + Clone,
     S::Error: CarriesRejected,
@@ -163,12 +215,25 @@ where
     type Future = bulkhead::OwnedCall<S, R, S::Future>;
 
     #[inline]
-    fn send_through(self, service: &S, request: R) -> Self::Future {
+    fn send_through(self, service: &S, request: R, _: &N) -> Self::Future {
         self.send(service, request)
     }
 }
 
-impl<S, R, C> SendThrough<S, R> for CircuitBreaker<C>
+impl<S, R, N> SendThrough<S, R, N> for RateLimiter
+where
+    S: Service<R> + Clone,
+    S::Error: CarriesRejected,
+{
+    type Future = rate_limiter::OwnedCall<S, R, S::Future>;
+
+    #[inline]
+    fn send_through(self, service: &S, request: R, _: &N) -> Self::Future {
+        self.send(service, request)
+    }
+}
+
+impl<S, R, N, C> SendThrough<S, R, N> for CircuitBreaker<C>
 where
     S: Service<R> + Clone,
     S::Error: CarriesRejected,
@@ -177,29 +242,45 @@ where
     type Future = circuit_breaker::OwnedCall<S, R, S::Future, C>;
 
     #[inline]
-    fn send_through(self, service: &S, request: R) -> Self::Future {
+    fn send_through(self, service: &S, request: R, _: &N) -> Self::Future {
         self.send(service, request)
     }
 }
 
-impl<S, R, C> SendThrough<S, R> for RetryWithBackoff<C>
+impl<S, R, N, C> SendThrough<S, R, N> for RetryWithBackoff<C>
 where
     S: Service<R> + Clone,
-    R: Clone,
+    N: CloneRequest<R> + Clone,
     C: Classify<S::Response, S::Error> + Clone,
 {
-    type Future = retry::OwnedCall<S, R, S::Future, S::Response, S::Error, C>;
+    type Future = retry::OwnedCall<S, R, N, S::Future, S::Response, S::Error, C>;
 
     #[inline]
-    fn send_through(self, service: &S, request: R) -> Self::Future {
-        self.send(service, request)
+    fn send_through(self, service: &S, request: R, cloner: &N) -> Self::Future {
+        self.send(service, request, cloner)
     }
 }
 
-impl<S, R, K, P, F> Service<R> for KeyedService<S, K, P, F>
+impl<S, R, N, C, F> SendThrough<S, R, N> for Pipeline<C, F>
+where
+    S: Service<R> + Clone,
+    S::Error: CarriesRejected,
+    N: CloneRequest<R> + Clone,
+    C: Classify<S::Response, S::Error> + Clone,
+    F: PipelineFallback<S::Response, S::Error, ()> + Clone,
+{
+    type Future = pipeline::OwnedCall<S, R, N, S::Future, S::Response, S::Error, F::Future, C, F>;
+
+    #[inline]
+    fn send_through(self, service: &S, request: R, cloner: &N) -> Self::Future {
+        self.send(service, request, cloner)
+    }
+}
+
+impl<S, R, K, P, F, N> Service<R> for KeyedService<S, K, P, F, N>
 where
     S: Service<R>,
-    P: SendThrough<S, R>,
+    P: SendThrough<S, R, N>,
     F: ChooseKey<R, K, P>,
 {
     type Response = S::Response;
@@ -212,13 +293,14 @@ where
 
     #[inline]
     fn call(&mut self, request: R) -> Self::Future {
-        self.choose.policy(&self.keyed, &request).send_through(&self.inner, request)
+        self.choose.policy(&self.keyed, &request).send_through(&self.inner, request, &self.cloner)
     }
 }
 
-impl<S: Clone, K, P, F: Clone> Clone for KeyedService<S, K, P, F> {
+impl<S: Clone, K, P, F: Clone, N: Clone> Clone for KeyedService<S, K, P, F, N> {
     fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), keyed: self.keyed.clone(), choose: self.choose.clone() }
+        let (keyed, choose, cloner) = (self.keyed.clone(), self.choose.clone(), self.cloner.clone());
+        Self { inner: self.inner.clone(), keyed, choose, cloner }
     }
 }
 
@@ -234,13 +316,13 @@ impl<F, Q: ?Sized> fmt::Debug for ByRef<F, Q> {
     }
 }
 
-impl<K, P, F> fmt::Debug for KeyedLayer<K, P, F> {
+impl<K, P, F, N> fmt::Debug for KeyedLayer<K, P, F, N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeyedLayer").field("keyed", &self.keyed).finish_non_exhaustive()
     }
 }
 
-impl<S: fmt::Debug, K, P, F> fmt::Debug for KeyedService<S, K, P, F> {
+impl<S: fmt::Debug, K, P, F, N> fmt::Debug for KeyedService<S, K, P, F, N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeyedService").field("inner", &self.inner).field("keyed", &self.keyed).finish_non_exhaustive()
     }

@@ -4,7 +4,7 @@ use super::{
     fallback::NoFallback,
     policy::Pipeline,
     settings::PipelineSettings,
-    shared::{Limit, Parts, Whole},
+    shared::{Limit, Parts, SharedParts, Whole},
 };
 use crate::{
     bulkhead::Bulkhead,
@@ -152,7 +152,13 @@ impl<C, F> PipelineBuilder<C, F> {
     pub(super) fn unchecked(self) -> Pipeline<C, F> {
         let Self { name, total, bulkhead, retry, circuit_breaker, attempt, classifier, fallback, .. } = self;
         let (total, attempt) = (limit(total, &name), limit(attempt, &name));
-        let parts = Arc::new(Parts { name, total, bulkhead, retry, circuit_breaker, attempt, changes: Lock::new(()) });
+        let shared = SharedParts {
+            bulkhead: bulkhead.as_ref().is_some_and(|bulkhead| bulkhead.holders() > 1),
+            retry: retry.as_ref().is_some_and(|retry| retry.holders() > 1),
+            circuit_breaker: circuit_breaker.as_ref().is_some_and(|breaker| breaker.holders() > 1),
+        };
+        let changes = Lock::new(());
+        let parts = Arc::new(Parts { name, total, bulkhead, retry, circuit_breaker, attempt, shared, changes });
         Pipeline { whole: Whole { parts, classifier, fallback } }
     }
 }

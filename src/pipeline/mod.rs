@@ -239,6 +239,8 @@ mod shared;
 mod tower;
 
 #[cfg(feature = "tower")]
+pub(crate) use self::tower::OwnedCall;
+#[cfg(feature = "tower")]
 pub use self::tower::{PipelineLayer, PipelineService};
 pub use self::{
     config::PipelineBuilder,

@@ -5,7 +5,7 @@ use super::{
     fallback::{NoFallback, PipelineFallback},
     future::PipelineFuture,
     settings::PipelineSettings,
-    shared::Whole,
+    shared::{SharedParts, Whole},
 };
 use crate::{
     bulkhead::Bulkhead,
@@ -14,6 +14,7 @@ use crate::{
     classify::{ByError, Classify, NotIdempotent},
     error::{Check, ConfigError, Name},
     retry::{Attempt, Repeat, RepeatWith, RetryWithBackoff},
+    sync::Arc,
 };
 
 /// All policies around one dependency, in the right order.
@@ -199,6 +200,23 @@ impl<C, F> Pipeline<C, F> {
     /// The circuit breaker, if there is one.
     pub fn circuit_breaker(&self) -> Option<&CircuitBreaker> {
         self.whole.parts.circuit_breaker.as_ref()
+    }
+}
+
+impl<C, F> Pipeline<C, F> {
+    /// How many handles, layers, services and calls of services hold the parts, this handle included.
+    pub(crate) fn holders(&self) -> usize {
+        Arc::strong_count(&self.whole.parts)
+    }
+
+    /// Whether a timeout has another limit than it was made with.
+    pub(crate) fn has_changed_timeouts(&self) -> bool {
+        self.whole.parts.has_changed_timeouts()
+    }
+
+    /// Which parts others held too when the pipeline was made.
+    pub(crate) fn shared_parts(&self) -> SharedParts {
+        self.whole.parts.shared
     }
 }
 

@@ -21,8 +21,17 @@ pub struct Parts {
     pub(super) retry: Option<RetryWithBackoff>,
     pub(super) circuit_breaker: Option<CircuitBreaker>,
     pub(super) attempt: Limit,
+    pub(super) shared: SharedParts,
     /// Held while settings are applied.
     pub(super) changes: Lock<()>,
+}
+
+/// Which parts others held too when the pipeline was made: they live on without it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct SharedParts {
+    pub(crate) bulkhead: bool,
+    pub(crate) retry: bool,
+    pub(crate) circuit_breaker: bool,
 }
 
 impl Parts {
@@ -45,6 +54,11 @@ impl Parts {
         })
     }
 
+    /// Whether a timeout has another limit than it was made with.
+    pub(super) fn has_changed_timeouts(&self) -> bool {
+        self.total.is_changed() || self.attempt.is_changed()
+    }
+
     #[inline]
     pub(super) fn circuit(&self) -> Option<&Circuit> {
         self.circuit_breaker.as_ref().map(|breaker| &*breaker.circuit)
@@ -56,12 +70,20 @@ impl Parts {
 pub(super) struct Limit {
     /// Zero is refused.
     span: LiveSpan,
+    /// The limit that it was made with, as the span has it.
+    made_with: u64,
     pub(super) reporter: TimeoutReporter,
 }
 
 impl Limit {
     pub(super) fn new(limit: Option<Duration>, reporter: TimeoutReporter) -> Self {
-        Self { span: LiveSpan::new(limit), reporter }
+        let span = LiveSpan::new(limit);
+        Self { made_with: span.nanos(), span, reporter }
+    }
+
+    /// Whether it has another limit than it was made with.
+    fn is_changed(&self) -> bool {
+        self.span.nanos() != self.made_with
     }
 
     pub(super) fn set(&self, limit: Option<Duration>) {
@@ -106,6 +128,21 @@ impl<C: Clone, F: Clone> Clone for Whole<C, F> {
     }
 }
 
+/// A pipeline that a call owns, for no one else holds it for the call.
+#[cfg(feature = "tower")]
+#[derive(Debug)]
+pub struct OwnedWhole<C, F>(pub(super) Whole<C, F>);
+
+#[cfg(feature = "tower")]
+impl<C, F> Deref for OwnedWhole<C, F> {
+    type Target = Whole<C, F>;
+
+    #[inline]
+    fn deref(&self) -> &Whole<C, F> {
+        &self.0
+    }
+}
+
 /// What has the parts of a pipeline.
 ///
 /// Sealed.
@@ -126,6 +163,6 @@ impl<C, F> HasParts for Whole<C, F> {
     }
 }
 
-/// How a call holds its pipeline: borrowed, or shared.
+/// How a call holds its pipeline: borrowed, shared, or as its own handle.
 pub trait HoldsParts: Deref<Target: HasParts> {}
 impl<P: Deref<Target: HasParts>> HoldsParts for P {}

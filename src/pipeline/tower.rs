@@ -12,7 +12,7 @@ use super::{
     fallback::{NoFallback, PipelineFallback, PlainFallback},
     future::PipelineFuture,
     policy::Pipeline,
-    shared::Whole,
+    shared::{OwnedWhole, Whole},
 };
 use crate::{
     carry::CarriesRejected,
@@ -94,6 +94,31 @@ impl<S: Clone, R, K: CloneRequest<R>> ExtractBy<R, K> for CopyFor<S> {
     fn extract_by(&self, cloner: &K, request: &R) -> Self::Extracted {
         let request = cloner.clone_request(request)?;
         Some(SendRequest { service: self.0.clone(), request })
+    }
+}
+
+/// A call of a service that owns its handle of the pipeline.
+pub(crate) type OwnedCall<S, R, K, Fut, T, E, G, C, F> =
+    PipelineFuture<Resend<S, R, K>, Fut, Result<T, E>, G, (), OwnedWhole<C, F>>;
+
+impl<C, F> Pipeline<C, F> {
+    /// Sends one request, as the service of the [`layer`](Self::layer) does. The call owns this handle.
+    #[inline(always)]
+    pub(crate) fn send<S, R, K>(
+        self,
+        service: &S,
+        request: R,
+        cloner: &K,
+    ) -> OwnedCall<S, R, K, S::Future, S::Response, S::Error, F::Future, C, F>
+    where
+        S: Service<R> + Clone,
+        S::Error: CarriesRejected,
+        C: Classify<S::Response, S::Error>,
+        F: PipelineFallback<S::Response, S::Error, ()>,
+        K: CloneRequest<R> + Clone,
+    {
+        let attempts = Resend::new(service.clone(), request, cloner.clone());
+        PipelineFuture::start(OwnedWhole(self.whole), (), attempts)
     }
 }
 

@@ -130,6 +130,8 @@ mod tower;
 mod wait;
 
 #[cfg(feature = "tower")]
+pub(crate) use self::tower::OwnedCall;
+#[cfg(feature = "tower")]
 pub use self::tower::{RateLimiterLayer, RateLimiterService};
 pub use self::{
     acquire::RateLimiterAcquire, config::RateLimiterBuilder, event::RateLimiterEvent, future::RateLimiterFuture,

@@ -219,4 +219,15 @@ impl RateLimiter {
     pub fn quota(&self) -> Quota {
         self.permits.quota()
     }
+
+    /// How many handles, layers, services, calls that wait and waits for permits hold it, this handle included. A call
+    /// that runs holds nothing of it.
+    pub(crate) fn holders(&self) -> usize {
+        Arc::strong_count(&self.permits)
+    }
+
+    /// Whether a new rate limiter would be the same as this one.
+    pub(crate) fn is_as_new(&self) -> bool {
+        self.permits.is_as_new()
+    }
 }

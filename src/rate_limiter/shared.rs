@@ -32,6 +32,7 @@ pub struct Permits {
 #[derive(Debug)]
 struct Settings {
     form: Form,
+    made_with: Rate,
     clock: Clock,
     /// That of the core's pace: from one permit to the next, or from one window to the next.
     interval: AtomicU64,
@@ -87,6 +88,7 @@ impl Permits {
         let core = Core::new(rate, queue_capacity);
         let settings = Settings {
             form: rate.form,
+            made_with: rate,
             clock: Clock::start(),
             interval: AtomicU64::new(rate.pace.interval),
             limit_and_burst: AtomicU64::new(limit_and_burst(rate)),
@@ -296,6 +298,12 @@ impl Permits {
 
     pub(super) fn rate(&self) -> Rate {
         self.core.lock().rate()
+    }
+
+    /// Whether a new one would be the same: nothing is used of the limit, no one waits, and the limit is the one that it
+    /// was made with.
+    pub(super) fn is_as_new(&self) -> bool {
+        self.read(|core, now| core.is_unused(now) && core.rate() == self.settings.made_with)
     }
 
     pub(super) fn snapshot(&self) -> Snapshot {

@@ -197,6 +197,15 @@ impl<W> Core<W> {
         late.into_iter().map(|waiter| waiter.wakes).collect()
     }
 
+    /// Whether a new limiter would give the same permits at the same times: nothing is used of the limit, and no one waits.
+    pub(super) fn is_unused(&self, now: u64) -> bool {
+        let is_free = match self.used {
+            Used::Gcra { tat } => tat <= now,
+            Used::FixedWindow(window) => window.has_passed(now),
+        };
+        is_free && self.queue.is_empty()
+    }
+
     pub(super) fn available(&self, now: u64) -> u32 {
         match self.used {
             Used::Gcra { tat } => self.rate.pace.available(tat, now),

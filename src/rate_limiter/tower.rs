@@ -19,6 +19,21 @@ impl RateLimiter {
     }
 }
 
+/// A call of a service that holds the rate limiter while it waits.
+pub(crate) type OwnedCall<S, R, F> = RateLimiterFuture<SendRequest<S, R>, SendRequestFuture<S, R, F>, Arc<Permits>>;
+
+impl RateLimiter {
+    /// Sends one request. The call holds the rate limiter while it waits.
+    #[inline(always)]
+    pub(crate) fn send<S, R>(&self, service: &S, request: R) -> OwnedCall<S, R, S::Future>
+    where
+        S: Service<R> + Clone,
+        S::Error: CarriesRejected,
+    {
+        RateLimiterFuture::start(&self.permits, || SendRequest { service: service.clone(), request })
+    }
+}
+
 /// Lets only so many calls of a service begin in each period. See [`RateLimiter`].
 ///
 /// ```
@@ -72,7 +87,7 @@ where
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = RateLimiterFuture<SendRequest<S, R>, SendRequestFuture<S, R, S::Future>, Arc<Permits>>;
+    type Future = OwnedCall<S, R, S::Future>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         Poll::Ready(Ok(()))
@@ -80,7 +95,6 @@ where
 
     #[inline(always)]
     fn call(&mut self, request: R) -> Self::Future {
-        let operation = || SendRequest { service: self.inner.clone(), request };
-        RateLimiterFuture::start(&self.limiter.permits, operation)
+        self.limiter.send(&self.inner, request)
     }
 }

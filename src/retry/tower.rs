@@ -23,19 +23,24 @@ use crate::{
 };
 
 /// A call of a service that holds the retry's state, and readies the service inside each attempt.
-pub(crate) type OwnedCall<S, R, F, T, E, C> =
-    RetryFuture<ResendUnready<S, R>, SendRequestFuture<S, R, F>, Result<T, E>, Arc<Shared>, C>;
+pub(crate) type OwnedCall<S, R, K, F, T, E, C> =
+    RetryFuture<ResendUnready<S, R, K>, SendRequestFuture<S, R, F>, Result<T, E>, Arc<Shared>, C>;
 
 impl<C> RetryWithBackoff<C> {
     /// Sends one request. Each attempt has a clone of the service, and readies it.
-    pub(crate) fn send<S, R>(self, service: &S, request: R) -> OwnedCall<S, R, S::Future, S::Response, S::Error, C>
+    pub(crate) fn send<S, R, K>(
+        self,
+        service: &S,
+        request: R,
+        cloner: &K,
+    ) -> OwnedCall<S, R, K, S::Future, S::Response, S::Error, C>
     where
         S: Service<R> + Clone,
-        R: Clone,
+        K: CloneRequest<R> + Clone,
         C: Classify<S::Response, S::Error>,
     {
         let start = self.shared.begin();
-        let resend = Resend { service: service.clone(), request: Some(request), cloner: ByClone };
+        let resend = Resend::new(service.clone(), request, cloner.clone());
         let mut attempts = ResendUnready(resend);
         let first = attempts.send(self.shared.has_one_attempt());
         RetryFuture::new(self.shared, self.classifier, start, first, attempts)
@@ -220,13 +225,13 @@ where
     }
 }
 
-/// A request that can be cloned, beside a service that is cloned, and readied, for each attempt.
-pub struct ResendUnready<S, R>(Resend<S, R, ByClone>);
+/// A request that can be copied, beside a service that is cloned, and readied, for each attempt.
+pub struct ResendUnready<S, R, K>(Resend<S, R, K>);
 
-impl<S, R> ResendUnready<S, R>
+impl<S, R, K> ResendUnready<S, R, K>
 where
     S: Service<R> + Clone,
-    R: Clone,
+    K: CloneRequest<R>,
 {
     fn send(&mut self, last: bool) -> SendRequestFuture<S, R, S::Future> {
         let request = self.0.next_request(last);
@@ -234,12 +239,12 @@ where
     }
 }
 
-impl<S, R> sealed::Sealed for ResendUnready<S, R> {}
+impl<S, R, K> sealed::Sealed for ResendUnready<S, R, K> {}
 
-impl<S, R> Attempts for ResendUnready<S, R>
+impl<S, R, K> Attempts for ResendUnready<S, R, K>
 where
     S: Service<R> + Clone,
-    R: Clone,
+    K: CloneRequest<R>,
 {
     type Future = SendRequestFuture<S, R, S::Future>;
 
@@ -252,7 +257,7 @@ where
     }
 }
 
-impl<S, R> fmt::Debug for ResendUnready<S, R> {
+impl<S, R, K> fmt::Debug for ResendUnready<S, R, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResendUnready").finish_non_exhaustive()
     }
