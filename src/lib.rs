@@ -306,6 +306,6 @@ pub use self::{
 };
 
 /// The README's examples compile.
-#[cfg(all(doctest, feature = "tower"))]
+#[cfg(all(doctest, feature = "http", feature = "serde", feature = "tower"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
