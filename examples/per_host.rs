@@ -1,5 +1,6 @@
 //! A crawler over many hosts, of which some are down: a circuit for each host, so that the dead ones cost the others
 //! nothing. `cargo run --example per_host` takes about a second.
+#![allow(clippy::disallowed_methods, reason = "the hosts take their time on tokio's clock")]
 
 use std::{
     collections::BTreeMap,

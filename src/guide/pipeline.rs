@@ -36,8 +36,8 @@
 //! # let _ = (Users::new, Users::name);
 //! ```
 //!
-//! The operation is a closure, because it may run more than once. [`lift`](crate::lift) puts the client's error into one
-//! that can carry a rejection; an error type of your own does that without it, see [errors](super::errors).
+//! The operation is a closure, because it may run more than once. [`lift`](crate::lift) puts the client's error into
+//! one that can carry a rejection; an error type of your own does that without it, see [errors](super::errors).
 //!
 //! That pipeline ends each attempt after 2 s and the call after 5 s, sends a failed attempt again after a short sleep
 //! while the budget for that lasts, and stops calling while the service fails. All of its settings are in
@@ -48,10 +48,10 @@
 //! Take them from what you know of the service:
 //!
 //! - **`attempt_timeout`**: a little longer than its slowest healthy answer.
-//! - **`timeout`**: as long as your own caller waits. It should leave room for two attempts; if it is not longer than one,
-//!   [`build`](crate::PipelineBuilder::build) says so.
-//! - **`bulkhead`**: how many calls to it you can afford to have waiting when it hangs. With a short queue, a burst waits
-//!   instead of failing.
+//! - **`timeout`**: as long as your own caller waits. It should leave room for two attempts; if it is not longer than
+//!   one, [`build`](crate::PipelineBuilder::build) says so.
+//! - **`bulkhead`**: how many calls to it you can afford to have waiting when it hangs. With a short queue, a burst
+//!   waits instead of failing.
 //!
 //! ```
 //! use std::time::Duration;
@@ -70,8 +70,8 @@
 //! # What may not be sent twice
 //!
 //! A call that failed may have had its effect all the same. For an order, a payment or a message, use the view
-//! [`not_idempotent`](crate::Pipeline::not_idempotent). It sends again only what certainly had no effect, and shares all
-//! parts with the pipeline that it was made of, so both learn from each other's calls:
+//! [`not_idempotent`](crate::Pipeline::not_idempotent). It sends again only what certainly had no effect, and shares
+//! all parts with the pipeline that it was made of, so both learn from each other's calls:
 //!
 //! ```
 //! # use {std::io, withstand::Pipeline};
@@ -122,16 +122,17 @@
 //! # Ok(()) }
 //! ```
 //!
-//! The two differ in one point. `call_with` itself takes the deadline and starts the first attempt. In the first handler
-//! it runs before the scope begins, so make calls inside of the scope, in an `async` block or function, as in the second.
+//! The two differ in one point. `call_with` itself takes the deadline and starts the first attempt. In the first
+//! handler it runs before the scope begins, so make calls inside of the scope, in an `async` block or function, as in
+//! the second.
 //!
 //! # Clients
 //!
 //! ## reqwest
 //!
-//! **Leave out reqwest's own `.timeout()`**, on the client and on the request. Below a pipeline it cuts attempts silently:
-//! the shorter of the two limits counts, and what reqwest ends is an error of reqwest, and not a timeout of ours. A
-//! `connect_timeout` is good: a connection that was not made is safe to send again, whatever the request.
+//! **Leave out reqwest's own `.timeout()`**, on the client and on the request. Below a pipeline it cuts attempts
+//! silently: the shorter of the two limits counts, and what reqwest ends is an error of reqwest, and not a timeout of
+//! ours. A `connect_timeout` is good: a connection that was not made is safe to send again, whatever the request.
 //!
 //! As a tower service, a copy of each request is kept for another attempt:
 //!
@@ -180,12 +181,12 @@
 //! # Ok(()) }
 //! ```
 //!
-//! What an attempt has done in a transaction stays done when the attempt is dropped, by its timeout for example. Where that
-//! matters, run each attempt in a savepoint. A statement that could not be sent because the pool has no free connection
-//! says nothing about the database: judge it [`Ignored`](crate::Verdict::Ignored).
+//! What an attempt has done in a transaction stays done when the attempt is dropped, by its timeout for example. Where
+//! that matters, run each attempt in a savepoint. A statement that could not be sent because the pool has no free
+//! connection says nothing about the database: judge it [`Ignored`](crate::Verdict::Ignored).
 //!
 //! # Looking at it, and testing
 //!
-//! The parts are there to look at: `users.circuit_breaker()` tells the state of the circuit, `users.bulkhead()` how many
-//! calls run. In tests of your own code, [`BoxPipeline::none()`](crate::pipeline::BoxPipeline::none) only makes the call,
-//! and with tokio's paused clock a real pipeline needs no real time: see [testing](super::testing).
+//! The parts are there to look at: `users.circuit_breaker()` tells the state of the circuit, `users.bulkhead()` how
+//! many calls run. In tests of your own code, [`BoxPipeline::none()`](crate::pipeline::BoxPipeline::none) only makes
+//! the call, and with tokio's paused clock a real pipeline needs no real time: see [testing](super::testing).

@@ -13,6 +13,7 @@ use crate::{
     circuit_breaker::CircuitBreaker,
     classify::{ByError, Classify, NotIdempotent},
     error::{Check, ConfigError, Name},
+    rate_limiter::RateLimiter,
     retry::{Attempt, Repeat, RepeatWith, RetryWithBackoff},
     sync::Arc,
 };
@@ -67,8 +68,8 @@ impl<C, F> Pipeline<C, F> {
         self.classify(NotIdempotent::new(self.whole.classifier.clone()))
     }
 
-    // `G` is the future of the fallback. Were it `F::Future` in the signature, the compiler would say of a fallback that does not
-    // fit only that "trait bounds were not satisfied", without the cure.
+    // `G` is the future of the fallback. Were it `F::Future` in the signature, the compiler would say of a fallback
+    // that does not fit only that "trait bounds were not satisfied", without the cure.
     /// Makes the call, through all parts.
     ///
     /// The first attempt starts at once, before the future is polled, unless the call has to wait. What comes later
@@ -185,6 +186,11 @@ impl<C, F> Pipeline<C, F> {
     /// Applies settings that were checked.
     pub(crate) fn apply_checked(&self, settings: &PipelineSettings) {
         self.whole.parts.apply_checked(settings);
+    }
+
+    /// The rate limiter, if there is one.
+    pub fn rate_limiter(&self) -> Option<&RateLimiter> {
+        self.whole.parts.rate_limiter.as_ref()
     }
 
     /// The bulkhead, if there is one.
