@@ -13,9 +13,11 @@ use std::{
 
 use tower::{Service, ServiceBuilder};
 use withstand::{
-    Bulkhead, CarriesRejected, CircuitBreaker, CircuitBreakerBuilder, Classify, Error, Fallback, Pipeline, RateLimiter,
-    Rejected, RetryWithBackoff, Timeout, carries_rejected, circuit_breaker::Window, fallback::Value,
-    pipeline::PipelineFallback,
+    Bulkhead, CarriesRejected, CircuitBreaker, CircuitBreakerBuilder, Classify, Error, Fallback, Pipeline, RateLimiter, Rejected,
+    RetryWithBackoff, Timeout, carries_rejected,
+    circuit_breaker::Window,
+    fallback::Value,
+    pipeline::{PipelineFallback, PlainFallback},
 };
 
 /// A word, as errors mostly are: something boxed. A wide one costs its own moves, whoever moves it.
@@ -445,7 +447,7 @@ fn pipeline_tower<E, C, F>(pipeline: Pipeline<C, F>) -> Run
 where
     E: Fails,
     C: Classify<u64, E> + Clone + 'static,
-    F: PipelineFallback<u64, E, ()> + Clone + 'static,
+    F: PipelineFallback<u64, E, ()> + PlainFallback + Clone + 'static,
 {
     tower(layered(pipeline.layer(), succeed_or::<E>), true)
 }

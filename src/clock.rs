@@ -110,8 +110,9 @@ impl Clock {
         }
     }
 
+    /// What it reads at this moment.
     #[inline]
-    fn at(&self, moment: Instant) -> u64 {
+    pub(crate) fn at(&self, moment: Instant) -> u64 {
         let start = self.start.load(Ordering::Relaxed);
         match moment.checked_duration_since(self.origin) {
             // Neither is above 2^63: the sum does not overflow.

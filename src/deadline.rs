@@ -1,40 +1,4 @@
-//! A [`Deadline`] says until when the caller waits. Every policy inside its scope plans within it.
-//!
-//! A total timeout limits one call. A deadline goes further: it is known to everything that runs inside its scope,
-//! however deep, so that no part of it waits for an answer that nobody awaits any more.
-//!
-//! | inside the scope | what the deadline does |
-//! |---|---|
-//! | a [`Timeout`](crate::Timeout) | ends at the deadline at the latest |
-//! | a retry | begins no sleep that would end after the deadline, and returns the last result at once |
-//! | a bulkhead's queue | the wait ends at the deadline at the latest |
-//! | a [`Pipeline`](crate::Pipeline) | all of that; its own total timeout is a deadline for all that is inside |
-//! | a scope inside of the scope | the earlier of the two deadlines counts |
-//!
-//! What the deadline ends is [`Rejected::TimedOut`](crate::Rejected::TimedOut), with the deadline's own span as its
-//! limit. Inside the scope it is judged [`Ignored`](crate::Verdict::Ignored): the caller was in a hurry, and that says
-//! nothing about the dependency. So callers with little time left do not open a circuit.
-//!
-//! The deadline itself ends nothing: without any timeout inside, an operation runs on for as long as it likes.
-//!
-//! ```
-//! use std::time::Duration;
-//! use withstand::{Deadline, Timeout};
-//!
-//! # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
-//! # async fn fetch() -> std::io::Result<u32> { std::future::pending().await }
-//! let timeout = Timeout::new(Duration::from_secs(2));
-//! let handler = async {
-//!     assert_eq!(Deadline::remaining(), Some(Duration::from_millis(500))); // for a header to the next service
-//!     timeout.call(fetch).await
-//! };
-//! let error = Deadline::within(Duration::from_millis(500)).scope(handler).await.unwrap_err();
-//! assert_eq!(error.to_string(), "took longer than the deadline allows, 500ms");
-//! # }
-//! ```
-//!
-//! A task that is spawned inside the scope is outside of it: give it a scope of its own, `deadline.scope(..)`.
-//! [`Deadline::current`] is the deadline to hand on.
+//! Until when the caller waits, known to everything that runs inside a scope.
 
 use std::{
     cell::Cell,
@@ -48,7 +12,46 @@ use pin_project_lite::pin_project;
 
 use crate::clock::{self, FOREVER, Instant, nanos};
 
-/// Until when the caller waits. See the [module](self).
+/// Until when the caller waits. Every policy inside its scope plans within it.
+///
+/// A total timeout limits one call. A deadline goes further: it is known to everything that runs inside its scope,
+/// however deep, so that no part of it waits for an answer that nobody awaits any more.
+///
+/// | inside the scope | what the deadline does |
+/// |---|---|
+/// | a [`Timeout`](crate::Timeout) | ends at the deadline at the latest |
+/// | a retry | begins no sleep that would end after the deadline, and returns the last result at once |
+/// | a bulkhead's queue | the wait ends at the deadline at the latest |
+/// | a [`Pipeline`](crate::Pipeline) | all of that; its own total timeout is a deadline for all that is inside |
+/// | a scope inside of the scope | the earlier of the two deadlines counts |
+///
+/// What the deadline ends is [`Rejected::TimedOut`](crate::Rejected::TimedOut), with the deadline's own span as its
+/// limit. Inside the scope it is judged [`Ignored`](crate::Verdict::Ignored): the caller was in a hurry, and that says
+/// nothing about the dependency. So callers with little time left do not open a circuit.
+///
+/// The deadline itself ends nothing: without any timeout inside, an operation runs on for as long as it likes.
+///
+/// ```
+/// use std::time::Duration;
+/// use withstand::{Deadline, Timeout};
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
+/// # async fn fetch() -> std::io::Result<u32> { std::future::pending().await }
+/// let timeout = Timeout::new(Duration::from_secs(2));
+/// let handler = async {
+///     assert_eq!(Deadline::remaining(), Some(Duration::from_millis(500))); // for a header to the next service
+///     timeout.call(fetch).await
+/// };
+/// let error = Deadline::within(Duration::from_millis(500)).scope(handler).await.unwrap_err();
+/// assert_eq!(error.to_string(), "took longer than the deadline allows, 500ms");
+/// # }
+/// ```
+///
+/// A call takes its deadline when it is made: make it inside of the scope, in an `async` block as above, and not as the
+/// scope's argument.
+///
+/// A task that is spawned inside the scope is outside of it: give it a scope of its own, `deadline.scope(..)`.
+/// [`Deadline::current`] is the deadline to hand on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deadline {
     /// `None` is never.

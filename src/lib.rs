@@ -1,21 +1,19 @@
 //! Keeps a service answering while the services that it depends on fail.
 //!
+//! Make one [`Pipeline`] for each service that you call, and put each call into it:
+//!
 //! ```
-//! use std::time::Duration;
-//! use withstand::{CircuitBreaker, RetryWithBackoff, Timeout};
+//! use withstand::Pipeline;
 //!
 //! # async fn fetch_user(id: u64) -> std::io::Result<String> { Ok(format!("user {id}")) }
 //! # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> std::io::Result<()> {
-//! let retry = RetryWithBackoff::new("users");
-//! let breaker = CircuitBreaker::new("users");
-//! let timeout = Timeout::new(Duration::from_secs(2));
-//!
-//! let user = retry.call(|| breaker.call(|| timeout.call(|| fetch_user(7)))).await?;
+//! let users = Pipeline::standard("users"); // once, where you make the client
+//! let user = users.call(|| fetch_user(7)).await?;
 //! # assert_eq!(user, "user 7");
 //! # Ok(()) }
 //! ```
 //!
-//! The same as tower layers:
+//! The same as a tower layer:
 //!
 //! ```
 //! # #[cfg(not(feature = "tower"))]
@@ -23,37 +21,53 @@
 //! # #[cfg(feature = "tower")]
 //! # #[tokio::main(flavor = "current_thread", start_paused = true)]
 //! # async fn main() -> Result<(), tower::BoxError> {
-//! use std::time::Duration;
 //! use tower::{BoxError, ServiceBuilder, ServiceExt, service_fn};
-//! use withstand::{CircuitBreaker, RetryWithBackoff, Timeout};
+//! use withstand::Pipeline;
 //!
 //! let users = ServiceBuilder::new()
-//!     .layer(RetryWithBackoff::new("users").layer())
-//!     .layer(CircuitBreaker::new("users").layer())
-//!     .layer(Timeout::new(Duration::from_secs(2)).layer())
+//!     .layer(Pipeline::standard("users").layer())
 //!     .service(service_fn(|id: u64| async move { Ok::<_, BoxError>(format!("user {id}")) }));
 //!
 //! assert_eq!(users.oneshot(7).await?, "user 7");
 //! # Ok(()) }
 //! ```
 //!
-//! **The [guide]** explains more: [choosing and nesting policies](guide::choosing), [errors](guide::errors),
-//! [gRPC](guide::grpc), [testing](guide::testing), and [migrating from another library](guide::migrating).
+//! This pipeline ends an attempt after 2 s and the call after 5 s. It sends a failed attempt again, up to twice, while
+//! its budget for that lasts. It stops calling while the service is down. All of that is in
+//! [one table](pipeline#standard).
+//!
+//! Three questions come next:
+//!
+//! 1. **What is a failure?** Without a classifier it is every `Err`, and no `Ok`: see [Verdicts](#verdicts).
+//! 2. **May the call be sent twice?** If not, call [`users.not_idempotent()`](Pipeline::not_idempotent).
+//! 3. **Can my error type say that a call was rejected?** If the compiler says that it cannot: see [Errors](#errors).
+//!
+//! **The [guide]** has a page for each task: [a pipeline](guide::pipeline) from the first line to your own numbers,
+//! [choosing policies](guide::choosing), [errors](guide::errors), [settings from a file](guide::settings), HTTP
+//! (`guide::http`), [gRPC](guide::grpc), [one for each host](guide::per_host), [testing](guide::testing), and
+//! [migrating from another library](guide::migrating).
 //!
 //! # The policies
 //!
+//! A pipeline is made of them. Each is there alone too, for where one is enough.
+//!
 //! | policy | answers | when not |
 //! |---|---|---|
-//! | [`CircuitBreaker`] | Is it worth calling at all? | no other call learns from this one |
-//! | [`RetryWithBackoff`] | May it work next time? | the call is not idempotent |
 //! | [`Timeout`] | How long is it worth waiting? | never leave it out |
+//! | [`RetryWithBackoff`] | May it work next time? | the call may not be sent twice, or is retried elsewhere |
+//! | [`CircuitBreaker`] | Is it worth calling at all? | no other call learns from this one |
 //! | [`Bulkhead`] | How many calls may run at once? | the dependency, or the client's pool, has such a limit |
 //! | [`RateLimiter`] | How many calls may begin in each period? | only how many run at once matters |
 //! | [`Fallback`] | What do I answer instead? | a wrong answer is worse than none |
 //!
-//! Each has a plain call, `policy.call(|| operation)`, and a tower layer, `policy.layer()`. A policy is a handle: its
-//! clones and its layers share its state. So do the handles for other types of answer that `policy.classify(..)` makes.
-//! Make one for each dependency, once.
+//! Each has a plain call, `policy.call(|| operation)`, and a tower layer, `policy.layer()`. A policy is a handle, and
+//! so is a pipeline: clones and layers share the state. So do the handles for other types of answer that
+//! `policy.classify(..)` makes. Make one for each dependency, once. What goes beyond one dependency and one program:
+//!
+//! - [`Keyed`] has a policy or a pipeline for each key: for each host, tenant or address.
+//! - [`Deadline`] says until when your own caller waits. All policies inside its scope plan within it.
+//! - [`settings`] are plain data, which can be read from a file and changed while calls run.
+//! - `http` says which requests may be sent again and what headers say, and answers for a server (feature `http`).
 //!
 //! Handles, builders, layers, permits, events, errors and classifiers are at the root of the crate. What belongs to one
 //! policy alone is in its module: [`circuit_breaker::Window`], [`circuit_breaker::State`], [`retry::Backoff`],
@@ -61,8 +75,8 @@
 //!
 //! # Order
 //!
-//! Outermost first: [`Fallback`], [`Timeout`] (total), [`RateLimiter`], [`Bulkhead`], [`RetryWithBackoff`],
-//! [`CircuitBreaker`], [`Timeout`] (attempt).
+//! A pipeline always has it. If you nest policies by hand, keep it. Outermost first: [`Fallback`], [`Timeout`] (total),
+//! [`RateLimiter`], [`Bulkhead`], [`RetryWithBackoff`], [`CircuitBreaker`], [`Timeout`] (attempt).
 //!
 //! - The breaker counts each attempt. The retry sees an open circuit, and stops.
 //! - A call holds its slot of the bulkhead over all of its attempts, and over the sleeps between them.
@@ -102,23 +116,21 @@
 //! Every other error, a timeout included, is transient.
 //!
 //! - [`by_error`] adds rules for errors to that.
-//! - [`by_status`] judges HTTP answers, and [`by_error_status`] judges errors that have a status.
+//! - [`by_status`] judges HTTP answers, and [`by_error_status`] judges errors that have a status. With the feature
+//!   `http`, `http::by_response` reads the headers of an answer too.
 //! - [`by_grpc_code`] judges the errors of a gRPC client.
 //! - [`classify_fn`] wraps a closure.
 //!
-//! A fallback handles every error until it is given a classifier.
+//! One classifier is enough for a pipeline: it serves all parts, the fallback too. A fallback alone handles every error
+//! until it is given a classifier.
 //!
 //! # In a struct
 //!
-//! The classifier of a policy is part of its type. A fallback's type says what it answers with. Functions in place of
-//! closures, or `Arc<dyn Classify>`, make types that you can write:
+//! [`BoxPipeline<T, E>`](pipeline::BoxPipeline) names the types of the answer and of the error, and nothing else:
 //!
 //! ```
-//! use std::{io, sync::Arc};
-//! use withstand::{
-//!     ByErrorStatus, ByStatus, CircuitBreaker, Classify, Fallback, RetryWithBackoff, by_error_status, by_status,
-//!     fallback,
-//! };
+//! use std::io;
+//! use withstand::{Pipeline, by_status, pipeline::BoxPipeline};
 //!
 //! struct Answer {
 //!     status: u16,
@@ -126,15 +138,27 @@
 //! }
 //!
 //! struct Users {
-//!     retry: RetryWithBackoff<ByErrorStatus<io::Error>>,
-//!     breaker: CircuitBreaker<ByStatus<fn(&Answer) -> u16>>,
-//!     any: CircuitBreaker<Arc<dyn Classify<Answer, io::Error> + Send + Sync>>,
-//!     nobody: Fallback<fallback::Value<String>>,
-//!     cached: Fallback<fallback::ErrorFn<fn(io::Error) -> io::Result<String>>>,
+//!     pipeline: BoxPipeline<Answer, io::Error>,
 //! }
 //!
-//! fn status(answer: &Answer) -> u16 {
-//!     answer.status
+//! let by_status = by_status(|answer: &Answer| answer.status);
+//! let users = Users { pipeline: Pipeline::standard("users").classify(by_status).boxed() };
+//! let in_a_test = Users { pipeline: BoxPipeline::none() }; // it only makes the call
+//! # let _ = (users.pipeline, in_a_test.pipeline, Answer { status: 200, body: String::new() }.body);
+//! ```
+//!
+//! A pipeline that is not boxed, and a policy alone, have the classifier in their type, and a fallback's type says what
+//! it answers with. Functions in place of closures make types that you can write:
+//!
+//! ```
+//! use std::io;
+//! use withstand::{ByErrorStatus, CircuitBreaker, Fallback, Pipeline, by_error_status, fallback};
+//!
+//! struct Users {
+//!     pipeline: Pipeline<ByErrorStatus<io::Error>>,
+//!     breaker: CircuitBreaker<ByErrorStatus<io::Error>>,
+//!     nobody: Fallback<fallback::Value<String>>,
+//!     cached: Fallback<fallback::ErrorFn<fn(io::Error) -> io::Result<String>>>,
 //! }
 //!
 //! fn status_of_error(error: &io::Error) -> Option<u16> {
@@ -145,16 +169,13 @@
 //!     Ok("a user from the cache".to_owned())
 //! }
 //!
-//! let breaker = CircuitBreaker::new("users");
 //! let users = Users {
-//!     retry: RetryWithBackoff::new("users").classify(by_error_status(status_of_error)),
-//!     breaker: breaker.classify(by_status(status)),
-//!     any: breaker.classify(Arc::new(by_status(status))),
+//!     pipeline: Pipeline::standard("users").classify(by_error_status(status_of_error)),
+//!     breaker: CircuitBreaker::new("users").classify(by_error_status(status_of_error)),
 //!     nobody: Fallback::value("nobody".to_owned()),
 //!     cached: Fallback::from_fn(cached),
 //! };
-//! # let _ = (users.retry, users.breaker, users.any, users.nobody, users.cached);
-//! # let _ = Answer { status: 200, body: String::new() }.body;
+//! # let _ = (users.pipeline, users.breaker, users.nobody, users.cached);
 //! ```
 //!
 //! [The guide](guide::choosing#one-struct-for-each-dependency) has a whole client.
@@ -163,7 +184,8 @@
 //!
 //! All time is tokio's. Under `#[tokio::test(start_paused = true)]`, `tokio::time::advance` moves every policy. The
 //! default breaker never opens if all its calls are made at one instant, because its rules ask for failures that span a
-//! time. Build the breaker of a test with `.consecutive_failures(3, Duration::ZERO)`. See the [guide](guide::testing).
+//! time. Build the breaker of a test with `.consecutive_failures(3, Duration::ZERO)`. Where a test is not about
+//! policies, take [`BoxPipeline::none()`](pipeline::BoxPipeline::none). See the [guide](guide::testing).
 //!
 //! # Traps
 //!
@@ -172,21 +194,40 @@
 //! - By default every `Err` is a failure of the dependency, "no such user" too. It is sent again, pays from the budget,
 //!   and counts against the circuit. Make such an answer an `Ok`, or give the policy a classifier, [`by_error_status`]
 //!   for example.
+//! - By default every `Ok` is a success: a response with the status 503 too. Give HTTP clients [`by_status`], or
+//!   `http::by_response`.
 //! - tower's own rejections, load shed for example, count as failures of the dependency if they come from inside the
 //!   breaker. Put that layer outside of the breaker, or name its errors by a rule: [`by_error`].
 //! - In gRPC the plain form sees a status in the trailers. The tower form sees only the status in the head of the
 //!   answer. See [the guide](guide::grpc#tower-form-and-the-trap-of-the-trailers).
 //! - `Ok(x?)` inside a closure does not tell its error type: call a named `async fn`, or write `Ok::<_, ApiError>`.
 //!
+//! Time:
+//!
+//! - The client's own timeout, that of reqwest for example, cuts attempts below a pipeline: what it ends is an error of
+//!   the client, and no [`Rejected::TimedOut`]. Leave it out; its connect timeout is good.
+//! - A layer or a call sees the head of a response. A body that is read outside of it has no timeout: read it inside
+//!   the operation, or give it one of its own.
+//! - A total timeout that is not longer than the attempt timeout always ends the call first. A pipeline refuses that.
+//! - A timeout outside of a breaker, without one inside, hides from it a dependency that never answers: see
+//!   [cancel safety](circuit_breaker#cancel-safety). So does a pipeline with a total timeout and no attempt timeout.
+//! - A [`Deadline`] is of its task. A task that is spawned inside its scope is outside of it. It ends waits, and by
+//!   itself no operation: that needs a timeout inside. What it ends is [`Ignored`](Verdict::Ignored) by the circuit.
+//!
 //! Nesting:
 //!
 //! - Never nest a circuit in itself. When it is half-open, the outer call takes the slot of the probe. The inner call
-//!   is rejected, and the circuit never closes again.
-//! - Two retries around each other multiply their attempts.
-//! - A total timeout that is not longer than the attempt timeout always ends the call first.
-//! - A timeout outside of a breaker, without one inside, hides from it a dependency that never answers: see
-//!   [cancel safety](circuit_breaker#cancel-safety).
+//!   is rejected, and the circuit cannot close.
+//! - Two retries around each other multiply their attempts: a retry in a pipeline and one in the client, too.
 //! - `failure_rate(..)` does not replace the default rule of consecutive failures: see [`CircuitBreaker::by_rate`].
+//!
+//! Keys and names:
+//!
+//! - A whole URL is no key: each page would have a circuit of its own, and none would open. Take the host and the port;
+//!   of an IPv6 client its network. See [the guide](guide::per_host#choose-the-key).
+//! - Keys come from outside, so choose the capacity above what is in use at once: keys beyond it share one policy.
+//! - The name of a policy is in errors and logs. A key that is a secret needs another name:
+//!   [`Keyed::named_builder`].
 //!
 //! Futures and tasks:
 //!
@@ -200,6 +241,8 @@
 //!
 //! tower:
 //!
+//! - A layer with a retry copies each request by `Clone`, and sends all of them again. Say which may be sent twice:
+//!   `clone_request_by(http::Idempotent::new())`.
 //! - An open breaker is ready, and answers fast. A load balancer that chooses by readiness or by speed prefers it.
 //!   `pending_while_open()` of its layer makes it pending instead.
 //! - A service clones its classifier for each call. A classifier with rules shares them, so its clone costs one atomic
@@ -214,8 +257,10 @@
 //!   event. The events do not say why an attempt failed, because an error need not be printable: log that in the
 //!   operation.
 //! - `anyhow`: `anyhow::Error` carries rejections.
-//! - `http`: the module `http`, what HTTP clients and servers need.
+//! - `http`: the module `http`, what HTTP clients and servers need. It brings the crate `http` alone.
 //! - `http-body`: `bulkhead.layer().hold_until_body_ends()`, for responses whose bodies take long.
+//! - `serde`: the [`settings`] can be read from files, and written.
+//! - `schemars`: a JSON schema of the settings, by which editors complete and check a file.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod bulkhead;
@@ -306,6 +351,6 @@ pub use self::{
 };
 
 /// The README's examples compile.
-#[cfg(all(doctest, feature = "tower"))]
+#[cfg(all(doctest, feature = "http", feature = "serde", feature = "tower"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -84,6 +84,32 @@ fn a_report_like_eyres_is_told_to_lift_and_to_flatten() {
     assert_names("report", &failing_with("Report", is), &["`Report` cannot carry", PLAIN_CALL, EYRE]);
 }
 
+/// Through a pipeline, which asks for more than a policy alone.
+#[test]
+fn a_bare_reqwest_error_in_a_pipeline_is_told_the_cures() {
+    assert_names(
+        "pipeline",
+        &PLAIN.replace("CircuitBreaker::new", "Pipeline::standard").replace("CircuitBreaker", "Pipeline"),
+        &CURES,
+    );
+}
+
+/// It needs the request.
+#[test]
+fn a_second_service_in_a_plain_call_is_told_to_use_the_layer() {
+    let program = "\
+use tower::{BoxError, service_fn};
+use withstand::{Fallback, Pipeline};
+
+fn main() {
+    let replica = service_fn(|id: u32| async move { Ok::<u32, BoxError>(id) });
+    let users = Pipeline::standard_builder(\"users\").fallback(Fallback::service(replica)).build().unwrap();
+    drop(users.call(|| async { Ok::<u32, BoxError>(7) }));
+}
+";
+    assert_names("second-service", program, &["`Fallback::service` has no plain call: use `.layer()`"]);
+}
+
 /// With the line to write, the enum's name in it.
 #[test]
 fn an_enum_of_ones_own_is_told_the_line_to_add() {

@@ -120,6 +120,16 @@ async fn q2_a_timeout_ends_at_the_deadline_at_the_latest(way: Way) {
     }
 }
 
+/// The call is made before the scope begins, so it knows nothing of it.
+#[tokio::test(start_paused = true)]
+async fn q1_g0_a_call_takes_its_deadline_when_it_is_made() {
+    let timeout = Timeout::new(secs(1));
+    let outside = Deadline::within(ms(100)).scope(timeout.call(|| hang()()));
+    assert_eq!(elapsed(outside.await).0, secs(1));
+    let inside = Deadline::within(ms(100)).scope(async { timeout.call(|| hang()()).await });
+    assert_eq!(elapsed(inside.await).0, ms(100));
+}
+
 async fn q2_an_answer_that_is_there_at_the_deadline_wins(way: Way) {
     let timeout = Timeout::new(secs(9));
     let call = async { timeout.through(way, &succeed_after(ms(100))).await };

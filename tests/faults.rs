@@ -24,8 +24,10 @@ use tokio::{
 };
 use tower::{ServiceBuilder, ServiceExt, service_fn, util::BoxCloneSyncService};
 use withstand::{
-    Bulkhead, CircuitBreaker, Error, Fallback, LiftLayer, RateLimiter, Rejected, RetryEvent, RetryWithBackoff, Timeout,
+    Bulkhead, ByError, CircuitBreaker, Error, Fallback, LiftLayer, Pipeline, RateLimiter, Rejected, RetryEvent,
+    RetryWithBackoff, Timeout,
     circuit_breaker::State,
+    fallback::ErrorFn,
     lift,
     retry::{Constant, GaveUp},
 };
@@ -62,6 +64,10 @@ on_real_sockets! {
     b5_a_probe_that_the_total_limit_cuts_off_gives_its_slot_back: CUT_OFF => probe_cut_off(),
     b6_a_black_hole_behind_the_total_limit_opens_the_circuit: BLACK_HOLE => outage(Fault::StallsAfter(0), CallTimedOut),
     g1_callers_that_leave_leave_nothing_behind: PATIENT => callers_leave(Fault::StallsAfter(MID_BODY)),
+    p2_a_reset_before_the_answer_of_a_pipeline: PIPELINE => outage(Fault::ResetsAfter(0), NoAnswer(Some(ConnectionReset))),
+    p2_a_stall_in_the_body_of_a_pipeline: IMPATIENT_PIPELINE => outage(Fault::StallsAfter(MID_BODY), TryTimedOut),
+    p2_a_drip_that_ends_within_the_limit_of_a_pipeline: PIPELINE => slow_answer(ms(1)),
+    p2_a_connection_of_a_pipeline_closed_as_the_next_request_arrives: PIPELINE => reused_connection_closed(),
     r3_the_retrys_deadline_ends_the_attempts: STUBBORN => retry_deadline(Fault::StallsAfter(0)),
 }
 
@@ -84,6 +90,8 @@ struct Limits {
     attempts: u32,
     retry_deadline: Duration,
     count_dropped_after: Duration,
+    /// All policies in one pipeline, without the rate limiter.
+    in_pipeline: bool,
 }
 
 impl Limits {
@@ -100,8 +108,12 @@ const PATIENT: Limits = Limits {
     attempts: 3,
     retry_deadline: Duration::from_secs(20),
     count_dropped_after: Duration::from_secs(20),
+    in_pipeline: false,
 };
 const IMPATIENT: Limits = Limits { each: Duration::from_millis(200), ..PATIENT };
+const PIPELINE: Limits = Limits { count_dropped_after: Duration::from_secs(14), in_pipeline: true, ..PATIENT };
+const IMPATIENT_PIPELINE: Limits =
+    Limits { each: Duration::from_millis(200), count_dropped_after: Duration::from_millis(199), ..PIPELINE };
 const STUBBORN: Limits = Limits { attempts: 10, retry_deadline: Duration::from_millis(500), ..IMPATIENT };
 const CUT_OFF: Limits = Limits { total: Duration::from_millis(300), ..PATIENT };
 const BLACK_HOLE: Limits = Limits { count_dropped_after: Duration::from_millis(100), ..CUT_OFF };
@@ -264,6 +276,9 @@ impl Server {
 
 type HttpError = Error<reqwest::Error>;
 
+/// The pipeline, with its fallback.
+type Users = Pipeline<ByError, Fallback<ErrorFn<fn(HttpError) -> Result<End, HttpError>>>>;
+
 /// The client under all policies, by one of the ways. The rate limiter's burst is for a few calls, and the others wait for a while.
 struct Stack {
     way: Way,
@@ -271,10 +286,11 @@ struct Stack {
     limiter: RateLimiter,
     bulkhead: Bulkhead,
     total: Timeout,
-    retry: RetryWithBackoff<withstand::ByError>,
+    retry: RetryWithBackoff<ByError>,
     retries: Log<RetryEvent>,
     breaker: CircuitBreaker,
     each: Timeout,
+    pipeline: Option<Users>,
     client: Client,
     url: Url,
     tower: BoxCloneSyncService<Request, End, HttpError>,
@@ -307,7 +323,14 @@ impl Stack {
         // No proxy but ours.
         let client = Client::builder().no_proxy().build().expect("a client");
         let http = client.clone();
-        let tower = ServiceBuilder::new()
+        let pipeline = limits.in_pipeline.then(|| {
+            let parts =
+                Pipeline::builder("users").timeout(total.clone()).bulkhead(bulkhead.clone()).retry(retry.clone());
+            let parts = parts.circuit_breaker(breaker.clone()).attempt_timeout(each.clone());
+            let fallback = Fallback::from_fn(End::in_place_of as fn(HttpError) -> Result<End, HttpError>);
+            parts.fallback(fallback).build().expect("good settings")
+        });
+        let stacked = ServiceBuilder::new()
             .layer(Fallback::from_fn(End::in_place_of).layer())
             .layer(limiter.layer())
             .layer(bulkhead.layer())
@@ -317,9 +340,17 @@ impl Stack {
             .layer(each.layer())
             .layer(LiftLayer)
             .service(service_fn(move |request| read(http.execute(request))));
-        let tower = BoxCloneSyncService::new(tower);
+        let http = client.clone();
+        let tower = match &pipeline {
+            None => BoxCloneSyncService::new(stacked),
+            Some(pipeline) => {
+                let layers =
+                    ServiceBuilder::new().layer(pipeline.layer().clone_request(Request::try_clone)).layer(LiftLayer);
+                BoxCloneSyncService::new(layers.service(service_fn(move |request| read(http.execute(request)))))
+            }
+        };
         let (deadline, url) = (limits.deadline(), url.parse().expect("a URL"));
-        Self { way, deadline, limiter, bulkhead, total, retry, retries, breaker, each, client, url, tower }
+        Self { way, deadline, limiter, bulkhead, total, retry, retries, breaker, each, pipeline, client, url, tower }
     }
 
     /// One call, which ends within its deadline.
@@ -331,13 +362,14 @@ impl Stack {
     async fn call_by_way(&self) -> Result<End, HttpError> {
         let Self { limiter, bulkhead, total, retry, breaker, each, client, .. } = self;
         let request = || Request::new(Method::GET, self.url.clone());
-        match self.way {
-            Way::Plain => {
+        match (self.way, &self.pipeline) {
+            (Way::Plain, Some(pipeline)) => pipeline.call(|| lift(read(client.execute(request())))).await,
+            (Way::Plain, None) => {
                 let attempt = || breaker.call(|| each.call(|| lift(read(client.execute(request())))));
                 let fallback = Fallback::from_fn(End::in_place_of);
                 fallback.call(|| limiter.call(|| bulkhead.call(|| total.call(|| retry.call(attempt))))).await
             }
-            Way::Tower => self.tower.clone().oneshot(request()).await,
+            (Way::Tower, _) => self.tower.clone().oneshot(request()).await,
         }
     }
 

@@ -1,5 +1,6 @@
 //! The laws Y1 to Y5: a policy for each key.
 #![cfg(feature = "tower")]
+#![allow(clippy::disallowed_methods, reason = "tokio's clock, paused")]
 
 mod support;
 

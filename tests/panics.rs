@@ -19,9 +19,10 @@ use std::{
 };
 
 use support::{ms, pass, secs};
-use tower::{Service, ServiceBuilder, ServiceExt};
+use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 use withstand::{
-    Bulkhead, CircuitBreaker, Classify, Error, Fallback, RateLimiter, RetryBudget, RetryWithBackoff, Timeout, Verdict,
+    Bulkhead, ByError, CircuitBreaker, Classify, Error, Fallback, Pipeline, RateLimiter, RetryBudget, RetryWithBackoff,
+    Timeout, Verdict,
     circuit_breaker::{State, Window},
     retry::Backoff,
 };
@@ -287,6 +288,21 @@ impl Service<Request> for Backend {
 enum Way {
     Plain,
     Tower,
+    /// In one pipeline, whose classifier is that of the breaker.
+    Pipeline,
+    PipelineLayer,
+}
+
+const WAYS: [Way; 4] = [Way::Plain, Way::Tower, Way::Pipeline, Way::PipelineLayer];
+
+impl Way {
+    /// What no call of this way runs.
+    fn never_runs(self, place: Place) -> bool {
+        let by_layers = matches!(self, Self::Tower | Self::PipelineLayer);
+        let in_pipeline = matches!(self, Self::Pipeline | Self::PipelineLayer);
+        (place.is_of_tower() && !by_layers)
+            || (in_pipeline && matches!(place, Place::RetryJudge | Place::FallbackJudge | Place::RateLimiterListener))
+    }
 }
 
 /// One of each policy, all of it told by a user's code.
@@ -358,10 +374,25 @@ impl Policies {
                 Poll::Ready(Answer::Err(Error::Inner(std::fmt::Error)))
             })
         })
-        .classify(Judge(self.bomb.clone(), Place::FallbackJudge))
         .listener_fn(move |_: &withstand::FallbackEvent<'_, Response, Failure>| heard.at(Place::FallbackListener));
         let Self { bomb, limiter, bulkhead, breaker, retry, timeout, .. } = self;
+        let pipeline = Pipeline::builder("panics")
+            .timeout(secs(90))
+            .bulkhead(bulkhead.clone())
+            .retry(retry.classify(ByError))
+            .circuit_breaker(breaker.classify(ByError))
+            .attempt_timeout(timeout.clone())
+            .classify(Judge(bomb.clone(), Place::BreakerJudge))
+            .fallback(fallback.clone())
+            .build()
+            .expect("good settings");
+        let fallback = fallback.classify(Judge(bomb.clone(), Place::FallbackJudge));
         match way {
+            Way::Pipeline => pipeline.call(|| start(case, &bomb)).await,
+            Way::PipelineLayer => {
+                let service = pipeline.layer().layer(Backend(bomb.clone()));
+                service.oneshot(Request(case, bomb)).await
+            }
             Way::Plain => {
                 let one = || breaker.call(|| timeout.call(|| start(case, &bomb)));
                 fallback.call(|| limiter.call(|| bulkhead.call(|| retry.call(one)))).await
@@ -451,7 +482,7 @@ impl Policies {
 
 #[tokio::test(start_paused = true)]
 async fn g2_every_piece_of_a_users_code_panics_in_every_state_and_the_policies_work_on() {
-    for way in [Way::Plain, Way::Tower] {
+    for way in WAYS {
         let mut reached = BTreeSet::new();
         for place in PLACES {
             for case in CASES {
@@ -461,14 +492,14 @@ async fn g2_every_piece_of_a_users_code_panics_in_every_state_and_the_policies_w
             }
         }
         let missed: Vec<_> = PLACES.iter().filter(|place| !reached.contains(place)).collect();
-        let expected: Vec<_> = PLACES.iter().filter(|place| way == Way::Plain && place.is_of_tower()).collect();
+        let expected: Vec<_> = PLACES.iter().filter(|place| way.never_runs(**place)).collect();
         assert_eq!(missed, expected, "nothing panicked there by {way:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn g2_an_operation_that_panics_when_its_call_is_dropped_gives_its_slot_back() {
-    for way in [Way::Plain, Way::Tower] {
+    for way in WAYS {
         for case in [Case::Hangs, Case::HalfOpenAndHangs] {
             let policies = Policies::new();
             policies.prepare(case).await;

@@ -12,7 +12,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, Wake, Waker},
     time::Duration,
 };
 
@@ -40,11 +40,13 @@ both_ways! {
     p1_the_fallback_answers_for_what_any_part_rejects,
     p1_the_fallback_runs_when_the_slot_is_free_and_the_attempt_is_gone,
     p1_attempts_are_judged_by_the_pipelines_classifier_and_so_is_what_the_fallback_handles,
+    p1_w1_a_view_for_calls_that_may_not_be_sent_twice,
     p1_a_fallback_with_a_rule_of_its_own_follows_that,
     p2_g1_an_attempt_is_dropped_before_its_permits_are_given_back,
     p2_t2_all_is_given_back_before_a_listener_hears_of_the_total,
     p2_r4_after_32_attempts_without_a_pending_poll_it_yields_once,
     p2_r5_a_dropped_call_gives_a_reserved_token_back_only_while_it_sleeps,
+    p2_r5_r8_a_hinted_wait_that_cannot_be_paid_for_ends_with_the_last_result,
     p2_g8_a_loop_of_rejections_lets_another_task_run,
     p3_without_parts_it_only_makes_the_call,
     p5_g1_g3_nothing_outlives_the_call_though_its_future_is_kept,
@@ -231,16 +233,27 @@ async fn p1_a_call_ends_with_its_total_timeout_whatever_it_waited_for(way: Way) 
     assert_eq!(*started.lock().expect("no panic"), Some((ms(799), Some(ms(201)))));
     assert_eq!(said(answer), ("`users` took longer than the deadline allows, 1s".into(), true));
     let snapshot = breaker(&pipeline).snapshot();
-    assert_eq!((snapshot.state, bulkhead.snapshot().in_flight), (State::Closed, 0), "and no circuit was told");
+    assert_eq!((snapshot.counts.consecutive_failures, bulkhead.snapshot().in_flight), (0, 0), "no circuit was told");
 }
 
 async fn p1_a_wait_that_reaches_its_own_limit_is_a_full_bulkhead(way: Way) {
-    let pipeline = build(builder());
+    let queued = Arc::new(Mutex::new(None::<Bulkhead>));
+    let (seen, of) = (Arc::new(Mutex::new(Vec::new())), queued.clone());
+    let noted = seen.clone();
+    let slots = Bulkhead::builder("users", 1).queue(1, ms(800)).listener_fn(move |_| {
+        let queued = of.lock().expect("no panic").as_ref().map(|bulkhead| bulkhead.snapshot().queued);
+        noted.lock().expect("no panic").extend(queued);
+    });
+    let slots = slots.build().expect("good settings");
+    *queued.lock().expect("no panic") = Some(slots.clone());
+    let pipeline = build(builder().bulkhead(slots));
     let _slot = bulkhead(&pipeline).try_acquire().expect("it is free");
     let start = Instant::now();
     let answer = pipeline.through(way, &succeed()).await;
     assert!(matches!(rejected(answer), Some(Rejected::BulkheadFull(_))));
     assert_eq!(start.elapsed(), ms(800));
+    assert_eq!(*seen.lock().expect("no panic"), [0], "it has left the queue before a listener hears of it");
+    *queued.lock().expect("no panic") = None;
 }
 
 async fn p1_a_retry_after_beyond_the_total_ends_the_call_at_once_with_the_answer_in_hand(way: Way) {
@@ -390,6 +403,27 @@ async fn p1_attempts_are_judged_by_the_pipelines_classifier_and_so_is_what_the_f
     assert_eq!((failures(breaker(&pipeline)).total, failures(breaker(&pipeline)).count), (3, 1));
 }
 
+/// The retry sends again only what had no effect; the breaker counts all that failed.
+async fn p1_w1_a_view_for_calls_that_may_not_be_sent_twice(way: Way) {
+    let no_effect = classify_fn(|answer: &Answer| match answer {
+        Ok(_) => Verdict::Healthy,
+        Err(Error::Inner("refused")) => Verdict::Unreached,
+        Err(_) => Verdict::TRANSIENT,
+    });
+    let rate = CircuitBreaker::builder("users").failure_rate(1.0, Window::calls(99)).build().expect("good settings");
+    let pipeline = build(builder().circuit_breaker(rate).classify(no_effect));
+    let orders = pipeline.not_idempotent();
+    for (error, sent) in [("bad", 1), ("refused", 3)] {
+        breaker(&pipeline).reset();
+        let failing = op(move || ready(Err(Error::Inner(error))));
+        assert_eq!(orders.through(way, &failing).await, Err(Error::Inner(error)));
+        assert_eq!(breaker(&pipeline).snapshot().counts.failures.count, sent, "{error}");
+    }
+    let (failing, starts) = fail_times(9);
+    assert!(pipeline.through(way, &failing).await.is_err());
+    assert_eq!(starts.load(SeqCst), 3, "the other view sends it again");
+}
+
 /// A rule of its own is asked for healthy results too.
 async fn p1_a_fallback_with_a_rule_of_its_own_follows_that(way: Way) {
     let all_is_well = classify_fn(|_: &Answer| Verdict::Healthy);
@@ -398,6 +432,12 @@ async fn p1_a_fallback_with_a_rule_of_its_own_follows_that(way: Way) {
     assert_eq!(pipeline.through(way, &fail()).await, Ok(7));
     assert_eq!(pipeline.through(way, &op(|| ready(Err(Error::Inner("worse"))))).await, Err(Error::Inner("worse")));
     assert_eq!(pipeline.through(way, &succeed()).await, Ok(1));
+    // An answer, by a classifier of its own.
+    let own = classify_fn(|answer: &Answer| if *answer == Ok(1) { Verdict::Failed } else { Verdict::Healthy });
+    let fallback = Fallback::from_result_fn(|_: Answer| Ok(100)).classify(own);
+    let pipeline = build(builder().fallback(fallback));
+    assert_eq!(pipeline.through(way, &succeed()).await, Ok(100));
+    assert_eq!(pipeline.through(way, &op(|| ready(Ok(2)))).await, Ok(2));
 }
 
 /// What is held while an attempt is dropped: `(slots, probes)`.
@@ -514,6 +554,15 @@ async fn p2_t2_all_is_given_back_before_a_listener_hears_of_the_total(way: Way) 
     }
 }
 
+#[derive(Default)]
+struct Wakes(AtomicUsize);
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, SeqCst);
+    }
+}
+
 async fn p2_r4_after_32_attempts_without_a_pending_poll_it_yields_once(way: Way) {
     let builder = RetryWithBackoff::builder("users").no_backoff().max_attempts(u32::MAX).no_budget();
     let pipeline = build(Pipeline::builder("users").retry(builder.build().expect("good settings")));
@@ -525,6 +574,11 @@ async fn p2_r4_after_32_attempts_without_a_pending_poll_it_yields_once(way: Way)
     }
     let others_turn = tokio::time::timeout(Duration::ZERO, call).await;
     assert!(others_turn.is_err(), "it wakes itself, and a timeout beside it gets its turn");
+    let wakes = Arc::new(Wakes::default());
+    let waker = Waker::from(wakes.clone());
+    let mut call = pipeline.through(way, &failing);
+    assert!(call.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    assert_eq!(wakes.0.load(SeqCst), 1, "it wakes itself");
     // A call that ends with its 32nd attempt has nothing to come back for.
     let builder = RetryWithBackoff::builder("users").no_backoff().max_attempts(32).no_budget();
     let pipeline = build(Pipeline::builder("users").retry(builder.build().expect("good settings")));
@@ -549,6 +603,52 @@ async fn p2_r5_a_dropped_call_gives_a_reserved_token_back_only_while_it_sleeps(w
         drop(call);
         assert_eq!(budget.available(), left, "dropped after {waits:?}");
     }
+}
+
+/// While the retry waits as it was told, another call spends the last token.
+async fn p2_r5_r8_a_hinted_wait_that_cannot_be_paid_for_ends_with_the_last_result(way: Way) {
+    let hinted = |answer: &Answer| match answer {
+        Ok(_) => Verdict::Healthy,
+        Err(Error::Inner("later") | Error::Rejected(_)) => Verdict::Transient { retry_after: Some(ms(90)) },
+        Err(Error::Inner(_)) => Verdict::Transient { retry_after: None },
+    };
+    let budget = RetryBudget::builder(2).no_refill().build().expect("good settings");
+    let retry = RetryWithBackoff::builder("users").budget(&budget).no_backoff();
+    let circuit = CircuitBreaker::builder("users").consecutive_failures(1, Duration::ZERO).open_for(secs(9));
+    let pipeline = build(
+        Pipeline::builder("users")
+            .retry(retry.build().expect("good settings"))
+            .circuit_breaker(circuit.build().expect("good settings"))
+            .classify(classify_fn(hinted)),
+    );
+    let spend = || async {
+        let retry = RetryWithBackoff::builder("others").budget(&budget).no_backoff().build().expect("good settings");
+        assert!(retry.through(Way::Plain, &fail()).await.is_err());
+        assert_eq!(budget.available(), 0.0);
+    };
+    // It was sent, and answered.
+    let later = op(|| ready(Err(Error::Inner("later"))));
+    let mut call = pipeline.through(way, &later);
+    assert!(poll(&mut call).is_pending());
+    spend().await;
+    assert_eq!(call.await, Err(Error::Inner("later")));
+    // It was sent once, and then rejected.
+    let refilled = RetryBudget::builder(2).no_refill().build().expect("good settings");
+    let retry = RetryWithBackoff::builder("users").budget(&refilled).no_backoff().build().expect("good settings");
+    breaker(&pipeline).reset();
+    let pipeline = build(
+        Pipeline::builder("users")
+            .retry(retry)
+            .circuit_breaker(breaker(&pipeline).clone())
+            .classify(classify_fn(hinted)),
+    );
+    let fail = fail();
+    let mut call = pipeline.through(way, &fail);
+    assert!(poll(&mut call).is_pending(), "the second attempt is rejected, and waits");
+    let others = RetryWithBackoff::builder("others").budget(&refilled).no_backoff().build().expect("good settings");
+    assert!(others.through(Way::Plain, &fail).await.is_err());
+    let rejection = rejected(call.await).expect("the last result");
+    assert_eq!((rejection.attempts_sent(), rejection.was_started()), (1, true));
 }
 
 async fn p2_g8_a_loop_of_rejections_lets_another_task_run(way: Way) {
@@ -606,9 +706,10 @@ fn p4_parts_are_handles_to_take_out_and_to_share() {
     breaker(&one).force_open();
     let _slot = bulkhead(&one).try_acquire().expect("it is free");
     assert_eq!((breaker(&other).state(), bulkhead(&other).snapshot().in_flight), (State::ForcedOpen, 1));
-    let clone = other.clone().classify(classify_fn(|_: &Answer| Verdict::Failed));
-    assert_eq!((clone.name(), breaker(&clone).state()), ("users", State::ForcedOpen));
-    assert!(format!("{clone:?}").contains("users"), "{clone:?}");
+    let view = other.classify(classify_fn(|_: &Answer| Verdict::Failed));
+    assert_eq!((view.name(), breaker(&view).state()), ("users", State::ForcedOpen));
+    let clone = view.clone();
+    assert!(format!("{clone:?} {view:?}").contains("users"), "{clone:?}");
 }
 
 async fn p5_g1_g3_nothing_outlives_the_call_though_its_future_is_kept(way: Way) {
@@ -749,6 +850,21 @@ mod attempts {
         assert_eq!(told(&build(Pipeline::builder("users")), ms(10)).await, [(1, true, None, ms(0), None)]);
     }
 
+    /// Also where the wait was set by a hint, and is paid for when it is over.
+    #[tokio::test(start_paused = true)]
+    async fn p9_an_attempt_after_a_hinted_wait_knows_the_error_before() {
+        let hinted = classify_fn(|_: &Answer| Verdict::Transient { retry_after: Some(ms(90)) });
+        let retry = RetryWithBackoff::builder("users").max_attempts(2).build().expect("good settings");
+        let users = build(Pipeline::builder("users").retry(retry).classify(hinted));
+        let mut told = Vec::new();
+        let call = users.call_with(|attempt: Attempt<'_, Failure>| {
+            told.push(attempt.last_error.cloned());
+            ready(Answer::Err(Error::Inner("bad")))
+        });
+        assert!(call.await.is_err());
+        assert_eq!(told, [None, Some(Error::Inner("bad"))]);
+    }
+
     /// A slot that came late leaves less.
     #[tokio::test(start_paused = true)]
     async fn p9_p1_what_is_left_is_counted_from_the_start_of_the_attempt() {
@@ -760,6 +876,20 @@ mod attempts {
             drop(slot);
         };
         assert_eq!(futures::future::join(left, release).await.0, Ok(Some(ms(300))));
+    }
+
+    /// A pipeline without a limit of its own, as a retry without one, tells what the deadline around it leaves.
+    #[tokio::test(start_paused = true)]
+    async fn p9_q1_without_a_limit_the_deadline_around_it_is_told() {
+        let users = build(Pipeline::builder("users"));
+        let retry = RetryWithBackoff::new("users");
+        Deadline::within(ms(300))
+            .scope(async {
+                let left = |attempt: Attempt<'_, Failure>| ready(Ok::<_, Failure>(attempt.remaining));
+                assert_eq!(users.call_with(left).await, Ok(Some(ms(300))));
+                assert_eq!(retry.call_with(left).await, Ok(Some(ms(300))));
+            })
+            .await;
     }
 }
 
@@ -972,6 +1102,70 @@ mod in_tower {
         let answer = pipeline.layer().layer(inner).oneshot(succeed()).await;
         assert_eq!(said(answer), ("`users` was not started within 1s".into(), false));
         assert_eq!(start.elapsed(), secs(1));
+        assert_eq!(bulkhead(&pipeline).snapshot().in_flight, 0);
+    }
+
+    /// Ready for one call, over all clones.
+    #[derive(Clone)]
+    struct ReadyOnce {
+        calls: Arc<AtomicUsize>,
+        then: fn() -> Poll<Result<(), Failure>>,
+    }
+
+    impl Service<Op> for ReadyOnce {
+        type Response = u32;
+        type Error = Failure;
+        type Future = futures::future::BoxFuture<'static, Answer>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+            if self.calls.load(SeqCst) == 0 { Poll::Ready(Ok(())) } else { (self.then)() }
+        }
+
+        fn call(&mut self, op: Op) -> Self::Future {
+            self.calls.fetch_add(1, SeqCst);
+            op()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn p6_r8_a_later_readiness_error_ends_the_call_and_says_what_was_sent() {
+        let (budget, log) = (RetryBudget::new(5), Log::<RetryEvent>::new());
+        let retry = RetryWithBackoff::builder("users").backoff(Constant::new(ms(100))).budget(&budget);
+        let retry = retry.listener_fn(log.listener()).build().expect("good settings");
+        let pipeline = build(builder().retry(retry));
+        let full = || Poll::Ready(Err(Error::Rejected(withstand::BulkheadFull::new("below", 1, None).into())));
+        let once = ReadyOnce { calls: Arc::default(), then: full };
+        let rejection = rejected(pipeline.layer().layer(once).oneshot(fail()).await).expect("the readiness error");
+        assert_eq!((rejection.attempts_sent(), rejection.was_started()), (1, true));
+        assert_eq!(budget.available(), 5.0, "nothing was sent for the token");
+        let told = log.take();
+        assert!(matches!(told[..], [_, RetryEvent::GaveUp { reason: GaveUp::NotReady, attempts: 1, .. }]), "{told:?}");
+    }
+
+    /// Of a later attempt, and of a call that had to wait for its slot.
+    #[tokio::test(start_paused = true)]
+    async fn p6_p1_a_later_wait_for_readiness_is_inside_of_the_total_too() {
+        let (budget, left) = (RetryBudget::new(5), Arc::new(Mutex::new(Vec::new())));
+        let (noted, seen) = (left.clone(), budget.clone());
+        let note = move |_: &withstand::TimeoutEvent| noted.lock().expect("no panic").push(seen.available());
+        let retry = RetryWithBackoff::builder("users").backoff(Constant::new(ms(100))).budget(&budget);
+        let builder = builder().retry(retry.build().expect("good settings"));
+        let pipeline = build(builder.timeout(Timeout::new(secs(1)).listener_fn(note)));
+        let once = ReadyOnce { calls: Arc::default(), then: || Poll::Pending };
+        let service = pipeline.layer().layer(once);
+        let start = Instant::now();
+        let call = tokio::time::timeout(secs(9), service.clone().oneshot(fail()));
+        let answer = call.await.expect("it ends");
+        assert_eq!((said(answer), start.elapsed()), (("`users` took longer than 1s".into(), true), secs(1)));
+        assert_eq!(*left.lock().expect("no panic"), [5.0], "nothing was sent for the token, so it was back by then");
+        let slot = bulkhead(&pipeline).try_acquire().expect("it is free");
+        let start = Instant::now();
+        let release = async {
+            tokio::time::sleep(ms(500)).await;
+            drop(slot);
+        };
+        let (answer, ()) = futures::future::join(service.oneshot(succeed()), release).await;
+        assert_eq!((said(answer), start.elapsed()), (("`users` was not started within 1s".into(), false), secs(1)));
         assert_eq!(bulkhead(&pipeline).snapshot().in_flight, 0);
     }
 

@@ -38,6 +38,8 @@ both_ways! {
     a_fallback_tells_that_it_was_applied_and_that_it_failed,
     y5_a_pipeline_of_a_key_tells_its_events_under_its_name,
     nothing_is_said_of_a_call_that_succeeds,
+    p2_the_parts_of_a_pipeline_tell_what_they_tell_alone,
+    p2_timeouts_of_a_pipeline_have_its_name,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -221,6 +223,66 @@ async fn a_fallback_tells_that_it_was_applied_and_that_it_failed(way: Way) {
     );
 }
 
+/// Under their own targets and names, in the order in which it happens.
+async fn p2_the_parts_of_a_pipeline_tell_what_they_tell_alone(way: Way) {
+    let (recorder, _guard) = Recorder::start();
+    let bulkhead = Bulkhead::new("users", 1);
+    let breaker = CircuitBreaker::builder("users").consecutive_failures(2, Duration::ZERO).build();
+    let retry = RetryWithBackoff::builder("users").backoff(Constant::new(ms(100))).build().expect("good settings");
+    let fallback = Fallback::from_fn(|_: Failure| Answer::Err(Error::Inner("fallback"))).named("users");
+    let pipeline = Pipeline::builder("users")
+        .timeout(secs(9))
+        .bulkhead(bulkhead.clone())
+        .retry(retry)
+        .circuit_breaker(breaker.expect("good settings"))
+        .attempt_timeout(ms(500))
+        .fallback(fallback)
+        .build()
+        .expect("good settings");
+    let _ = pipeline.through(way, &hang()).await;
+    let _slot = bulkhead.try_acquire().expect("it is free");
+    let _ = pipeline.through(way, &succeed()).await;
+    let told = std::mem::take(&mut *recorder.0.lock().expect("no panic"));
+    let said: Vec<_> = told
+        .iter()
+        .map(|event| {
+            assert_eq!(event.field("name"), Some("users"), "{event:?}");
+            (event.target.trim_start_matches("withstand::"), event.line(&[]))
+        })
+        .collect();
+    let expected = [
+        ("timeout", "DEBUG timed out"),
+        ("retry", "DEBUG retrying"),
+        ("timeout", "DEBUG timed out"),
+        ("circuit_breaker", "WARN circuit opened"),
+        ("retry", "DEBUG retrying"),
+        ("circuit_breaker", "DEBUG call rejected"),
+        ("retry", "DEBUG gave up"),
+        ("fallback", "DEBUG fallback applied"),
+        ("fallback", "DEBUG fallback failed"),
+        ("bulkhead", "DEBUG call rejected"),
+        ("fallback", "DEBUG fallback applied"),
+        ("fallback", "DEBUG fallback failed"),
+    ];
+    assert_eq!(said, expected.map(|(target, line)| (target, line.to_owned())));
+}
+
+async fn p2_timeouts_of_a_pipeline_have_its_name(way: Way) {
+    let (recorder, _guard) = Recorder::start();
+    let pipeline = Pipeline::builder("users").timeout(ms(50)).build().expect("good settings");
+    let _ = pipeline.through(way, &hang()).await;
+    let pipeline = Pipeline::builder("users").attempt_timeout(ms(70)).build().expect("good settings");
+    let _ = pipeline.through(way, &hang()).await;
+    assert_eq!(
+        lines(&recorder.take("withstand::timeout"), &["limit_ms"]),
+        ["DEBUG timed out limit_ms=50.0", "DEBUG timed out limit_ms=70.0"]
+    );
+    // One with a name of its own keeps it.
+    let own = Pipeline::builder("shop").timeout(Timeout::new(ms(50)).named("users")).build().expect("good settings");
+    let _ = own.through(way, &hang()).await;
+    assert_eq!(recorder.take("withstand::timeout").len(), 1);
+}
+
 async fn nothing_is_said_of_a_call_that_succeeds(way: Way) {
     let (recorder, _guard) = Recorder::start();
     let _ = CircuitBreaker::new("users").through(way, &succeed()).await;
@@ -229,6 +291,7 @@ async fn nothing_is_said_of_a_call_that_succeeds(way: Way) {
     let _ = Bulkhead::new("users", 1).through(way, &succeed()).await;
     let _ = RateLimiter::new("users", 1, secs(1)).expect("good settings").through(way, &succeed()).await;
     let _ = Fallback::value(7).through(way, &succeed()).await;
+    let _ = Pipeline::standard("users").through(way, &succeed()).await;
     assert_eq!(recorder.take("withstand"), []);
 }
 

@@ -1,14 +1,17 @@
-//! The order service's way to the user service, under all five policies: GET by plain calls, POST by tower layers,
-//! both through one circuit.
+//! The order service's way to the user service, through one pipeline: GET by plain calls, POST by tower layers. Both
+//! share its circuit, its slots and its budget.
+
+use std::time::Duration;
 
 use reqwest::{Request, Response, StatusCode, header::RETRY_AFTER};
 use tower::{ServiceBuilder, ServiceExt, util::BoxCloneSyncService};
-use withstand::{CarriesRejected, Error, Fallback, LiftLayer, Rejected, by_status, lift, parse_retry_after};
+use withstand::{
+    CarriesRejected, Error, Fallback, LiftLayer, Pipeline, Rejected, Timeout, by_status, lift, parse_retry_after,
+};
 
 use crate::{
     catalog::{ApiError, Shown, whole_seconds},
     order_service::Users,
-    policies::Policies,
     remote::{Remote, UserError},
     user_service::User,
 };
@@ -16,46 +19,41 @@ use crate::{
 type HttpError = Error<reqwest::Error>;
 
 pub struct Protected {
-    users: Remote,
-    policies: Policies,
+    remote: Remote,
+    users: Pipeline,
     tower: BoxCloneSyncService<Request, Response, HttpError>,
+    body: Timeout,
 }
 
 impl Protected {
-    pub fn new(users: Remote, policies: Policies) -> Self {
-        let Policies { total, bulkhead, retry, breaker, each } = &policies;
+    pub fn new(remote: Remote, users: Pipeline) -> Self {
         let by_status = by_status(Response::status);
         let tower = ServiceBuilder::new()
             .layer(Fallback::from_result_fn(unavailable).classify(by_status.clone()).layer())
-            .layer(total.layer())
-            .layer(bulkhead.layer())
-            .layer(retry.classify(by_status.clone()).layer().clone_request(Request::try_clone))
-            .layer(breaker.classify(by_status.clone()).layer())
-            .layer(each.layer())
+            .layer(users.classify(by_status).layer().clone_request(Request::try_clone))
             .layer(LiftLayer)
-            .service(users.service());
-        Self { tower: BoxCloneSyncService::new(tower), users, policies }
+            .service(remote.service());
+        let body = Timeout::new(users.attempt_timeout().unwrap_or(Duration::MAX)).named("users, body");
+        Self { tower: BoxCloneSyncService::new(tower), remote, users, body }
     }
 }
 
 impl Users for Protected {
     async fn show(&self, id: u64) -> Result<Shown, ApiError> {
-        let Policies { total, bulkhead, retry, breaker, each } = &self.policies;
-        let fallback = Fallback::from_fn(|_: UserError| Ok(None));
-        let attempt = || breaker.call(|| each.call(|| self.users.fetch(id)));
-        let user = fallback.call(|| total.call(|| bulkhead.call(|| retry.call(attempt)))).await;
+        let without = Fallback::from_fn(|_: UserError| Ok(None));
+        let user = without.call(|| self.users.call(|| self.remote.fetch(id))).await;
         Ok(user.map_err(ApiError::internal)?.map_or(Shown::unavailable(id), Shown::Full))
     }
 
     async fn get(&self, id: u64) -> Result<User, ApiError> {
-        let response = self.tower.clone().oneshot(self.users.request(id)).await.map_err(ApiError::internal)?;
+        let response = self.tower.clone().oneshot(self.remote.request(id)).await.map_err(ApiError::internal)?;
         match response.status() {
             StatusCode::NOT_FOUND => Err(ApiError::NoSuchUser(id)),
             StatusCode::SERVICE_UNAVAILABLE => {
                 Err(ApiError::Unavailable(response.headers().get(RETRY_AFTER).and_then(parse_retry_after)))
             }
             // The layers are done once the head of the answer is there, so its body needs a limit of its own.
-            _ => self.policies.each.call(|| lift(response.json())).await.map_err(|_| ApiError::Unavailable(None)),
+            _ => self.body.call(|| lift(response.json())).await.map_err(|_| ApiError::Unavailable(None)),
         }
     }
 }

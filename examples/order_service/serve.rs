@@ -8,7 +8,7 @@ use withstand::CircuitBreakerEvent;
 use crate::{
     catalog::ApiError,
     order_service::{app, serve},
-    policies::Policies,
+    policies,
     protected::Protected,
     remote::Remote,
     story::in_the_lessons_words,
@@ -20,7 +20,7 @@ const USERS: u16 = 3001;
 
 pub async fn until_interrupted() -> Result<(), Box<dyn Error>> {
     let users = Arc::new(UserService::start_on(USERS)?);
-    let orders = Protected::new(Remote::new(users.url(), Arc::default()), Policies::new(say)?);
+    let orders = Protected::new(Remote::new(users.url(), Arc::default()), policies::users(say)?);
     let address = serve(app(orders).merge(admin(users.clone())), ORDERS).await?;
     print_what_to_try(users.url().as_str().trim_end_matches('/'), &format!("http://{address}"));
     tokio::signal::ctrl_c().await?;

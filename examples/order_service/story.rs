@@ -16,7 +16,7 @@ use withstand::{
 use crate::{
     bare::Bare,
     order_service::{Users, app, serve},
-    policies::Policies,
+    policies,
     protected::Protected,
     remote::Remote,
     report::{Screen, Seen},
@@ -87,15 +87,15 @@ type Transitions = Arc<Mutex<Vec<Transition>>>;
 pub async fn play() -> Result<bool, Box<dyn Error>> {
     let (screen, transitions) = (Screen::new(), Transitions::default());
     let users = UserService::start_on(0)?;
-    let policies = Policies::new(tell(screen, transitions.clone()))?;
-    let breaker = policies.breaker.clone();
-    let protected = start(&users, |users| Protected::new(users, policies)).await?;
+    let pipeline = policies::users(tell(screen, transitions.clone()))?;
+    let circuit = pipeline.circuit_breaker().cloned().ok_or("the pipeline has a circuit breaker")?;
+    let protected = start(&users, |users| Protected::new(users, pipeline)).await?;
     let bare = start(&users, Bare).await?;
 
     screen.title();
     let origin = Instant::now();
     let traffic = tokio::spawn(flow([protected.clone(), bare.clone()], origin, Duration::from_secs(END)));
-    let calls_by_second = watch(screen, origin, &users, &breaker, [&protected, &bare]).await?;
+    let calls_by_second = watch(screen, origin, &users, &circuit, [&protected, &bare]).await?;
     traffic.await?;
 
     screen.summary(&protected, &bare);
@@ -111,7 +111,7 @@ async fn watch(
     screen: Screen,
     origin: Instant,
     users: &UserService,
-    breaker: &CircuitBreaker,
+    circuit: &CircuitBreaker,
     [protected, bare]: [&Variant; 2],
 ) -> io::Result<Vec<u64>> {
     let mut calls_by_second = vec![protected.calls()];
@@ -122,7 +122,7 @@ async fn watch(
             chapter.befall(users)?;
         }
         time::sleep_until((origin + Duration::from_secs(second + 1)).into()).await;
-        screen.line(second + 1, breaker.state(), [protected, bare], &mut seen);
+        screen.line(second + 1, circuit.state(), [protected, bare], &mut seen);
         calls_by_second.push(protected.calls());
     }
     Ok(calls_by_second)

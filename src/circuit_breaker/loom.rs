@@ -237,6 +237,38 @@ fn no_success_is_lost_between_the_tally_and_who_takes_it() {
     });
 }
 
+/// Calls are timed from then on, so the word changes under a success that was not.
+#[test]
+fn c3_no_success_is_lost_while_settings_are_applied() {
+    model(|| {
+        let breaker = tallying();
+        let other = breaker.clone();
+        let there = thread::spawn(move || other.try_acquire().expect("closed").success());
+        let mut settings = breaker.settings();
+        settings.count_dropped_after = Some(Duration::from_secs(3600));
+        breaker.apply(&settings).expect("good settings");
+        there.join().expect("no panic");
+        assert_eq!(calls_and_failures(&breaker), (3, 1));
+    });
+}
+
+/// A calm circuit, which ignores successes, gets a rule that needs them. Those that begin afterwards are counted.
+#[test]
+fn c3_a_calm_circuit_counts_successes_from_when_a_rule_needs_them() {
+    model(|| {
+        let breaker = build(opens_on(9));
+        let other = breaker.clone();
+        let there = thread::spawn(move || other.try_acquire().expect("closed").success());
+        let mut settings = breaker.settings();
+        settings.failure_rate = Some(super::FailureRate::new(1.0, super::Window::calls(9)));
+        breaker.apply(&settings).expect("good settings");
+        breaker.try_acquire().expect("closed").success();
+        there.join().expect("no panic");
+        let (calls, failures) = calls_and_failures(&breaker);
+        assert!((1..=2).contains(&calls) && failures == 0, "{calls}");
+    });
+}
+
 #[test]
 fn two_tallied_at_once_are_two_whoever_looks() {
     bounded(|| {

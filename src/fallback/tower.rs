@@ -34,7 +34,7 @@ impl<B: Clone, W, L: Clone> Fallback<SecondService<B>, W, L> {
     /// The fallback as a tower layer. It copies requests by their `Clone`, unless `clone_request` or `clone_request_fn`
     /// is set on the layer.
     pub fn layer(&self) -> FallbackLayer<SendCopy, W, L, ExtractCopy<B, ByClone>> {
-        let (Fallback { plan }, service) = Fallback { plan: self.plan.clone() }.into_copies();
+        let (Fallback { plan }, service) = Self { plan: self.plan.clone() }.into_copies();
         FallbackLayer { plan: Arc::new(plan), extract: ExtractCopy { service, cloner: ByClone } }
     }
 }

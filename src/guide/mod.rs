@@ -3,6 +3,7 @@
 //! | page | answers |
 //! |---|---|
 //! | [`choosing`] | Which policy helps against which failure? In which order do I nest them? Where do I keep them? |
+//! | [`pipeline`] | How do I protect all calls to one dependency, with one object? |
 //! | [`errors`] | How does my error type carry a rejection? What does a rejection tell, and how do I answer a caller? |
 //! | [`per_host`] | How do I have a policy for each host, tenant or address? What is a good key? |
 //! | [`grpc`] | How do I protect calls of a tonic client, and what does each gRPC code count as? |
@@ -13,7 +14,8 @@
 //!
 //! The defaults of each policy are in a table on the page of its module: [`circuit_breaker`](crate::circuit_breaker),
 //! [`retry`](crate::retry), [`timeout`](crate::timeout), [`bulkhead`](crate::bulkhead),
-//! [`rate_limiter`](crate::rate_limiter), [`fallback`](crate::fallback), [`keyed`](crate::keyed).
+//! [`rate_limiter`](crate::rate_limiter), [`fallback`](crate::fallback), [`pipeline`](crate::pipeline),
+//! [`keyed`](crate::keyed).
 
 pub mod choosing;
 pub mod errors;
@@ -22,5 +24,6 @@ pub mod grpc;
 pub mod http;
 pub mod migrating;
 pub mod per_host;
+pub mod pipeline;
 pub mod settings;
 pub mod testing;

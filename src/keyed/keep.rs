@@ -105,6 +105,7 @@ impl<C, F> sealed::Keep for Pipeline<C, F> {
     fn must_stay(&self, idle: Idle) -> bool {
         let shared = self.shared_parts();
         self.has_changed_timeouts()
+            || part_must_stay(self.rate_limiter(), shared.rate_limiter, idle)
             || part_must_stay(self.bulkhead(), shared.bulkhead, idle)
             || part_must_stay(self.retry(), shared.retry, idle)
             || part_must_stay(self.circuit_breaker(), shared.circuit_breaker, idle)

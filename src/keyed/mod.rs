@@ -79,7 +79,7 @@
 //!
 //! # With tower
 //!
-//! [`layer_fn`](Keyed::layer_fn) and [`layer_ref_fn`](Keyed::layer_ref_fn). The service is always ready. A call finds
+//! `layer_fn` and `layer_ref_fn`. The service is always ready. A call finds
 //! the policy of its request's key and goes through it as the plain call would: a clone of the inner service is the
 //! operation, and is readied inside. So a circuit breaker counts an error of the inner service's readiness as a failed
 //! call of that key. The call holds the policy until it is over.

@@ -12,6 +12,7 @@ use crate::{
     classify::ByError,
     error::{Check, ConfigError, Name},
     fallback::Fallback,
+    rate_limiter::RateLimiter,
     retry::RetryWithBackoff,
     sync::{Arc, Lock},
     timeout::Timeout,
@@ -35,6 +36,7 @@ pub(super) const STANDARD_MAX_CONCURRENT: usize = 1000;
 pub struct PipelineBuilder<C = ByError, F = NoFallback> {
     name: Name,
     total: Option<Timeout>,
+    rate_limiter: Option<RateLimiter>,
     bulkhead: Option<Bulkhead>,
     retry: Option<RetryWithBackoff>,
     circuit_breaker: Option<CircuitBreaker>,
@@ -50,6 +52,7 @@ impl PipelineBuilder {
         Self {
             name,
             total: None,
+            rate_limiter: None,
             bulkhead: None,
             retry: None,
             circuit_breaker: None,
@@ -96,6 +99,12 @@ impl<C, F> PipelineBuilder<C, F> {
         self
     }
 
+    /// How many calls may begin in each period. Attempts are not counted, calls are.
+    pub fn rate_limiter(mut self, rate_limiter: RateLimiter) -> Self {
+        self.rate_limiter = Some(rate_limiter);
+        self
+    }
+
     /// How many calls may run at once. A call holds its slot over all of its attempts.
     pub fn bulkhead(mut self, bulkhead: Bulkhead) -> Self {
         self.bulkhead = Some(bulkhead);
@@ -122,17 +131,42 @@ impl<C, F> PipelineBuilder<C, F> {
 
     /// Answers in place of a call that failed.
     ///
-    /// It handles what the pipeline's classifier does not call [`Healthy`](crate::Verdict::Healthy), unless the fallback
-    /// was given a rule of its own, [`handle_if`](Fallback::handle_if) or [`classify`](Fallback::classify).
+    /// It handles what the pipeline's classifier does not call [`Healthy`](crate::Verdict::Healthy), unless the
+    /// fallback was given a rule of its own, [`handle_if`](Fallback::handle_if) or [`classify`](Fallback::classify).
     pub fn fallback<S, W, L>(self, fallback: Fallback<S, W, L>) -> PipelineBuilder<C, Fallback<S, W, L>> {
-        let Self { name, total, bulkhead, retry, circuit_breaker, attempt, classifier, bad_parts, .. } = self;
-        PipelineBuilder { name, total, bulkhead, retry, circuit_breaker, attempt, classifier, fallback, bad_parts }
+        let Self {
+            name, total, rate_limiter, bulkhead, retry, circuit_breaker, attempt, classifier, bad_parts, ..
+        } = self;
+        PipelineBuilder {
+            name,
+            total,
+            rate_limiter,
+            bulkhead,
+            retry,
+            circuit_breaker,
+            attempt,
+            classifier,
+            fallback,
+            bad_parts,
+        }
     }
 
     /// Judges results by `classifier`, for all parts.
     pub fn classify<D>(self, classifier: D) -> PipelineBuilder<D, F> {
-        let Self { name, total, bulkhead, retry, circuit_breaker, attempt, fallback, bad_parts, .. } = self;
-        PipelineBuilder { name, total, bulkhead, retry, circuit_breaker, attempt, classifier, fallback, bad_parts }
+        let Self { name, total, rate_limiter, bulkhead, retry, circuit_breaker, attempt, fallback, bad_parts, .. } =
+            self;
+        PipelineBuilder {
+            name,
+            total,
+            rate_limiter,
+            bulkhead,
+            retry,
+            circuit_breaker,
+            attempt,
+            classifier,
+            fallback,
+            bad_parts,
+        }
     }
 
     /// A pipeline of these parts.
@@ -150,15 +184,18 @@ impl<C, F> PipelineBuilder<C, F> {
 
     /// Takes the parts as they are.
     pub(super) fn unchecked(self) -> Pipeline<C, F> {
-        let Self { name, total, bulkhead, retry, circuit_breaker, attempt, classifier, fallback, .. } = self;
+        let Self { name, total, rate_limiter, bulkhead, retry, circuit_breaker, attempt, classifier, fallback, .. } =
+            self;
         let (total, attempt) = (limit(total, &name), limit(attempt, &name));
         let shared = SharedParts {
+            rate_limiter: rate_limiter.as_ref().is_some_and(|limiter| limiter.holders() > 1),
             bulkhead: bulkhead.as_ref().is_some_and(|bulkhead| bulkhead.holders() > 1),
             retry: retry.as_ref().is_some_and(|retry| retry.holders() > 1),
             circuit_breaker: circuit_breaker.as_ref().is_some_and(|breaker| breaker.holders() > 1),
         };
         let changes = Lock::new(());
-        let parts = Arc::new(Parts { name, total, bulkhead, retry, circuit_breaker, attempt, shared, changes });
+        let parts = Parts { name, total, rate_limiter, bulkhead, retry, circuit_breaker, attempt, shared, changes };
+        let parts = Arc::new(parts);
         Pipeline { whole: Whole { parts, classifier, fallback } }
     }
 }

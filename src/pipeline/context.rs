@@ -10,8 +10,8 @@ pub type ContextFuture<'a, T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + S
 
 /// What an operation may know of its own attempt; see [`call_with_context`](Pipeline::call_with_context).
 ///
-/// `'a` is how long the attempt has the context. `'env` is what else the operation borrows: it outlives `'a`, and that it
-/// is named here lets the compiler know.
+/// `'a` is how long the attempt has the context. `'env` is what else the operation borrows: it outlives `'a`, and the
+/// compiler knows that because it is named here.
 #[non_exhaustive]
 pub struct ContextAttempt<'a, 'env> {
     /// 1 for the first attempt.
@@ -38,8 +38,8 @@ impl<C, F> Pipeline<C, F> {
     /// [`call_with`](Self::call_with), for an operation that needs `&mut` access to something: a connection in a
     /// transaction, a `&mut` client. Each attempt is given it anew.
     ///
-    /// It is an `async fn`: it begins when it is polled first. Each attempt is one allocation, that of its boxed future.
-    /// There is no tower form of it.
+    /// It is an `async fn`: it begins when it is polled first. Each attempt is one allocation, that of its boxed
+    /// future. There is no tower form of it.
     ///
     /// ```
     /// # use withstand::Pipeline;
@@ -63,8 +63,8 @@ impl<C, F> Pipeline<C, F> {
     ///
     /// # Cancel safety
     ///
-    /// As [`call`](Self::call). **An attempt that is dropped, by a timeout too, may leave the connection in the middle of
-    /// its protocol.** Look whether your client repairs that by itself (a pool that checks connections, `sqlx` for
+    /// As [`call`](Self::call). **An attempt that is dropped, by a timeout too, may leave the connection in the middle
+    /// of its protocol.** Look whether your client repairs that by itself (a pool that checks connections, `sqlx` for
     /// example); else close the connection after [`Rejected::TimedOut`](crate::Rejected::TimedOut).
     ///
     /// # Panics
@@ -76,7 +76,8 @@ impl<C, F> Pipeline<C, F> {
         O: for<'a> FnMut(&'a mut X, ContextAttempt<'a, 'env>) -> ContextFuture<'a, T, E> + Send,
         E: CarriesRejected,
         C: Classify<T, E>,
-        // A parameter: where the future named a projection, the compiler could not prove that it is `Send`, see `operation.rs`.
+        // A parameter: where the future named a projection, the compiler could not prove that it is `Send`, see
+        // `operation.rs`.
         F: PipelineFallback<T, E, (), Future = G>,
         G: Future<Output = Result<T, E>>,
     {

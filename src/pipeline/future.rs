@@ -23,12 +23,16 @@ use crate::{
     error::{Cause, Rejected},
     operation::ResultFuture,
     panics::with_rollback,
+    rate_limiter::{self, Turn},
     retry::{AttemptPlan, Attempts, CallStart, GaveUp, Progress},
     slow_path::SlowResult,
 };
 
 /// So many attempts may follow each other in one poll. Then other tasks get a turn.
 const MAX_ATTEMPTS_PER_POLL: u32 = 32;
+
+/// What a call costs at the rate limiter.
+const ONE_PERMIT: u32 = 1;
 
 pin_project! {
     /// A call through a [`Pipeline`](super::Pipeline).
@@ -79,6 +83,13 @@ pin_project! {
 #[derive(Clone, Copy, Debug)]
 enum Hindrance {
     None,
+    /// It waits for a permit of the rate limiter.
+    Limited,
+    /// The rate limiter rejected it: the nanoseconds until it would have been admitted, if that is known.
+    RateLimited {
+        retry_after: Option<u64>,
+        pends: bool,
+    },
     /// It waits for a slot of the bulkhead.
     Queued(WaitLimit),
     /// The bulkhead rejected it.
@@ -171,11 +182,15 @@ where
         let parts = &*whole.parts;
         let mut limits = Limits::new(parts);
         let entered = limits.enter();
-        let entry = parts.slots().map_or(Entry::Slot, |slots| slots.enter());
+        let opening = match parts.limiter().map(|limiter| limiter.enter(limiter.now(), ONE_PERMIT)) {
+            None | Some(rate_limiter::Entry::Permit) => Opening::from(parts.slots().map_or(Entry::Slot, Slots::enter)),
+            Some(rate_limiter::Entry::Queued(ticket)) => Opening::Limited(ticket),
+            Some(rate_limiter::Entry::Rejected(retry_after)) => Opening::RateLimited(retry_after),
+        };
         let mut call_start = CallStart::default();
         let mut hindrance = Hindrance::None;
-        let (stage, taken, end) = match entry {
-            Entry::Slot => {
+        let (stage, taken, end) = match opening {
+            Opening::Runs => {
                 if let Some(retry) = parts.retry() {
                     call_start = retry.begin();
                 }
@@ -196,13 +211,21 @@ where
                     },
                 }
             }
-            Entry::Queued(ticket) => {
+            Opening::Queued(ticket) => {
                 let (end, limit) = parts.slots().map_or((None, WaitLimit::NEVER), WaitLimit::of);
                 hindrance = Hindrance::Queued(limit);
-                (Stage::Hindered, Taken::ticket(ticket), end)
+                (Stage::Hindered, Taken::queued(ticket), end)
             }
-            Entry::Full => {
+            Opening::Full => {
                 hindrance = full(parts);
+                (Stage::Hindered, Taken::NOTHING, None)
+            }
+            Opening::Limited(ticket) => {
+                hindrance = Hindrance::Limited;
+                (Stage::Hindered, Taken::limited(ticket), None)
+            }
+            Opening::RateLimited(retry_after) => {
+                hindrance = rate_limited(parts, retry_after);
                 (Stage::Hindered, Taken::NOTHING, None)
             }
         };
@@ -219,6 +242,34 @@ where
             alarm: Alarm::at(end),
         }
     }
+}
+
+/// How a call begins.
+#[derive(Clone, Copy, Debug)]
+enum Opening {
+    Runs,
+    Limited(u64),
+    RateLimited(Option<u64>),
+    Queued(u64),
+    Full,
+}
+
+impl From<Entry> for Opening {
+    #[inline(always)]
+    fn from(entry: Entry) -> Self {
+        match entry {
+            Entry::Slot => Self::Runs,
+            Entry::Queued(ticket) => Self::Queued(ticket),
+            Entry::Full => Self::Full,
+        }
+    }
+}
+
+/// The rate limiter has no permit.
+#[inline(always)]
+fn rate_limited(parts: &Parts, retry_after: Option<u64>) -> Hindrance {
+    let pends = parts.limiter().is_some_and(|limiter| limiter.count_rejected_call(retry_after));
+    Hindrance::RateLimited { retry_after, pends }
 }
 
 /// The bulkhead has neither a slot nor room in its queue.
@@ -248,6 +299,17 @@ where
 
     #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if A::NEEDS_READINESS && matches!(self.stage, Stage::Starting) {
+            // A service that is ready at once goes the short way too.
+            let entered = self.limits.enter();
+            let started = self.as_mut().poll_starting(cx);
+            drop(entered);
+            match started {
+                Poll::Ready(StageEnd::NextStageEntered) => {}
+                Poll::Ready(end) => return SlowResult::into_poll(self.poll_stages(end, cx)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
         let mut this = self.as_mut().project();
         let StageProj::Running { attempt } = this.stage.as_mut().project() else {
             return SlowResult::into_poll(self.poll_stages(StageEnd::NextStageEntered, cx));
@@ -369,10 +431,18 @@ where
         let mut this = self.as_mut().project();
         let parts = this.permits.whole.parts();
         match this.hindrance {
-            Hindrance::Full { pends: pends @ true } | Hindrance::CircuitOpen { pends: pends @ true, .. } => {
+            Hindrance::RateLimited { pends: pends @ true, .. }
+            | Hindrance::Full { pends: pends @ true }
+            | Hindrance::CircuitOpen { pends: pends @ true, .. } => {
                 *pends = false;
                 cx.waker().wake_by_ref();
                 Poll::Pending
+            }
+            Hindrance::Limited => self.poll_limiter(cx),
+            Hindrance::RateLimited { retry_after, .. } => {
+                let rejected = parts.limiter().map(|limiter| limiter.rejected(*retry_after));
+                let rejected = rejected.expect("its rate limiter has rejected it").into();
+                Poll::Ready(StageEnd::CallEnded(Err(E::from_rejected(rejected)), None))
             }
             Hindrance::Queued(limit) => {
                 let limit = *limit;
@@ -393,6 +463,59 @@ where
         }
     }
 
+    /// Waits for a permit of the rate limiter.
+    fn poll_limiter(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<StageEnd<T, E>> {
+        let mut this = self.as_mut().project();
+        let parts = this.permits.whole.parts();
+        let (Some(limiter), Some(ticket)) = (parts.limiter(), this.permits.ticket()) else {
+            unreachable!("a call waits in the queue of its rate limiter")
+        };
+        // A timer that wakes too early finds no permit, and the wait goes on.
+        let rejected = loop {
+            match limiter.poll(limiter.now(), ticket, ONE_PERMIT, cx.waker()) {
+                Turn::Permit => break None,
+                Turn::Rejected(retry_after) => break Some(limiter.reject_other(retry_after)),
+                Turn::Wait { until } => {
+                    this.alarm.as_mut().reset(limiter.instant(until));
+                    ready!(this.alarm.as_mut().poll(cx));
+                }
+            }
+        };
+        this.permits.leave_limiter();
+        if let Some(rejected) = rejected {
+            return Poll::Ready(StageEnd::CallEnded(Err(E::from_rejected(rejected.into())), None));
+        }
+        self.enter_bulkhead();
+        Poll::Ready(StageEnd::NextStageEntered)
+    }
+
+    /// It has waited for its permit. Takes a slot, or joins the queue.
+    fn enter_bulkhead(mut self: Pin<&mut Self>) {
+        let mut this = self.as_mut().project();
+        this.alarm.as_mut().disarm();
+        let parts = this.permits.whole.parts();
+        match parts.slots().map_or(Entry::Slot, Slots::enter) {
+            Entry::Slot => self.hold_slot(),
+            Entry::Queued(ticket) => {
+                let (end, limit) = parts.slots().map_or((None, WaitLimit::NEVER), WaitLimit::of);
+                this.permits.queue(ticket);
+                *this.hindrance = Hindrance::Queued(limit);
+                this.alarm.set(Alarm::at(end));
+            }
+            Entry::Full => *this.hindrance = full(parts),
+        }
+    }
+
+    /// It has its slot, and may be started.
+    fn hold_slot(mut self: Pin<&mut Self>) {
+        let this = self.as_mut().project();
+        if let Some(retry) = this.permits.whole.parts().retry() {
+            *this.call_start = retry.begin();
+        }
+        this.permits.hold_slot();
+        self.enter_starting();
+    }
+
     /// Waits for the slot of the bulkhead.
     fn poll_queue(mut self: Pin<&mut Self>, limit: WaitLimit, cx: &mut Context<'_>) -> Poll<StageEnd<T, E>> {
         let this = self.as_mut().project();
@@ -408,11 +531,7 @@ where
             let rejected = E::from_rejected(rejected.expect("it has a bulkhead"));
             return Poll::Ready(StageEnd::CallEnded(Err(rejected), None));
         }
-        if let Some(retry) = parts.retry() {
-            *this.call_start = retry.begin();
-        }
-        this.permits.hold_slot();
-        self.enter_starting();
+        self.hold_slot();
         Poll::Ready(StageEnd::NextStageEntered)
     }
 

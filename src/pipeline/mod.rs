@@ -1,8 +1,8 @@
 //! A [`Pipeline`] is all policies around one dependency, in the right order.
 //!
-//! Each policy alone is a call around a call. Nested by hand, they are as good as their order, and each of them plans for
-//! itself: a retry sleeps on while nobody waits any more. A pipeline is one call. It knows the order, takes one deadline
-//! for all that the call waits for, and judges every result once, by one classifier for all parts.
+//! Each policy alone is a call around a call. Nested by hand, they are as good as their order, and each of them plans
+//! for itself: a retry sleeps on while nobody waits any more. A pipeline is one call. It knows the order, takes one
+//! deadline for all that the call waits for, and judges every result once, by one classifier for all parts.
 //!
 //! # Example
 //!
@@ -47,44 +47,48 @@
 //! Outermost first, whatever the order of the setters:
 //!
 //! ```text
-//! ┌ fallback ──────────────────────────────────────────────────┐
-//! │ ┌ timeout ───────────────────────────────────────────────┐ │
-//! │ │ ┌ bulkhead ──────────────────────────────────────────┐ │ │
-//! │ │ │ ┌ retry ─────────────────────────────────────────┐ │ │ │
-//! │ │ │ │ ┌ circuit breaker ───────────────────────────┐ │ │ │ │
-//! │ │ │ │ │ ┌ attempt timeout ───────────────────────┐ │ │ │ │ │
-//! │ │ │ │ │ │ your operation                         │ │ │ │ │ │
-//! │ │ │ │ │ └────────────────────────────────────────┘ │ │ │ │ │
-//! │ │ │ │ └────────────────────────────────────────────┘ │ │ │ │
-//! │ │ │ └────────────────────────────────────────────────┘ │ │ │
-//! │ │ └────────────────────────────────────────────────────┘ │ │
-//! │ └────────────────────────────────────────────────────────┘ │
-//! └────────────────────────────────────────────────────────────┘
+//! ┌ fallback ────────────────────────────────────────────────────┐
+//! │ ┌ timeout ─────────────────────────────────────────────────┐ │
+//! │ │ ┌ rate limiter ────────────────────────────────────────┐ │ │
+//! │ │ │ ┌ bulkhead ────────────────────────────────────────┐ │ │ │
+//! │ │ │ │ ┌ retry ───────────────────────────────────────┐ │ │ │ │
+//! │ │ │ │ │ ┌ circuit breaker ─────────────────────────┐ │ │ │ │ │
+//! │ │ │ │ │ │ ┌ attempt timeout ─────────────────────┐ │ │ │ │ │ │
+//! │ │ │ │ │ │ │ your operation                       │ │ │ │ │ │ │
+//! │ │ │ │ │ │ └──────────────────────────────────────┘ │ │ │ │ │ │
+//! │ │ │ │ │ └──────────────────────────────────────────┘ │ │ │ │ │
+//! │ │ │ │ └──────────────────────────────────────────────┘ │ │ │ │
+//! │ │ │ └──────────────────────────────────────────────────┘ │ │ │
+//! │ │ └──────────────────────────────────────────────────────┘ │ │
+//! │ └──────────────────────────────────────────────────────────┘ │
+//! └──────────────────────────────────────────────────────────────┘
 //! ```
 //!
 //! | part | why it stands there |
 //! |---|---|
 //! | fallback | It answers for every failure and every rejection of the other parts. Its own work is outside of the total timeout, and begins when the slot is free again. |
 //! | timeout (total) | It limits all that the caller waits for: the queue, the attempts, the sleeps between them. |
+//! | rate limiter | It counts calls, and not attempts. A call that it rejects has taken no slot. |
 //! | bulkhead | It counts calls, and not attempts: a call holds its slot over all of its attempts and sleeps. |
 //! | retry | It sees the result of each attempt. When the circuit is open, it stops. |
 //! | circuit breaker | It counts each attempt, also one that timed out. |
 //! | attempt timeout | It ends an attempt that hangs, while there is time for another one. |
 //!
-//! Slots that are counted by calls limit how many callers wait at once, which is what fills memory. Where a retry sleeps
-//! long, those slots are held by sleepers: leave room for them, or keep the sleeps short.
+//! Slots that are counted by calls limit how many callers wait at once, which is what fills memory. Where a retry
+//! sleeps long, those slots are held by sleepers: leave room for them, or keep the sleeps short.
 //!
 //! A circuit breaker needs the attempt timeout. Attempts that only the total timeout ends were given up by the caller,
 //! and say nothing about the dependency; so a dependency that never answers would never open the circuit.
 //!
 //! # One deadline
 //!
-//! The total timeout is a [`Deadline`](crate::Deadline), taken when the call is made. Everything inside plans within it:
+//! The total timeout is a [`Deadline`](crate::Deadline), taken when the call is made. Everything inside plans within
+//! it:
 //!
-//! - An attempt has its attempt timeout or what is left, whichever is shorter. [`Attempt::remaining`](crate::retry::Attempt)
-//!   tells it, for a header to the next service.
-//! - A sleep that would end after the deadline is not begun, and neither is one that a `retry_after` asks for. Then the call
-//!   ends at once with the last result.
+//! - An attempt has its attempt timeout or what is left, whichever is shorter.
+//!   [`Attempt::remaining`](crate::retry::Attempt) tells it, for a header to the next service.
+//! - A sleep that would end after the deadline is not begun, and neither is one that a `retry_after` asks for. Then the
+//!   call ends at once with the last result.
 //! - A wait in the queue that the deadline ends is [`TimedOut`](crate::Rejected::TimedOut), and
 //!   [`was_started`](crate::Rejected::was_started) is false. A wait that reaches the queue's own `max_wait` first is
 //!   [`BulkheadFull`](crate::Rejected::BulkheadFull).
@@ -106,11 +110,11 @@
 //! | `classify` | [by the error](crate::ByError): every error of the operation is a failure |
 //! | `fallback` | none |
 //!
-//! **It sends a failed call again.** Use it for calls that may be sent twice. For the others say
-//! `.classify(not_idempotent)`, see [`NotIdempotent`](crate::NotIdempotent), or build a pipeline without a retry.
+//! **It sends a failed call again.** Use it for calls that may be sent twice. For the others there is
+//! [`not_idempotent`](Pipeline::not_idempotent), a view of the same parts.
 //!
-//! 1000 calls at once is a guard for memory and connections. It is far above what a healthy dependency needs, and it is no
-//! limit that protects the dependency: set that yourself, where you know it.
+//! 1000 calls at once is a guard for memory and connections. It is far above what a healthy dependency needs, and it is
+//! no limit that protects the dependency: set that yourself, where you know it.
 //!
 //! # Contradictions
 //!
@@ -129,14 +133,14 @@
 //! | one that counts a dropped call only after `attempt_timeout` | no attempt takes that long |
 //! | one whose `probe_timeout` is not longer than `attempt_timeout` | a probe would count as failed before its attempt has timed out |
 //!
-//! The parts are finished when the builder is given them. So nothing of them is derived or changed: a window that is too
-//! short is refused, and not made longer. `Duration::MAX` and [`Timeout::never`](crate::Timeout::never) are no limit, and
-//! contradict nothing.
+//! The parts are finished when the builder is given them. So nothing of them is derived or changed: a window that is
+//! too short is refused, and not made longer. `Duration::MAX` and [`Timeout::never`](crate::Timeout::never) are no
+//! limit, and contradict nothing.
 //!
 //! # In a struct
 //!
-//! A pipeline's type names its classifier and its fallback, and no other part. [`Pipeline`] alone has neither. Where the
-//! two cannot be named, or the caller chooses them, there is [`BoxPipeline`]:
+//! A pipeline's type names its classifier and its fallback, and no other part. [`Pipeline`] alone has neither. Where
+//! the two cannot be named, or the caller chooses them, there is [`BoxPipeline`]:
 //!
 //! ```
 //! use std::io;
@@ -165,8 +169,11 @@
 //! # Sharing
 //!
 //! Clones share the parts, and so do all services of its layers. The parts are handles: take one out
-//! ([`circuit_breaker`](Pipeline::circuit_breaker)) to look at it, or give a clone of it to two pipelines, for two kinds of
-//! call to one dependency. [`classify`](Pipeline::classify) is another view of the same parts, for another type of result.
+//! ([`circuit_breaker`](Pipeline::circuit_breaker)) to look at it, or give a clone of it to two pipelines, for two
+//! kinds of call to one dependency. [`classify`](Pipeline::classify) is another view of the same parts, for another
+//! type of result.
+//!
+//! [`apply`](Pipeline::apply) changes the settings of all parts while calls run. There are no other setters.
 //!
 //! # With tower
 //!
@@ -187,8 +194,8 @@
 //! # Ok(()) }
 //! ```
 //!
-//! The service is always ready. Each call clones the inner service once, and readies that clone before each attempt, inside
-//! of the total timeout. A readiness error counts as one call of the circuit breaker.
+//! The service is always ready. Each call clones the inner service once, and readies that clone before each attempt,
+//! inside of the total timeout. A readiness error counts as one call of the circuit breaker.
 //!
 //! What belongs to one type of request is said on the layer:
 //!
@@ -199,20 +206,20 @@
 //! | `.send_once()` | no request is copied, whatever the retry says |
 //! | `.extract_fn(closure)` | what [`Fallback::from_request_fn`](crate::Fallback::from_request_fn) needs of the request |
 //!
-//! A [second service](crate::Fallback) is a fallback here too. It is sent a copy that was made in the same way. It needs
-//! the request, so such a pipeline has no plain call, and cannot be erased.
+//! A [second service](crate::Fallback) is a fallback here too. It is sent a copy that was made in the same way. It
+//! needs the request, so such a pipeline has no plain call, and cannot be erased.
 //!
 //! # Cancel safety
 //!
-//! If you drop a call, its attempt or its wait is dropped first. Then the circuit learns that the call was dropped, which
-//! says nothing unless it counts dropped calls. Then the slot is free. Nothing runs on.
+//! If you drop a call, its attempt or its wait is dropped first. Then the circuit learns that the call was dropped,
+//! which says nothing unless it counts dropped calls. Then the slot is free. Nothing runs on.
 //!
 //! # Cost
 //!
-//! A call is one future of at most 560 bytes besides the operation's own, whatever the parts are. A part that is not there
-//! costs a branch. A success allocates nothing and takes no lock while the circuit is calm; an attempt timeout or a total
-//! timeout reads the clock, and starts a timer only if the operation is pending. [`BoxPipeline`] asks its classifier and
-//! its fallback through a pointer; it allocates only when the fallback has to answer.
+//! A call is one future of at most 560 bytes besides the operation's own, whatever the parts are. A part that is not
+//! there costs a branch. A success allocates nothing and takes no lock while the circuit is calm; an attempt timeout or
+//! a total timeout reads the clock, and starts a timer only if the operation is pending. [`BoxPipeline`] asks its
+//! classifier and its fallback through a pointer; it allocates only when the fallback has to answer.
 //! [`call_with_context`](Pipeline::call_with_context) allocates once for each attempt.
 //!
 //! # Errors
@@ -223,8 +230,8 @@
 //!
 //! # Events
 //!
-//! A pipeline has none of its own. Each part tells its events as it does alone, under the name that it was given. A timeout
-//! without a name has that of the pipeline.
+//! A pipeline has none of its own. Each part tells its events as it does alone, under the name that it was given. A
+//! timeout without a name has that of the pipeline.
 
 mod config;
 mod context;

@@ -17,6 +17,13 @@ where
     taken: Taken,
 }
 
+#[cold]
+fn leave_limiter(parts: &Parts, ticket: u64) {
+    if let Some(limiter) = parts.limiter() {
+        limiter.leave(ticket);
+    }
+}
+
 /// What a call has taken, as plain data.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Taken {
@@ -36,7 +43,13 @@ impl Taken {
         Self { slot: Slot::Held, admitted }
     }
 
-    pub(super) fn ticket(ticket: u64) -> Self {
+    /// A place in the queue of the rate limiter.
+    pub(super) fn limited(ticket: u64) -> Self {
+        Self { slot: Slot::Limited(ticket), admitted: None }
+    }
+
+    /// A place in the queue of the bulkhead.
+    pub(super) fn queued(ticket: u64) -> Self {
         Self { slot: Slot::Queued(ticket), admitted: None }
     }
 
@@ -58,6 +71,7 @@ impl Taken {
         match (mem::replace(&mut self.slot, Slot::None), parts.slots()) {
             (Slot::Held, Some(slots)) => slots.release(),
             (Slot::Queued(ticket), Some(slots)) => slots.leave(ticket),
+            (Slot::Limited(ticket), _) => leave_limiter(parts, ticket),
             (Slot::None, _) | (_, None) => {}
         }
     }
@@ -66,7 +80,9 @@ impl Taken {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Slot {
     None,
-    /// It waits in the queue, with this ticket.
+    /// It waits in the queue of the rate limiter, with this ticket.
+    Limited(u64),
+    /// It waits in the queue of the bulkhead, with this ticket.
     Queued(u64),
     Held,
 }
@@ -90,12 +106,22 @@ where
         self.taken.slot = Slot::Held;
     }
 
-    /// The ticket of a call that waits in the queue.
+    /// The ticket of a call that waits in a queue.
     pub(super) fn ticket(&self) -> Option<u64> {
         match self.taken.slot {
-            Slot::Queued(ticket) => Some(ticket),
+            Slot::Limited(ticket) | Slot::Queued(ticket) => Some(ticket),
             Slot::None | Slot::Held => None,
         }
+    }
+
+    /// It has left the queue of the rate limiter.
+    pub(super) fn leave_limiter(&mut self) {
+        self.taken.slot = Slot::None;
+    }
+
+    /// It waits in the queue of the bulkhead.
+    pub(super) fn queue(&mut self, ticket: u64) {
+        self.taken.slot = Slot::Queued(ticket);
     }
 
     #[inline]

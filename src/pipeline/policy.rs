@@ -13,6 +13,7 @@ use crate::{
     circuit_breaker::CircuitBreaker,
     classify::{ByError, Classify, NotIdempotent},
     error::{Check, ConfigError, Name},
+    rate_limiter::RateLimiter,
     retry::{Attempt, Repeat, RepeatWith, RetryWithBackoff},
     sync::Arc,
 };
@@ -67,6 +68,8 @@ impl<C, F> Pipeline<C, F> {
         self.classify(NotIdempotent::new(self.whole.classifier.clone()))
     }
 
+    // `G` is the future of the fallback. Were it `F::Future` in the signature, the compiler would say of a fallback
+    // that does not fit only that "trait bounds were not satisfied", without the cure.
     /// Makes the call, through all parts.
     ///
     /// The first attempt starts at once, before the future is polled, unless the call has to wait. What comes later
@@ -85,16 +88,17 @@ impl<C, F> Pipeline<C, F> {
     ///
     /// If it has to wait and is polled outside a tokio runtime with time enabled.
     #[inline(always)]
-    pub fn call<O, Fut, T, E>(
+    pub fn call<O, Fut, T, E, G>(
         &self,
         operation: O,
-    ) -> PipelineFuture<Repeat<O>, Fut, Result<T, E>, F::Future, (), &Whole<C, F>>
+    ) -> PipelineFuture<Repeat<O>, Fut, Result<T, E>, G, (), &Whole<C, F>>
     where
         O: FnMut() -> Fut,
         Fut: Future<Output = Result<T, E>>,
         E: CarriesRejected,
         C: Classify<T, E>,
-        F: PipelineFallback<T, E, ()>,
+        F: PipelineFallback<T, E, (), Future = G>,
+        G: Future<Output = Result<T, E>>,
     {
         PipelineFuture::start(&self.whole, (), Repeat { operation })
     }
@@ -121,16 +125,17 @@ impl<C, F> Pipeline<C, F> {
     /// # Cancel safety, and panics
     ///
     /// As [`call`](Self::call).
-    pub fn call_with<O, Fut, T, E>(
+    pub fn call_with<O, Fut, T, E, G>(
         &self,
         operation: O,
-    ) -> PipelineFuture<RepeatWith<O, E>, Fut, Result<T, E>, F::Future, (), &Whole<C, F>>
+    ) -> PipelineFuture<RepeatWith<O, E>, Fut, Result<T, E>, G, (), &Whole<C, F>>
     where
         O: FnMut(Attempt<'_, E>) -> Fut,
         Fut: Future<Output = Result<T, E>>,
         E: CarriesRejected,
         C: Classify<T, E>,
-        F: PipelineFallback<T, E, ()>,
+        F: PipelineFallback<T, E, (), Future = G>,
+        G: Future<Output = Result<T, E>>,
     {
         PipelineFuture::start(&self.whole, (), RepeatWith::new(operation))
     }
@@ -181,6 +186,11 @@ impl<C, F> Pipeline<C, F> {
     /// Applies settings that were checked.
     pub(crate) fn apply_checked(&self, settings: &PipelineSettings) {
         self.whole.parts.apply_checked(settings);
+    }
+
+    /// The rate limiter, if there is one.
+    pub fn rate_limiter(&self) -> Option<&RateLimiter> {
+        self.whole.parts.rate_limiter.as_ref()
     }
 
     /// The bulkhead, if there is one.

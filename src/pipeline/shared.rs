@@ -7,6 +7,7 @@ use crate::{
     circuit_breaker::{Circuit, CircuitBreaker},
     clock::{FOREVER, LiveSpan},
     error::Name,
+    rate_limiter::{Permits, RateLimiter},
     retry::{self, Progress, RetryWithBackoff},
     sync::{Arc, Lock},
     timeout::TimeoutReporter,
@@ -17,6 +18,7 @@ use crate::{
 pub struct Parts {
     pub(super) name: Name,
     pub(super) total: Limit,
+    pub(super) rate_limiter: Option<RateLimiter>,
     pub(super) bulkhead: Option<Bulkhead>,
     pub(super) retry: Option<RetryWithBackoff>,
     pub(super) circuit_breaker: Option<CircuitBreaker>,
@@ -29,12 +31,18 @@ pub struct Parts {
 /// Which parts others held too when the pipeline was made: they live on without it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct SharedParts {
+    pub(crate) rate_limiter: bool,
     pub(crate) bulkhead: bool,
     pub(crate) retry: bool,
     pub(crate) circuit_breaker: bool,
 }
 
 impl Parts {
+    #[inline]
+    pub(super) fn limiter(&self) -> Option<&Permits> {
+        self.rate_limiter.as_ref().map(|limiter| &*limiter.permits)
+    }
+
     #[inline]
     pub(super) fn slots(&self) -> Option<&Slots> {
         self.bulkhead.as_ref().map(|bulkhead| &*bulkhead.slots)

@@ -138,6 +138,9 @@ pub use self::{
     policy::RateLimiter, quota::Quota, shared::Snapshot,
 };
 
+// What a pipeline is built of.
+pub(crate) use self::state::{Entry, Turn};
+
 // Only signatures name this.
 #[doc(hidden)]
 pub use self::shared::Permits;

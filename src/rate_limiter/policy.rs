@@ -18,7 +18,7 @@ use crate::{
 /// See the [module](super). All clones and layers share the limit and the queue.
 #[derive(Clone, Debug)]
 pub struct RateLimiter {
-    pub(super) permits: Arc<Permits>,
+    pub(crate) permits: Arc<Permits>,
 }
 
 impl RateLimiter {

@@ -11,7 +11,8 @@ use super::{
     wait::end_of_wait,
 };
 use crate::{
-    clock::{Clock, Instant},
+    clock::{Clock, FOREVER, Instant},
+    deadline,
     error::{Check, ConfigError, Name, RateLimited},
     event::Reporter,
     panics::catch_panic,
@@ -106,7 +107,7 @@ impl Permits {
         }
     }
 
-    pub(super) fn name(&self) -> &Name {
+    pub(crate) fn name(&self) -> &Name {
         self.settings.reporter.name()
     }
 
@@ -114,17 +115,17 @@ impl Permits {
         self.settings.queue_capacity
     }
 
-    pub(super) fn max_wait(&self) -> Option<Duration> {
+    pub(crate) fn max_wait(&self) -> Option<Duration> {
         self.settings.max_wait
     }
 
     #[inline]
-    pub(super) fn now(&self) -> u64 {
+    pub(crate) fn now(&self) -> u64 {
         self.settings.clock.now().min(LATEST)
     }
 
     /// When the clock will read so. `None` is never.
-    pub(super) fn instant(&self, moment: u64) -> Option<Instant> {
+    pub(crate) fn instant(&self, moment: u64) -> Option<Instant> {
         self.settings.clock.instant(moment)
     }
 
@@ -179,7 +180,7 @@ impl Permits {
     }
 
     #[inline]
-    pub(super) fn enter(&self, now: u64, cost: u32) -> Entry {
+    pub(crate) fn enter(&self, now: u64, cost: u32) -> Entry {
         match self.take(now, cost) {
             Taken::Permit => Entry::Permit,
             Taken::Refused(Refusal::Spent(wait)) if self.settings.queue_capacity == 0 => Entry::Rejected(wait),
@@ -190,14 +191,19 @@ impl Permits {
     #[inline(never)]
     fn queue_up(&self, now: u64, cost: u32) -> Entry {
         // Until its first poll a waiter has a waker that does nothing. That poll finds out that it is the first.
-        self.update(now, |core, now| {
-            core.enter(now, cost, end_of_wait(now, self.settings.max_wait), Waker::noop().clone())
-        })
+        self.update(now, |core, now| core.enter(now, cost, self.end_of_wait(now), Waker::noop().clone()))
+    }
+
+    /// When a wait that begins now ends: by `max_wait`, or by the deadline around the call if that is earlier. A call
+    /// that would be admitted later is rejected at once.
+    fn end_of_wait(&self, now: u64) -> u64 {
+        let deadline = deadline::current().end().map_or(FOREVER, |end| self.settings.clock.at(end));
+        end_of_wait(now, self.settings.max_wait).min(deadline)
     }
 
     /// What has become of this ticket's wait at this moment. If it goes on, `waker` is woken when it has to be polled
     /// again, unless that is only because of the time.
-    pub(super) fn poll(&self, now: u64, ticket: u64, cost: u32, waker: &Waker) -> Turn {
+    pub(crate) fn poll(&self, now: u64, ticket: u64, cost: u32, waker: &Waker) -> Turn {
         // Cloned before the lock is taken, and dropped after it is released: a waker is the caller's code, and may do
         // anything.
         let mut waker = waker.clone();
@@ -212,7 +218,7 @@ impl Permits {
     }
 
     /// Leaves the queue.
-    pub(super) fn leave(&self, ticket: u64) {
+    pub(crate) fn leave(&self, ticket: u64) {
         // No time is read: a `Drop` needs none to know who is the next.
         let (left, next) = self.update_anytime(|core| {
             let was_first = core.is_first(ticket);
@@ -278,8 +284,23 @@ impl Permits {
         RejectedCall::new(self.report_rejected(retry_after), pends)
     }
 
+    /// [`reject_call`](Self::reject_call), for a call that makes the rejection later. Whether it should pend once.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn count_rejected_call(&self, retry_after: Option<u64>) -> bool {
+        let pends = self.rejections.count_call();
+        self.report_rejected(retry_after);
+        pends
+    }
+
+    /// How a call is rejected now.
+    pub(crate) fn rejected(&self, retry_after: Option<u64>) -> RateLimited {
+        let limit = (self.settings.limit_and_burst.load(Ordering::Relaxed) >> 32) as u32;
+        RateLimited::new(self.name().clone(), limit, retry_after.map(Duration::from_nanos))
+    }
+
     /// Rejects a call whose wait has ended, or a permit that is asked for at this moment only.
-    pub(super) fn reject_other(&self, retry_after: Option<u64>) -> RateLimited {
+    pub(crate) fn reject_other(&self, retry_after: Option<u64>) -> RateLimited {
         self.rejections.count_other();
         self.report_rejected(retry_after)
     }

@@ -13,7 +13,7 @@ use crate::queue::Queue;
 
 /// What a call gets that asks for permits. `None` in a rejection: no wait would help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Entry {
+pub(crate) enum Entry {
     Permit,
     Queued(u64),
     /// With the nanoseconds until it would have been admitted.
@@ -22,7 +22,7 @@ pub(super) enum Entry {
 
 /// What a waiter is told when it is polled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Turn {
+pub(crate) enum Turn {
     /// It has its permits, and has left the queue.
     Permit,
     /// It has to be polled again at this moment, if it is not woken before.

@@ -68,7 +68,8 @@
 //! # What is code
 //!
 //! Listeners, classifiers, fallbacks, the names, the seeds of tests, a backoff from a closure
-//! ([`backoff_fn`](crate::RetryBuilder::backoff_fn)), and a [budget](crate::RetryBudget) that several policies share.
+//! ([`backoff_fn`](crate::RetryBuilder::backoff_fn)), a [budget](crate::RetryBudget) that several policies share, and a
+//! pipeline's rate limiter, which [`set_rate`](crate::RateLimiter::set_rate) changes.
 //! `apply` keeps all of these. Settings that name a backoff or a budget are refused where code gave one: nobody has to
 //! know which of the two counts.
 //!

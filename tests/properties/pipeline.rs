@@ -13,8 +13,8 @@ use futures::{FutureExt, future::BoxFuture};
 use proptest::prelude::*;
 use tower::{Layer, Service, ServiceExt, service_fn, util::BoxCloneSyncService};
 use withstand::{
-    Bulkhead, ByErrorStatus, CircuitBreaker, Deadline, Error, Fallback, FallbackEvent, Pipeline, RetryBudget,
-    RetryWithBackoff, Timeout, Verdict, by_error, pipeline::BoxPipeline, retry::Exponential,
+    Bulkhead, ByErrorStatus, CircuitBreaker, Deadline, Error, Fallback, FallbackEvent, Pipeline, RateLimiter,
+    RetryBudget, RetryWithBackoff, Timeout, Verdict, by_error, pipeline::BoxPipeline, retry::Exponential,
 };
 
 use super::{
@@ -30,6 +30,8 @@ use super::{
 struct Parts {
     fallback: bool,
     total: Option<u64>,
+    /// Permits in each 100 ms, and the queue: how many may wait, and for how long.
+    permits: Option<(u32, Option<(usize, u64)>)>,
     slots: Option<(usize, Option<(usize, u64)>)>,
     retry: Option<u32>,
     breaker: bool,
@@ -40,14 +42,16 @@ struct Parts {
 
 fn parts() -> impl Strategy<Value = Parts> {
     let slots = prop::option::of((1_usize..3, prop::option::of((1_usize..3, 20_u64..300))));
+    let permits = prop::option::weighted(0.4, (0_u32..4, prop::option::of((1_usize..3, 20_u64..300))));
     let limits =
         (prop::option::of(50_u64..600), prop::option::of(20_u64..300), prop::option::weighted(0.2, 10_u64..500));
-    (any::<bool>(), slots, prop::option::of(1_u32..4), any::<bool>(), limits).prop_map(
-        |(fallback, slots, retry, breaker, (total, attempt, around))| {
+    (any::<bool>(), permits, slots, prop::option::of(1_u32..4), any::<bool>(), limits).prop_map(
+        |(fallback, permits, slots, retry, breaker, (total, attempt, around))| {
             // No contradictions: the total is longer than an attempt, and than the wait in the queue.
-            let wait = slots.and_then(|(_, queue)| queue).map(|(_, wait)| wait);
-            let total = total.map(|total| total + attempt.unwrap_or(0).max(wait.unwrap_or(0)));
-            Parts { fallback, total, slots, retry, breaker, attempt, around }
+            let wait = |queue: Option<(usize, u64)>| queue.map_or(0, |(_, wait)| wait);
+            let wait = wait(slots.and_then(|(_, queue)| queue)).max(wait(permits.and_then(|(_, queue)| queue)));
+            let total = total.map(|total| total + attempt.unwrap_or(0).max(wait));
+            Parts { fallback, total, permits, slots, retry, breaker, attempt, around }
         },
     )
 }
@@ -123,6 +127,7 @@ fn judge() -> ByErrorStatus<&'static str> {
 
 /// One set of handles, and what they have told.
 struct Handles {
+    limiter: Option<RateLimiter>,
     bulkhead: Option<Bulkhead>,
     retry: Option<RetryWithBackoff>,
     budget: RetryBudget,
@@ -148,6 +153,15 @@ impl Handles {
             .build()
             .expect("good settings")
         });
+        let limiter = parts.permits.map(|(limit, queue)| {
+            let builder = RateLimiter::builder("users", limit, ms(100)).burst(limit.max(1)).listener_fn(told(&heard));
+            match queue {
+                Some((capacity, wait)) => builder.queue(capacity, ms(wait)),
+                None => builder,
+            }
+            .build()
+            .expect("good settings")
+        });
         let retry = parts.retry.map(|attempts| {
             let backoff = Exponential::new(ms(10), ms(100));
             let builder = RetryWithBackoff::builder("users").max_attempts(attempts).backoff(backoff).budget(&budget);
@@ -159,14 +173,15 @@ impl Handles {
         });
         let (total, attempt) = (parts.total.map(timeout), parts.attempt.map(timeout));
         let (around, has_fallback) = (parts.around.map(ms), parts.fallback);
-        Self { bulkhead, retry, budget, breaker, total, attempt, around, has_fallback, told: heard }
+        Self { limiter, bulkhead, retry, budget, breaker, total, attempt, around, has_fallback, told: heard }
     }
 
     /// What can be seen of the parts.
     fn seen(&self) -> String {
+        let limiter = self.limiter.as_ref().map(RateLimiter::snapshot);
         let bulkhead = self.bulkhead.as_ref().map(Bulkhead::snapshot);
         let breaker = self.breaker.as_ref().map(CircuitBreaker::snapshot);
-        format!("{bulkhead:?} {breaker:?} {:?}", self.budget.available())
+        format!("{limiter:?} {bulkhead:?} {breaker:?} {:?}", self.budget.available())
     }
 
     fn pipeline(&self) -> BoxPipeline<u32, Failure> {
@@ -186,6 +201,9 @@ impl Handles {
         }
         if let Some(bulkhead) = &self.bulkhead {
             builder = builder.bulkhead(bulkhead.clone());
+        }
+        if let Some(limiter) = &self.limiter {
+            builder = builder.rate_limiter(limiter.clone());
         }
         let builder = builder.classify(judge());
         if !self.has_fallback {
@@ -226,6 +244,7 @@ impl Handles {
         wrap!(self.breaker.as_ref().map(|breaker| breaker.classify(judge())));
         wrap!(self.retry.as_ref().map(|retry| retry.classify(judge())));
         wrap!(self.bulkhead);
+        wrap!(self.limiter);
         wrap!(self.total);
         inner = self.in_scope(inner);
         let fallback = self.has_fallback.then(|| {
@@ -250,6 +269,7 @@ impl Handles {
         wrap!(self.breaker.as_ref().map(|breaker| breaker.classify(judge())));
         wrap!(self.retry.as_ref().map(|retry| retry.classify(judge())));
         wrap!(&self.bulkhead);
+        wrap!(&self.limiter);
         wrap!(&self.total);
         if let Some(total) = self.total.as_ref().map(Timeout::limit) {
             let within = service;
