@@ -20,6 +20,11 @@
 //!    the policy's state.
 //! 4. The time of an entry's last use is a hint, written and read `Relaxed`. An old one lets the entry be looked at too
 //!    early, or leave in another order than two threads would agree upon. It loses nothing: 1 to 3 do not depend on it.
+//! 5. **Parts of a pipeline.** A pipeline looks at the counts of its parts too. The first handle of a part that the
+//!    pipeline was made with alone is cloned from a handle of the pipeline; 1 and 2 have ruled that out. So a part whose
+//!    count is 1 stays so while we look, and a third fence, in `keep.rs`, orders what the last holder did to the part before
+//!    our look at its state. A part that others had before may get and lose holders meanwhile. If we see one, the part lives on
+//!    with that one, and if that one lets go of it just then, it has let go of what the part knew.
 //!
 //! The models in `loom.rs` fail if the entry's count is not looked at, or if the look under the lock is left out. They
 //! cannot check the fences of 2 and 3, because loom always reads the newest count. The argument above is their only
