@@ -13,8 +13,8 @@ use std::{
 
 use tower::{Service, ServiceBuilder};
 use withstand::{
-    Bulkhead, CarriesRejected, CircuitBreaker, CircuitBreakerBuilder, Classify, Error, Fallback, Pipeline, RateLimiter, Rejected,
-    RetryWithBackoff, Timeout, carries_rejected,
+    Bulkhead, CarriesRejected, CircuitBreaker, CircuitBreakerBuilder, Classify, Error, Fallback, Pipeline, RateLimiter,
+    Rejected, RetryWithBackoff, Timeout, carries_rejected,
     circuit_breaker::Window,
     fallback::Value,
     pipeline::{PipelineFallback, PlainFallback},
