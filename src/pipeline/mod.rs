@@ -235,15 +235,19 @@
 
 mod config;
 mod context;
+mod ends;
 mod erased;
 mod fallback;
 mod future;
+mod limits;
 mod permits;
 mod policy;
 mod settings;
 mod shared;
+mod start;
 #[cfg(feature = "tower")]
 mod tower;
+mod waits;
 
 #[cfg(feature = "tower")]
 pub(crate) use self::tower::OwnedCall;
