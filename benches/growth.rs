@@ -11,7 +11,7 @@ use std::{
 use cases::{Backend, Failure, calm, once, rate_over, seldom_fail, succeed};
 use divan::{AllocProfiler, Bencher, counter::ItemsCount};
 use tower::{Layer, Service};
-use withstand::{Bulkhead, CircuitBreaker, Keyed, KeyedPolicy, Name, circuit_breaker::Window};
+use withstand::{Bulkhead, CircuitBreaker, Keyed, KeyedPolicy, Name, Pipeline, RateLimiter, circuit_breaker::Window};
 
 /// Its columns show the bytes.
 #[global_allocator]
@@ -88,6 +88,17 @@ fn keyed_breakers_made(bencher: Bencher<'_, '_>, keys: u64) {
 #[divan::bench(args = KEYS, sample_count = 3, sample_size = 1)]
 fn keyed_bulkheads_made(bencher: Bencher<'_, '_>, keys: u64) {
     keys_made(bencher, keys, |name| Bulkhead::new(name, 16));
+}
+
+#[divan::bench(args = KEYS, sample_count = 3, sample_size = 1)]
+fn keyed_rate_limiters_made(bencher: Bencher<'_, '_>, keys: u64) {
+    keys_made(bencher, keys, |name| RateLimiter::new(name, 100, Duration::from_secs(1)).expect("good settings"));
+}
+
+/// A million of them would take several GiB: what a key takes does not depend on how many there are.
+#[divan::bench(args = [1_000, 100_000], sample_count = 3, sample_size = 1)]
+fn keyed_pipelines_made(bencher: Bencher<'_, '_>, keys: u64) {
+    keys_made(bencher, keys, Pipeline::standard);
 }
 
 /// One new key drives out another: each is as good as new.

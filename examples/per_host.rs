@@ -1,5 +1,5 @@
-//! A crawler over many hosts, of which some are down: a circuit for each host, so that the dead ones cost the others
-//! nothing. `cargo run --example per_host` takes about a second.
+//! A crawler over many hosts, of which some are down and some are slow: a pipeline for each host, so that no host costs
+//! the others anything. `cargo run --features http --example per_host` takes about a second.
 #![allow(clippy::disallowed_methods, reason = "the hosts take their time on tokio's clock")]
 
 use std::{
@@ -12,19 +12,44 @@ use std::{
     time::Duration,
 };
 
+use http::Uri;
 use tokio::{task::JoinSet, time::sleep};
-use withstand::{CarriesRejected, CircuitBreaker, Keyed, KeyedEvent, Name};
+use withstand::{
+    Bulkhead, CarriesRejected, CircuitBreaker, ConfigError, Keyed, KeyedEvent, Name, Pipeline, RetryWithBackoff,
+    circuit_breaker::State, http::authority, retry::Constant,
+};
 
 const HOSTS: usize = 12;
 const PAGES: usize = 25;
 const WORKERS: usize = 6;
+/// No host is asked for more pages at once.
+const AT_ONCE: usize = 2;
+const ATTEMPTS: usize = 2;
+/// So many failures in a row open the circuit of a host.
+const FAILURES: u32 = 3;
 
 /// What became of the pages of one host.
 #[derive(Default)]
 struct Row {
     sent: AtomicUsize,
-    rejected: AtomicUsize,
+    running: AtomicUsize,
     answered: AtomicUsize,
+    rejected: AtomicUsize,
+    failed: AtomicUsize,
+}
+
+/// All of it is about one host. What can be wrong is the same for all names, and is found out once: see `main`.
+fn pipeline(name: Name) -> Result<Pipeline, ConfigError> {
+    let bulkhead = Bulkhead::builder(name.clone(), AT_ONCE).queue(WORKERS, Duration::from_secs(2));
+    let retry = RetryWithBackoff::builder(name.clone()).max_attempts(ATTEMPTS as u32);
+    let circuit = CircuitBreaker::builder(name.clone()).consecutive_failures(FAILURES, Duration::ZERO);
+    Pipeline::builder(name)
+        .timeout(Duration::from_secs(5))
+        .bulkhead(bulkhead.build()?)
+        .retry(retry.backoff(Constant::new(Duration::from_millis(5))).build()?)
+        .circuit_breaker(circuit.open_for(Duration::from_secs(30)).build()?)
+        .attempt_timeout(Duration::from_secs(1))
+        .build()
 }
 
 /// Every fourth host is down, and takes its time to say so.
@@ -32,40 +57,40 @@ fn is_down(host: &str) -> bool {
     host.starts_with("down")
 }
 
-fn host(number: usize) -> String {
-    format!("{}-{number:02}.example", if number % 4 == 3 { "down" } else { "up" })
+fn page_of(host: usize, page: usize) -> Uri {
+    let kind = match host % 4 {
+        3 => "down",
+        0 => "Slow",
+        _ => "up",
+    };
+    format!("https://{kind}-{host:02}.example/pages/{page}").parse().expect("a good URI")
 }
 
-async fn fetch(host: &str, _page: usize, row: &Row) -> io::Result<()> {
+async fn fetch(host: &str, row: &Row) -> io::Result<()> {
     row.sent.fetch_add(1, Relaxed);
-    if is_down(host) {
-        sleep(Duration::from_millis(40)).await;
-        return Err(io::ErrorKind::ConnectionRefused.into());
-    }
-    sleep(Duration::from_millis(4)).await;
-    row.answered.fetch_add(1, Relaxed);
-    Ok(())
+    assert!(row.running.fetch_add(1, Relaxed) < AT_ONCE, "{host} is asked for too much at once");
+    sleep(Duration::from_millis(if host.starts_with("slow") { 20 } else { 4 })).await;
+    row.running.fetch_sub(1, Relaxed);
+    if is_down(host) { Err(io::ErrorKind::ConnectionRefused.into()) } else { Ok(()) }
 }
 
-/// The key is the host alone. A whole URL would make a circuit for each page, and none would ever open.
-async fn crawl(hosts: &Keyed<String, CircuitBreaker>, host: &str, page: usize, row: &Row) {
-    match hosts.get(host).call(|| fetch(host, page, row)).await {
-        Err(error) if error.as_rejected().is_some() => {
-            row.rejected.fetch_add(1, Relaxed);
-        }
-        Ok(()) | Err(_) => {}
-    }
+/// The key is host and port alone. With the whole URI each page would have a pipeline, and no circuit would ever open.
+async fn crawl(hosts: &Keyed<String, Pipeline>, rows: &BTreeMap<String, Row>, page: &Uri) {
+    let key = authority(page).expect("it has a host");
+    let row = &rows[&key];
+    let count = match hosts.get(&*key).call(|| fetch(&key, row)).await {
+        Ok(()) => &row.answered,
+        Err(error) if error.as_rejected().is_some() => &row.rejected,
+        Err(_) => &row.failed,
+    };
+    count.fetch_add(1, Relaxed);
 }
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // `build` cannot fail inside of the factory: these settings are checked here, once.
-    let circuit = |name: Name| {
-        let builder = CircuitBreaker::builder(name).consecutive_failures(3, Duration::ZERO);
-        builder.open_for(Duration::from_secs(30)).build()
-    };
-    circuit("a test of the settings".into())?;
-    let hosts = Keyed::builder(move |_: &str, name| circuit(name).expect("these settings were accepted before"))
+    pipeline("a test of the settings".into())?;
+    let hosts = Keyed::builder(|_: &str, name| pipeline(name).expect("these settings were accepted before"))
         .named("hosts")
         .capacity(100)
         .listener_fn(|event| match event {
@@ -74,29 +99,35 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         })
         .build()?;
 
-    let rows: Arc<BTreeMap<String, Row>> = Arc::new((0..HOSTS).map(|number| (host(number), Row::default())).collect());
+    let key = |host| authority(&page_of(host, 0)).expect("it has a host");
+    let rows: Arc<BTreeMap<String, Row>> = Arc::new((0..HOSTS).map(|host| (key(host), Row::default())).collect());
     let mut workers = JoinSet::new();
     for worker in 0..WORKERS {
         let (hosts, rows) = (hosts.clone(), rows.clone());
         workers.spawn(async move {
-            for page in (worker..PAGES * HOSTS).step_by(WORKERS) {
-                let host = host(page % HOSTS);
-                crawl(&hosts, &host, page / HOSTS, &rows[&host]).await;
+            for number in (worker..PAGES * HOSTS).step_by(WORKERS) {
+                crawl(&hosts, &rows, &page_of(number % HOSTS, number / HOSTS)).await;
             }
         });
     }
     workers.join_all().await;
 
-    println!("{:<18} {:>5} {:>9} {:>9}  circuit", "host", "sent", "answered", "rejected");
+    println!("{:<20} {:>5} {:>9} {:>7} {:>9}  circuit", "host", "sent", "answered", "failed", "rejected");
     for (host, row) in &*rows {
-        let [sent, answered, rejected] = [&row.sent, &row.answered, &row.rejected].map(|count| count.load(Relaxed));
-        let state = hosts.peek(&**host).map_or_else(|| "none".to_owned(), |circuit| circuit.state().to_string());
-        println!("{host:<18} {sent:>5} {answered:>9} {rejected:>9}  {state}");
-        assert_eq!(sent + rejected, PAGES, "each page was asked for, or was rejected at once");
+        let counts = [&row.sent, &row.answered, &row.failed, &row.rejected].map(|count| count.load(Relaxed));
+        let [sent, answered, failed, rejected] = counts;
+        let state = hosts.peek(&**host).and_then(|host| host.circuit_breaker().map(CircuitBreaker::state));
+        let state = state.expect("its pipeline is there");
+        println!("{host:<20} {sent:>5} {answered:>9} {failed:>7} {rejected:>9}  {state}");
+        assert_eq!(answered + failed + rejected, PAGES, "each page was asked for, or was rejected at once");
         if is_down(host) {
-            assert!(answered == 0 && sent <= 3 + WORKERS, "a dead host costs a few calls, and no more");
+            let most = FAILURES as usize + AT_ONCE;
+            assert!(
+                answered == 0 && sent <= most && state == State::Open,
+                "a dead host costs a few calls, and no more"
+            );
         } else {
-            assert_eq!((answered, rejected), (PAGES, 0), "no live host suffers");
+            assert_eq!((sent, answered), (PAGES, PAGES), "no live host suffers");
         }
     }
     println!("{:?}", hosts.snapshot());
