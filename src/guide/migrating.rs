@@ -151,7 +151,7 @@
 //! | concurrency limit | 1000, no queue; outside of the total timeout | 1000, no queue; inside of it |
 //! | total timeout | 30 s | 5 s |
 //! | retry | 3 more, from 2 s, with jitter | 2 more, from 50 ms, with jitter and a budget |
-//! | breaker | 10 % of at least 100 calls in 30 s; open for 5 s | consecutive failures; open for 0.2 s, growing to 1 s |
+//! | breaker | 10 % of at least 100 calls in 30 s; open for 5 s | consecutive failures; open for 0.2 s to 1 s |
 //! | attempt timeout | 10 s | 2 s |
 //! | what is sent again | every method, unless you disable some | every call, unless it is [`not_idempotent`] |
 //! | what is a failure | 408, 429, 5xx, an exception | an error; with [`by_status`] 408 and 5xx too |
