@@ -150,6 +150,24 @@ fn y3_no_allocation_in_a_look_up_by_borrowed_text_and_the_call() {
     assert_none_in_tower("keyed", by_host.layer(service_fn(succeed_after)));
     let tenants = Keyed::builder(|_: &u64, name: Name| Bulkhead::new(name, 1)).build().expect("good settings");
     assert_none_in_tower("keyed by numbers", tenants.layer_fn(|_: &u32| 7).layer(service_fn(succeed_after)));
+    let limiters = Keyed::builder(|_: &u64, name: Name| {
+        RateLimiter::new(name, 1_000_000, Duration::from_secs(1)).expect("good settings")
+    });
+    let limiters = limiters.build().expect("good settings");
+    assert_none("keyed rate limiters, plain", |pending| finish(limiters.get(&7).call(|| succeed_after(pending))));
+    assert_none_in_tower("keyed rate limiters", limiters.layer_fn(|_: &u32| 7).layer(service_fn(succeed_after)));
+}
+
+#[test]
+fn y3_no_allocation_in_a_look_up_of_a_pipeline_and_the_call() {
+    let runtime = runtime();
+    let _entered = runtime.enter();
+    let hosts = Keyed::builder(|_: &str, name: Name| Pipeline::standard(name)).build().expect("good settings");
+    let host = String::from("api.example.com");
+    assert_none("keyed pipelines, plain", |pending| finish(hosts.get(host.as_str()).call(|| succeed_after(pending))));
+    let by_host = || hosts.layer_ref_fn(|_: &u32| "api.example.com");
+    assert_none_in_tower("keyed pipelines", by_host().layer(service_fn(succeed_after)));
+    assert_none_in_tower("keyed pipelines, sent once", by_host().send_once().layer(service_fn(succeed_after)));
 }
 
 #[test]

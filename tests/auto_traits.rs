@@ -47,6 +47,9 @@ fn handles_can_be_shared_cloned_and_shown() {
     assert_impl_all!(RetryBudget: Send, Sync, Clone, Debug);
     assert_impl_all!(Keyed<String, CircuitBreaker>: Send, Sync, Clone, Debug);
     assert_impl_all!(Keyed<u64, Bulkhead>: Send, Sync, Clone, Debug);
+    assert_impl_all!(Keyed<u64, RateLimiter>: Send, Sync, Clone, Debug, UnwindSafe, RefUnwindSafe);
+    assert_impl_all!(Keyed<String, Pipeline>: Send, Sync, Clone, Debug, UnwindSafe, RefUnwindSafe);
+    assert_impl_all!(Keyed<String, BoxPipeline<NotSend, Error<u8>>>: Send, Sync, Clone, Debug);
 }
 
 #[test]

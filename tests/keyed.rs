@@ -419,7 +419,16 @@ async fn y2_a_pipeline_stays_while_one_of_its_parts_must(way: Way) {
     pass(IDLE - TICK).await;
     drop(keyed.get("circuit"));
     assert_eq!(keys(&keyed), ["budget"], "its circuit holds failures, and its budget is short of a token");
+    assert_eq!(keyed.through(way, "budget", &succeed()).await.ok(), Some(1));
     pass(TICK).await;
+    assert_eq!(tokens("budget"), Some(10.0));
+    drop(keyed.get("half"));
+    assert_eq!(keys(&keyed), ["half"], "it succeeded, and its budget is full");
+    fail_once(&keyed, way, "half").await;
+    assert_eq!(keyed.through(way, "half", &succeed()).await.ok(), Some(1));
+    drop(keyed.get("circuit"));
+    assert_eq!((keys(&keyed), tokens("half")), (vec!["half".to_owned()], Some(9.1)), "its budget alone is short");
+    pass(IDLE).await;
     drop(keyed.get("circuit"));
     assert_eq!(keys(&keyed), ["circuit"]);
 

@@ -877,6 +877,20 @@ mod attempts {
         };
         assert_eq!(futures::future::join(left, release).await.0, Ok(Some(ms(300))));
     }
+
+    /// A pipeline without a limit of its own, as a retry without one, tells what the deadline around it leaves.
+    #[tokio::test(start_paused = true)]
+    async fn p9_q1_without_a_limit_the_deadline_around_it_is_told() {
+        let users = build(Pipeline::builder("users"));
+        let retry = RetryWithBackoff::new("users");
+        Deadline::within(ms(300))
+            .scope(async {
+                let left = |attempt: Attempt<'_, Failure>| ready(Ok::<_, Failure>(attempt.remaining));
+                assert_eq!(users.call_with(left).await, Ok(Some(ms(300))));
+                assert_eq!(retry.call_with(left).await, Ok(Some(ms(300))));
+            })
+            .await;
+    }
 }
 
 mod with_a_context {

@@ -12,6 +12,7 @@ use std::{
 };
 
 use support::*;
+use tower::{Layer as _, Service as _};
 use tracing::{
     Event, Level, Subscriber,
     field::{Field, Visit},
@@ -35,6 +36,7 @@ both_ways! {
     a_full_bulkhead_tells_its_limit_and_the_wait,
     a_spent_rate_limiter_tells_its_limit_and_the_time,
     a_fallback_tells_that_it_was_applied_and_that_it_failed,
+    y5_a_pipeline_of_a_key_tells_its_events_under_its_name,
     nothing_is_said_of_a_call_that_succeeds,
     p2_the_parts_of_a_pipeline_tell_what_they_tell_alone,
     p2_timeouts_of_a_pipeline_have_its_name,
@@ -101,10 +103,15 @@ impl Recorder {
 
     /// What was told since, all of it under this target and with the policy's name.
     fn take(&self, target: &str) -> Vec<Told> {
+        let told = self.take_all();
+        told.iter().for_each(|event| assert_eq!(event.target, target));
+        told
+    }
+
+    /// What was told since, all of it with the policy's name.
+    fn take_all(&self) -> Vec<Told> {
         let told = std::mem::take(&mut *self.0.lock().expect("no panic"));
-        for event in &told {
-            assert_eq!((event.target.as_str(), event.field("name")), (target, Some("users")));
-        }
+        told.iter().for_each(|event| assert_eq!(event.field("name"), Some("users")));
         told
     }
 }
@@ -286,6 +293,39 @@ async fn nothing_is_said_of_a_call_that_succeeds(way: Way) {
     let _ = Fallback::value(7).through(way, &succeed()).await;
     let _ = Pipeline::standard("users").through(way, &succeed()).await;
     assert_eq!(recorder.take("withstand"), []);
+}
+
+/// A pipeline of a key tells what its parts tell, under the name of the key.
+async fn y5_a_pipeline_of_a_key_tells_its_events_under_its_name(way: Way) {
+    let (recorder, _guard) = Recorder::start();
+    let hosts = Keyed::builder(|_: &str, name: Name| {
+        let circuit = CircuitBreaker::builder(name.clone()).consecutive_failures(2, Duration::ZERO);
+        let retry = RetryWithBackoff::builder(name.clone()).no_backoff().build().expect("good settings");
+        let circuit = circuit.build().expect("good settings");
+        Pipeline::builder(name).retry(retry).circuit_breaker(circuit).build().expect("good settings")
+    });
+    let hosts = hosts.build().expect("good settings");
+    let answer = match way {
+        Way::Plain => {
+            let (host, op) = (hosts.get("users"), fail());
+            host.call(|| op()).await
+        }
+        Way::Tower => hosts.layer_ref_fn(|_: &Op| "users").layer(Perform::default()).call(fail()).await,
+    };
+    assert!(answer.is_err());
+    let told = recorder.take_all();
+    let targets: Vec<_> = told.iter().map(|event| event.target.trim_start_matches("withstand::")).collect();
+    assert_eq!(targets, ["retry", "circuit_breaker", "retry", "circuit_breaker", "retry"]);
+    assert_eq!(
+        lines(&told, &["reason"]),
+        [
+            "DEBUG retrying reason=-",
+            "WARN circuit opened reason=consecutive failures",
+            "DEBUG retrying reason=-",
+            "DEBUG call rejected reason=-",
+            "DEBUG gave up reason=rejected",
+        ]
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -299,6 +299,17 @@ where
 
     #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if A::NEEDS_READINESS && matches!(self.stage, Stage::Starting) {
+            // A service that is ready at once goes the short way too.
+            let entered = self.limits.enter();
+            let started = self.as_mut().poll_starting(cx);
+            drop(entered);
+            match started {
+                Poll::Ready(StageEnd::NextStageEntered) => {}
+                Poll::Ready(end) => return SlowResult::into_poll(self.poll_stages(end, cx)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
         let mut this = self.as_mut().project();
         let StageProj::Running { attempt } = this.stage.as_mut().project() else {
             return SlowResult::into_poll(self.poll_stages(StageEnd::NextStageEntered, cx));

@@ -351,6 +351,18 @@ mod tests {
     }
 
     #[test]
+    fn y2_it_is_unused_when_its_debt_is_over_and_no_one_waits() {
+        let mut core = core(1);
+        assert!(core.is_unused(START));
+        assert_eq!(core.enter(START, 1, END, ()), Entry::Permit);
+        assert_eq!((core.is_unused(START + 9), core.is_unused(START + 10)), (false, true));
+        let ticket = queue_up(&mut core, START);
+        assert!(!core.is_unused(START + 10), "it has not taken its permit yet");
+        assert_eq!(core.leave(ticket), Some(()));
+        assert!(core.is_unused(START + 10));
+    }
+
+    #[test]
     fn g3_a_clock_that_was_set_back_is_noticed() {
         let mut core = core(3);
         assert_eq!(core.enter(START, 3, END, ()), Entry::Permit);

@@ -7,6 +7,7 @@ use std::{
 use crate::{
     classify::Verdict,
     clock::{self, Instant},
+    deadline,
     operation::ResultFuture,
 };
 
@@ -122,6 +123,7 @@ where
 
     fn start(&mut self, AttemptPlan { number, is_last, end }: AttemptPlan) -> Fut {
         let now = clock::now();
+        let end = end.or_else(|| deadline::current().end());
         let remaining = end.map(|end| end.saturating_duration_since(now));
         let (elapsed, last_error) = (now.saturating_duration_since(self.since), self.last_error.as_ref());
         (self.operation)(Attempt { number, is_last, last_error, elapsed, remaining })

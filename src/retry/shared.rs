@@ -283,12 +283,12 @@ impl Shared {
     }
 
     pub(super) fn plan_first_attempt(&self) -> AttemptPlan {
-        AttemptPlan { number: 1, is_last: self.has_one_attempt(), end: deadline::current().end() }
+        AttemptPlan { number: 1, is_last: self.has_one_attempt(), end: None }
     }
 
     pub(super) fn plan_attempt(&self, progress: &Progress) -> AttemptPlan {
         let (number, is_last) = (progress.attempt, self.is_last(progress));
-        AttemptPlan { number, is_last, end: deadline::current().end() }
+        AttemptPlan { number, is_last, end: None }
     }
 
     /// Whether no other attempt can follow the present one.

@@ -13,6 +13,7 @@ mod memory;
 mod policies;
 mod queue;
 mod recovery;
+mod reload;
 mod report;
 mod seam;
 mod soak;

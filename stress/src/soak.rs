@@ -15,7 +15,7 @@ use tokio::{
 
 use crate::{
     audit::{Check, checks},
-    chaos, memory, queue, recovery, report,
+    chaos, memory, queue, recovery, reload, report,
     sums::{Outcomes, totals},
     traffic,
     world::World,
@@ -30,7 +30,8 @@ pub async fn run(seconds: u64, seed: u64) -> Result<bool, Box<dyn Error>> {
     report::title(seconds, seed, &world.stacks);
     let memory = tokio::spawn(memory::record(world.clone()));
     let chaos = chaos::begin(&world, &mut rng);
-    let traffic = traffic::begin(&world, &mut rng);
+    let mut traffic = traffic::begin(&world, &mut rng);
+    reload::begin(&world, &mut rng, &mut traffic);
     let mut audits = Audits::default();
 
     watch(&world, seconds, &mut audits).await;
@@ -83,6 +84,7 @@ impl Audits {
     async fn audit(&mut self, world: &World, when: &str) -> bool {
         let quiet = timeout(PATIENCE, world.quiet.write()).await;
         let mut found = checks(world);
+        found.extend(reload::checks(world));
         found.push((quiet.is_ok(), "whenever it was to be quiet, every call came to its end".into()));
         self.checks.resize(found.len(), (true, String::new()));
         for (known, (held, says)) in self.checks.iter_mut().zip(found).filter(|(known, _)| known.0) {

@@ -15,6 +15,7 @@ use crate::{
     backend::{Answer, Failure},
     heard::Count,
     policies::{PLACES, SLOTS, settings},
+    reload::Reload,
     stack::Stack,
 };
 
@@ -23,6 +24,8 @@ const DRAINED_A_SECOND: u32 = 20_000;
 
 pub struct World {
     pub stacks: [Stack; 4],
+    /// Pipelines whose settings change.
+    pub reload: Reload,
     /// A budget so deep that it never touches an end: what is in it can be told exactly.
     pub shared: RetryBudget,
     /// What was in it at the start, in tenths.
@@ -43,6 +46,7 @@ impl World {
         let [users, stock, prices, mail] = settings(&shared);
         Ok(Self {
             stacks: [Stack::new(users)?, Stack::new(stock)?, Stack::new(prices)?, Stack::new(mail)?],
+            reload: Reload::new()?,
             shared_at_start: tenths(&shared),
             shared,
             quiet: RwLock::new(()),
