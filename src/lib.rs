@@ -178,7 +178,7 @@
 //! # let _ = (users.pipeline, users.breaker, users.nobody, users.cached);
 //! ```
 //!
-//! [The guide](guide::choosing#one-struct-for-each-dependency) has a whole client.
+//! [The guide](guide::choosing#one-pipeline-for-each-dependency) has a whole client.
 //!
 //! # Tests
 //!

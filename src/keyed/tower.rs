@@ -135,7 +135,7 @@ where
 /// let hosts = Keyed::builder(|_: &str, name: Name| Pipeline::standard(name)).build()?;
 /// let layer = hosts
 ///     .layer_fn(|request: &http::Request<String>| authority(request.uri()).unwrap_or_default())
-///     .clone_request_by(Idempotent::new());
+///     .clone_request_by(Idempotent::<http::Request<String>>::new());
 /// # let _ = layer;
 /// # Ok(()) }
 /// ```
