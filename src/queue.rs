@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::duration_text;
 use crate::error::Check;
 
-/// A queue as data: that of a [`Bulkhead`](crate::Bulkhead), or of a [`RateLimiter`](crate::RateLimiter).
+/// The queue of a bulkhead or of a rate limiter, as data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize), serde(deny_unknown_fields))]
 #[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
