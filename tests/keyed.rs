@@ -25,8 +25,8 @@ use support::{
 use tower::{Layer, Service};
 use withstand::{
     Bulkhead, ByError, CircuitBreaker, Keyed, KeyedBuilder, KeyedEvent, KeyedPolicy, Name, Pipeline, RateLimiter,
-    Rejected, RetryBudget, RetryWithBackoff, bulkhead::BulkheadSettings, circuit_breaker::State, keyed::SendThrough,
-    pipeline::PipelineSettings,
+    RateLimiterSettings, Rejected, RetryBudget, RetryWithBackoff, bulkhead::BulkheadSettings, circuit_breaker::State,
+    keyed::SendThrough, pipeline::PipelineSettings, rate_limiter::QueueSettings,
 };
 
 const IDLE: Duration = Duration::from_secs(60);
@@ -658,6 +658,29 @@ async fn y2_a_rate_limiter_whose_limit_someone_has_changed_stays() {
     keyed.get("a").set_rate(2, secs(10)).expect("a good rate");
     drop(keyed.get("b"));
     assert_eq!(keys(&keyed), ["b"], "its limit is the one that it was made with");
+}
+
+#[tokio::test(start_paused = true)]
+async fn y2_a_rate_limiter_whose_settings_someone_has_changed_stays() {
+    let changes: [fn(&mut RateLimiterSettings); 4] = [
+        |settings| settings.limit = 3,
+        |settings| settings.period = secs(9),
+        |settings| settings.burst = Some(2),
+        |settings| settings.queue = Some(QueueSettings::new(1, secs(1))),
+    ];
+    for (number, change) in changes.into_iter().enumerate() {
+        let keyed = limiters(1);
+        let made_with = keyed.get("a").settings();
+        let mut settings = made_with.clone();
+        change(&mut settings);
+        keyed.get("a").apply(&settings).expect("good settings");
+        pass(100 * IDLE).await;
+        drop(keyed.get("b"));
+        assert_eq!(keys(&keyed), ["a"], "change {number}");
+        keyed.get("a").apply(&made_with).expect("good settings");
+        drop(keyed.get("b"));
+        assert_eq!(keys(&keyed), ["b"], "change {number} was taken back");
+    }
 }
 
 #[tokio::test(start_paused = true)]
