@@ -1,6 +1,11 @@
 //! The settings as data, their defaults and their checks.
 
-use std::time::Duration;
+use std::{
+    ops::Deref,
+    // Not `crate::sync`'s: no interleaving depends on it.
+    sync::{Arc, Mutex, Weak},
+    time::Duration,
+};
 
 #[cfg(feature = "serde")]
 use serde::{Deserialize, Serialize};
@@ -403,5 +408,52 @@ impl CircuitBreakerSettings {
         check.refuse_if(!grows, "open_growth", format!("must be at least 1, not {open_growth}"));
         let is_ratio = (0.0..=1.0).contains(&open_jitter);
         check.refuse_if(!is_ratio, "open_jitter", format!("must be from 0 to 1, not {open_jitter}"));
+    }
+}
+
+/// The settings of a circuit. Circuits that are made one after the other by the same settings, as those of many hosts
+/// are, have one copy of them together.
+#[derive(Clone, Debug)]
+pub(super) struct SharedSettings(Arc<CircuitBreakerSettings>);
+
+impl SharedSettings {
+    pub(super) fn new(settings: CircuitBreakerSettings) -> Self {
+        static LATEST: Mutex<Weak<CircuitBreakerSettings>> = Mutex::new(Weak::new());
+
+        // Nobody waits for it: then these settings have a copy of their own.
+        let Ok(mut latest) = LATEST.try_lock() else { return Self(Arc::new(settings)) };
+        if let Some(same) = latest.upgrade().filter(|latest| **latest == settings) {
+            return Self(same);
+        }
+        let settings = Arc::new(settings);
+        *latest = Arc::downgrade(&settings);
+        Self(settings)
+    }
+}
+
+impl Deref for SharedSettings {
+    type Target = CircuitBreakerSettings;
+
+    #[inline]
+    fn deref(&self) -> &CircuitBreakerSettings {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn circuits_of_the_same_settings_have_one_copy_of_them_and_no_other_circuit_has() {
+        let settings = |open_for| CircuitBreakerSettings { open_for, ..CircuitBreakerSettings::default() };
+        let [one, other] = [1234, 1235].map(|span| settings(Duration::from_millis(span)));
+        // Other tests make circuits too, and may come between.
+        assert!((0..1000).any(|_| {
+            let first = SharedSettings::new(one.clone());
+            Arc::ptr_eq(&first.0, &SharedSettings::new(one.clone()).0)
+        }));
+        let (first, second) = (SharedSettings::new(one.clone()), SharedSettings::new(other.clone()));
+        assert_eq!((&*first, &*second), (&one, &other));
     }
 }

@@ -5,7 +5,7 @@ use super::{
     event::CircuitBreakerEvent,
     gate::{Admission, EncodedAdmission, Gate, GateState},
     live::LiveSettings,
-    settings::CircuitBreakerSettings,
+    settings::{CircuitBreakerSettings, SharedSettings},
     state::{CallOutcome, Core, ProbeOutcome, Rejection},
     transition::{Counts, Reason, State, Transition},
 };
@@ -27,8 +27,17 @@ pub struct Circuit {
     clock: Clock,
     live: LiveSettings,
     reporter: Reporter<CircuitBreakerEvent>,
-    core: CachePadded<Lock<Core>>,
-    rejections: CachePadded<Rejections>,
+    cold: CachePadded<Cold>,
+}
+
+/// What threads write that do not find the circuit calm.
+///
+/// The two share their cache lines, so that a circuit has 128 bytes less. While a circuit is open, each call counts its
+/// rejection, and none takes the lock; while it is closed, it is the other way round.
+#[derive(Debug)]
+struct Cold {
+    core: Lock<Core>,
+    rejections: Rejections,
 }
 
 /// The clock was not read: no rule asks for the moment. A clock never reads zero.
@@ -88,18 +97,17 @@ impl Circuit {
             clock,
             live,
             reporter: options.reporter,
-            core: CachePadded(Lock::new(core)),
-            rejections: CachePadded(Rejections::new()),
+            cold: CachePadded(Cold { core: Lock::new(core), rejections: Rejections::new() }),
         }
     }
 
     pub(super) fn settings(&self) -> CircuitBreakerSettings {
-        self.core.lock().settings().clone()
+        self.cold.core.lock().settings().clone()
     }
 
     /// Applies settings that were checked.
     pub(super) fn apply_checked(&self, settings: &CircuitBreakerSettings) {
-        let settings = Box::new(settings.clone());
+        let settings = SharedSettings::new(settings.clone());
         self.update(|core, now| {
             self.live.apply(&settings);
             core.apply(settings, now);
@@ -186,14 +194,14 @@ impl Circuit {
     #[cold]
     #[inline(never)]
     pub(crate) fn count_rejected_call(&self, rejection: Rejection) -> bool {
-        let pends = self.rejections.count_call();
+        let pends = self.cold.rejections.count_call();
         self.report(rejection);
         pends
     }
 
     /// Counts and reports that a permit was not given.
     pub(super) fn count_rejected_permit(&self, rejection: Rejection) {
-        self.rejections.count_other();
+        self.cold.rejections.count_other();
         self.report(rejection);
     }
 
@@ -235,7 +243,7 @@ impl Circuit {
         } else if let Admission::Probe { number } = admitted.admission.decode() {
             let mut core = self.begin_update();
             let now = now.map_or(core.latest(), |now| self.at_least(&mut core, now));
-            let transition = core.settle_probe(number, ProbeOutcome::NoAnswer, now, self.rejections.total());
+            let transition = core.settle_probe(number, ProbeOutcome::NoAnswer, now, self.cold.rejections.total());
             self.publish(core, transition);
         }
     }
@@ -302,23 +310,23 @@ impl Circuit {
     #[cold]
     fn trip(&self, mut core: LockGuard<'_, Core>, reason: Reason, verdict: Verdict, now: u64) {
         let now = if now == NOT_READ { self.now(&mut core) } else { now };
-        let transition = core.trip(reason, verdict, now, self.rejections.total());
+        let transition = core.trip(reason, verdict, now, self.cold.rejections.total());
         self.publish(core, Some(transition));
     }
 
     #[cold]
     fn record_probe(&self, number: u64, outcome: ProbeOutcome) {
-        let rejected = self.rejections.total();
+        let rejected = self.cold.rejections.total();
         self.update(|core, now| ((), core.settle_probe(number, outcome, now, rejected)));
     }
 
     pub(super) fn force(&self, to: State) {
-        let rejected = self.rejections.total();
+        let rejected = self.cold.rejections.total();
         self.update(|core, now| ((), Some(core.force(to, now, rejected))));
     }
 
     pub(super) fn state(&self) -> State {
-        let mut core = self.core.lock();
+        let mut core = self.cold.core.lock();
         let now = self.now(&mut core);
         core.state(now)
     }
@@ -331,7 +339,7 @@ impl Circuit {
                 counts: core.counts(now),
                 time_left: core.rejection(now).and_then(Rejection::retry_after),
                 probes_in_flight: core.probes_in_flight(),
-                rejected: self.rejections.total(),
+                rejected: self.cold.rejections.total(),
                 stale: core.stale(),
             };
             (snapshot, None)
@@ -345,7 +353,7 @@ impl Circuit {
 
     /// The core, told of every success so far. The gate has to be published again.
     fn begin_update(&self) -> LockGuard<'_, Core> {
-        let mut core = self.core.lock();
+        let mut core = self.cold.core.lock();
         core.apply_tally(self.gate.begin_update());
         core
     }
@@ -392,7 +400,7 @@ mod tests {
     fn without_the_lock(circuit: &Circuit, act: impl FnOnce() + Send) {
         let (done, wait) = mpsc::channel();
         thread::scope(|scope| {
-            let held = circuit.core.lock();
+            let held = circuit.cold.core.lock();
             scope.spawn(move || {
                 act();
                 done.send(()).expect("someone waits");

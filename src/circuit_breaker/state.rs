@@ -6,7 +6,7 @@ use super::{
     gate::{Admission, GateState, Successes},
     probes::Probes,
     record::Record,
-    settings::CircuitBreakerSettings,
+    settings::{CircuitBreakerSettings, SharedSettings},
     transition::{self, Counts, Reason, State, Transition},
 };
 use crate::{
@@ -76,10 +76,11 @@ enum Phase {
 
 #[derive(Debug)]
 pub(super) struct Core {
-    // Boxed, because the rules are large and seldom change. The rest is small and changes.
-    rules: Box<CircuitBreakerSettings>,
+    // Apart from the rest, because the rules are large and seldom change, and many circuits have the same. The rest is
+    // small and changes.
+    rules: SharedSettings,
     /// Those that it was made with, if others were applied since.
-    made_with: Option<Box<CircuitBreakerSettings>>,
+    made_with: Option<SharedSettings>,
     /// Whether a rule asks when each call began.
     times_calls: bool,
     phase: Phase,
@@ -124,7 +125,7 @@ impl Core {
     pub(super) fn new(rules: CircuitBreakerSettings, random: Random, now: u64) -> Self {
         let (phase, times_calls) = (Phase::closed(&rules, now), rules.time_calls());
         Self {
-            rules: rules.into(),
+            rules: SharedSettings::new(rules),
             made_with: None,
             times_calls,
             phase,
@@ -141,7 +142,7 @@ impl Core {
     }
 
     /// Goes on by other settings, in the same state and generation. An opening keeps its end.
-    pub(super) fn apply(&mut self, settings: Box<CircuitBreakerSettings>, now: u64) {
+    pub(super) fn apply(&mut self, settings: SharedSettings, now: u64) {
         let old = mem::replace(&mut self.rules, settings);
         self.times_calls = self.rules.time_calls();
         match &mut self.phase {
@@ -220,10 +221,10 @@ impl Core {
 
     /// Whether its state is worth more than that of a new circuit. `is_idle`: it was not used for `idle_for`.
     ///
-    /// A circuit that someone forced, or gave other settings, says what that person wants. A dead dependency, which nobody calls any more, is
-    /// forgotten when its opening is over and `idle_for` has passed since.
+    /// A circuit that someone forced, or gave other settings, says what that person wants. A dead dependency, which
+    /// nobody calls any more, is forgotten when its opening is over and `idle_for` has passed since.
     pub(super) fn must_stay(&mut self, is_idle: bool, idle_for: u64, now: u64) -> bool {
-        if self.made_with.as_ref().is_some_and(|made_with| *made_with != self.rules) {
+        if self.made_with.as_ref().is_some_and(|made_with| **made_with != *self.rules) {
             return true;
         }
         match &mut self.phase {

@@ -5,14 +5,76 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use withstand::{Bulkhead, CircuitBreaker, Keyed, Name};
+//! use withstand::{Bulkhead, Keyed, Name, Pipeline, RateLimiter};
 //!
 //! # fn main() -> Result<(), withstand::ConfigError> {
-//! let hosts = Keyed::builder(|_: &str, name: Name| CircuitBreaker::new(name)).capacity(50_000).build()?;
+//! let hosts = Keyed::builder(|_: &str, name: Name| Pipeline::standard(name)).capacity(50_000).build()?;
 //! let tenants = Keyed::builder(|_: &u64, name: Name| Bulkhead::new(name, 16)).build()?;
-//! # let _ = (hosts.get("a"), tenants.get(&7));
+//!
+//! let rate = |name| RateLimiter::new(name, 100, Duration::from_secs(60));
+//! rate("a test of the settings".into())?;
+//! let clients = Keyed::builder(move |_: &u64, name: Name| rate(name).expect("it was accepted before")).build()?;
+//! # let _ = (hosts.get("a"), tenants.get(&7), clients.get(&7));
 //! # Ok(()) }
 //! ```
+//!
+//! The factory cannot fail. Where `build()` of a policy can, build one with the same settings beforehand.
+//!
+//! # A pipeline for each host
+//!
+//! One call is all: the pipeline of the host has a circuit, a bulkhead and a budget of its own.
+//!
+//! ```
+//! # mod http_client {
+//! use reqwest::{Client, Response};
+//! # #[cfg(feature = "http")]
+//! use withstand::{Error, Keyed, Name, Pipeline, Verdict, http::{ByResponse, authority, by_headers}, lift};
+//!
+//! # #[cfg(feature = "http")]
+//! struct Crawler {
+//!     client: Client,
+//!     hosts: Keyed<String, Pipeline<ByResponse<Response, reqwest::Error>>>,
+//! }
+//!
+//! # #[cfg(feature = "http")]
+//! impl Crawler {
+//!     fn new(client: Client) -> Result<Self, withstand::ConfigError> {
+//!         let judge = by_headers(Response::status, Response::headers)
+//!             .errors_if(reqwest::Error::is_connect, Verdict::Unreached);
+//!         let host = move |_: &str, name: Name| Pipeline::standard(name).classify(judge.clone());
+//!         Ok(Self { client, hosts: Keyed::builder(host).capacity(50_000).build()? })
+//!     }
+//!
+//!     async fn page(&self, url: &http::Uri) -> Result<Response, Error<reqwest::Error>> {
+//!         let host = self.hosts.get(&*authority(url).unwrap_or_default());
+//!         host.call(|| lift(self.client.get(url.to_string()).send())).await
+//!     }
+//! }
+//! # }
+//! ```
+//!
+//! As a tower layer, which asks each request for its key, and whether it may be sent twice:
+//!
+//! ```
+//! # #[cfg(all(feature = "http", feature = "tower"))] mod with_tower {
+//! use withstand::{Keyed, Name, Pipeline, http::{Idempotent, authority, by_response}};
+//! # use tower::{ServiceBuilder, service_fn};
+//! # type Body = String;
+//!
+//! # fn client() -> Result<(), withstand::ConfigError> {
+//! # let service = service_fn(|_: http::Request<Body>| async { Ok::<_, tower::BoxError>(http::Response::new(Body::new())) });
+//! let hosts = Keyed::builder(|_: &str, name: Name| Pipeline::standard(name).classify(by_response())).build()?;
+//! let key = |request: &http::Request<Body>| authority(request.uri()).unwrap_or_default();
+//! let client = ServiceBuilder::new()
+//!     .layer(hosts.layer_fn(key).clone_request_by(Idempotent::new()))
+//!     .service(service);
+//! # let _ = tower::ServiceExt::oneshot(client, http::Request::new(Body::new()));
+//! # Ok(()) }
+//! # }
+//! ```
+//!
+//! The layer's service is always ready: the call readies a clone of the inner service. A POST is sent again only if it had
+//! no effect; see the page `http`.
 //!
 //! # Choose the key
 //!
@@ -30,9 +92,10 @@
 //!
 //! # Choose the capacity
 //!
-//! Above the number of different keys that are in use within `idle_for` (10 minutes by default). A key takes about 1.3 KiB
-//! with a circuit breaker, and 0.9 KiB with a bulkhead, beside the text of the key. If the capacity is too small, keys
-//! that must stay fill it, and new keys share one policy: a WARN says so, and [`overflowed`] in the snapshot counts it.
+//! Above the number of different keys that are in use within `idle_for` (10 minutes by default). A key takes about 0.8 KiB
+//! with a circuit breaker, 1.1 KiB with a rate limiter and 2.2 KiB with a standard pipeline, beside the text of the key. If
+//! the capacity is too small, keys that must stay fill it, and new keys share one policy: a WARN says so, and
+//! [`overflowed`] in the snapshot counts it.
 //!
 //! # A bulkhead for each tenant, under one circuit
 //!
@@ -62,11 +125,26 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Where one host has its own bulkhead and its own circuit, use two `Keyed` with the same key.
+//! A pipeline can do the same: each tenant's has the one circuit as a part. What all share is not forgotten when a tenant
+//! leaves, and keeps no tenant's memory:
 //!
-//! # In tower
+//! ```
+//! # use withstand::{Bulkhead, CircuitBreaker, Keyed, Name, Pipeline};
+//! # fn main() -> Result<(), withstand::ConfigError> {
+//! let database = CircuitBreaker::new("reports");
+//! let build = move |name: Name| {
+//!     let bulkhead = Bulkhead::new(name.clone(), 8);
+//!     Pipeline::builder(name).bulkhead(bulkhead).circuit_breaker(database.clone()).build()
+//! };
+//! build("a test of the settings".into())?;
+//! let tenants = Keyed::builder(move |_: &u64, name| build(name).expect("it was accepted before")).build()?;
+//! # let _ = tenants.get(&7);
+//! # Ok(()) }
+//! ```
 //!
-//! The key is chosen for each request, so a layer stands for all of them:
+//! # The key of a request
+//!
+//! The key is chosen for each request, so a layer stands for all of them. It is borrowed from the request, or made:
 //!
 //! ```
 //! # #[cfg(feature = "tower")] mod with_tower {
@@ -90,7 +168,13 @@
 //! [`Keyed::for_each`] shows each key and its policy, and [`Keyed::snapshot`] counts them. A metric with the key as a
 //! label has a series for each key, and one that outlives it: count states, or show the worst few.
 //!
-//! `cargo run --example per_host` shows a crawler.
+//! # Settings that change
+//!
+//! [`Pipeline::apply`](crate::Pipeline::apply) changes one host's settings while its calls run. Then its key stays: what
+//! someone has set must not be forgotten. Give it the settings that it was made with, and it may leave again. For all hosts
+//! at once, let the factory read the new settings, and apply them to those that are there, with [`Keyed::for_each`].
+//!
+//! `cargo run --features http --example per_host` shows a crawler.
 //!
 //! [`Keyed`]: crate::Keyed
 //! [`Keyed::for_each`]: crate::Keyed::for_each
