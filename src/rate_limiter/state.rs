@@ -179,9 +179,9 @@ impl<W> Core<W> {
         Some(mem::replace(&mut self.queue.get_mut(ticket)?.wakes, replacement))
     }
 
-    /// Goes on by these settings. The debt in time is kept, but none that is longer than the new limit knows. Calls that
-    /// wait keep their positions, though they be too many by now, and the ends of their waits. Returns those whose wait
-    /// would no longer be in time: they have left the queue.
+    /// Goes on by these settings. The debt in time is kept, but none that is longer than the new limit knows. Calls
+    /// that wait keep their positions, though they be too many by now, and the ends of their waits. Returns those whose
+    /// wait would no longer be in time: they have left the queue.
     pub(super) fn apply(&mut self, now: u64, settings: RateLimiterSettings) -> Vec<W> {
         let rate = settings.rate();
         self.settings = settings;
