@@ -1,4 +1,4 @@
-//! All five policies around a function that stumbles, then breaks down: `cargo run --example quickstart`.
+//! A pipeline around a function that stumbles, then breaks down: `cargo run --example quickstart`.
 
 use std::{
     io,
@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use withstand::{Bulkhead, CircuitBreaker, Fallback, RetryWithBackoff, Timeout};
+use withstand::{CircuitBreaker, Fallback, Pipeline};
 
 static CALLS: AtomicU32 = AtomicU32::new(0);
 
@@ -20,19 +20,17 @@ async fn fetch_stock() -> io::Result<u32> {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let fallback = Fallback::value(0);
-    let bulkhead = Bulkhead::new("stock", 10);
-    let total = Timeout::new(Duration::from_secs(5));
-    let retry = RetryWithBackoff::new("stock");
-    let breaker =
-        CircuitBreaker::builder("stock").consecutive_failures(3, Duration::ZERO).open_for(total.limit()).build()?;
-    let per_attempt = Timeout::new(Duration::from_secs(1));
+    let breaker = CircuitBreaker::builder("stock")
+        .consecutive_failures(3, Duration::ZERO)
+        .open_for(Duration::from_secs(5))
+        .build()?;
+    let stock =
+        Pipeline::standard_builder("stock").circuit_breaker(breaker.clone()).fallback(Fallback::value(0)).build()?;
 
     for order in 1..=6 {
-        let guarded = || retry.call(|| breaker.call(|| per_attempt.call(fetch_stock)));
-        let stock = fallback.call(|| total.call(|| bulkhead.call(guarded))).await?;
+        let pieces: io::Result<u32> = stock.call(fetch_stock).await;
         let calls = CALLS.load(Relaxed);
-        println!("order {order}: {stock:>2} in stock; {calls} calls so far, the circuit is {}", breaker.state());
+        println!("order {order}: {:>2} in stock; {calls} calls so far, the circuit is {}", pieces?, breaker.state());
     }
 
     assert_eq!(CALLS.load(Relaxed), 7, "a retry cured the first failure, and an open circuit spared the last orders");

@@ -13,7 +13,7 @@ use std::{
 use axum::{body::Body, response::IntoResponse};
 use reqwest::{Client, Method, Request, StatusCode, header::RETRY_AFTER};
 use tower::{ServiceBuilder, ServiceExt, service_fn};
-use withstand::{CircuitBreaker, LiftLayer, RetryWithBackoff, Timeout, Verdict, by_status, lift, parse_retry_after};
+use withstand::{LiftLayer, Pipeline, Verdict, by_status, lift, parse_retry_after};
 
 /// All of a response: the body is read where the timeout still covers it.
 struct Answer {
@@ -39,24 +39,21 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .retry_after(|answer| answer.retry_after)
         .errors_if(reqwest::Error::is_builder, Verdict::Ignored)
         .errors_if(reqwest::Error::is_connect, Verdict::Unreached);
-    let retry = RetryWithBackoff::builder("stock").classify(by_status.clone()).build()?;
-    let breaker = CircuitBreaker::new("stock").classify(by_status.clone());
-    let per_attempt = Timeout::new(Duration::from_millis(500));
+    let per_attempt = Duration::from_millis(500);
+    let pipeline = Pipeline::standard_builder("stock").attempt_timeout(per_attempt).classify(by_status).build()?;
 
     // Plain calls.
     let get = async |path: &str| {
         let url = format!("{server}{path}");
-        retry.call(|| breaker.call(|| per_attempt.call(|| lift(read(client.get(&url).send()))))).await
+        pipeline.call(|| lift(read(client.get(&url).send()))).await
     };
     show("GET /plain/busy", asked, get("/plain/busy")).await?;
-    show("GET /plain/stuck", per_attempt.limit(), get("/plain/stuck")).await?;
+    show("GET /plain/stuck", per_attempt, get("/plain/stuck")).await?;
 
     // A tower service. Only what is idempotent is ever sent twice.
     let idempotent = |request: &Request| if request.method().is_idempotent() { request.try_clone() } else { None };
     let stock = ServiceBuilder::new()
-        .layer(retry.layer().clone_request_fn(idempotent))
-        .layer(breaker.layer())
-        .layer(per_attempt.layer())
+        .layer(pipeline.layer().clone_request_fn(idempotent))
         .layer(LiftLayer)
         .service(service_fn(|request| read(client.execute(request))));
     let send = async |method: Method, path: &str| {
@@ -64,13 +61,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
         stock.clone().oneshot(request).await
     };
     show("GET /tower/busy", asked, send(Method::GET, "/tower/busy")).await?;
-    show("GET /tower/stuck", per_attempt.limit(), send(Method::GET, "/tower/stuck")).await?;
+    show("GET /tower/stuck", per_attempt, send(Method::GET, "/tower/stuck")).await?;
     show("POST /tower/busy", Duration::ZERO, send(Method::POST, "/tower/busy")).await?;
 
     // That is no fault of the server: it is not sent again, and the circuit does not count it.
+    let breaker = pipeline.circuit_breaker().ok_or("a standard pipeline has one")?;
     let failures = || breaker.snapshot().counts.consecutive_failures;
     let before = failures();
-    let unbuilt = retry.call(|| breaker.call(|| lift(read(client.get("not a url").send())))).await;
+    let unbuilt = pipeline.call(|| lift(read(client.get("not a url").send()))).await;
     println!("GET not a url     {}", unbuilt.err().ok_or("it is no URL")?);
     assert_eq!(failures(), before);
 

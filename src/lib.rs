@@ -178,7 +178,7 @@
 //! # let _ = (users.pipeline, users.breaker, users.nobody, users.cached);
 //! ```
 //!
-//! [The guide](guide::choosing#one-struct-for-each-dependency) has a whole client.
+//! [The guide](guide::choosing#one-pipeline-for-each-dependency) has a whole client.
 //!
 //! # Tests
 //!
@@ -318,7 +318,9 @@ pub use self::{
     fallback::{Fallback, FallbackEvent, FallbackFuture},
     keyed::{Keyed, KeyedBuilder, KeyedEvent, KeyedPolicy},
     pipeline::{Pipeline, PipelineBuilder, PipelineFuture},
-    rate_limiter::{RateLimiter, RateLimiterAcquire, RateLimiterBuilder, RateLimiterEvent, RateLimiterFuture},
+    rate_limiter::{
+        RateLimiter, RateLimiterAcquire, RateLimiterBuilder, RateLimiterEvent, RateLimiterFuture, RateLimiterSettings,
+    },
     retry::{RetryBudget, RetryBudgetBuilder, RetryBuilder, RetryEvent, RetryFuture, RetrySettings, RetryWithBackoff},
     retry_after::parse_retry_after,
     timeout::{Timeout, TimeoutEvent, TimeoutFuture},

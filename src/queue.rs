@@ -4,7 +4,41 @@
 //! go when they reach the front, or all together when they are more than half of the queue. So to leave costs a binary
 //! search and, on average, a constant number of moves.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
+
+#[cfg(feature = "serde")]
+use serde::{Deserialize, Serialize};
+
+#[cfg(feature = "serde")]
+use crate::duration_text;
+use crate::error::Check;
+
+/// The queue of a bulkhead or of a rate limiter, as data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize), serde(deny_unknown_fields))]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct QueueSettings {
+    /// How many calls may wait: at least 1.
+    pub capacity: usize,
+    /// How long each of them may wait: above zero.
+    #[cfg_attr(feature = "serde", serde(with = "duration_text"))]
+    #[cfg_attr(feature = "schemars", schemars(with = "duration_text::DurationText"))]
+    pub max_wait: Duration,
+}
+
+impl QueueSettings {
+    /// Room for `capacity` calls, each of which waits for at most `max_wait`.
+    pub const fn new(capacity: usize, max_wait: Duration) -> Self {
+        Self { capacity, max_wait }
+    }
+
+    pub(crate) fn check(&self, check: &mut Check) {
+        let Self { capacity, max_wait } = self;
+        check.refuse_if(*capacity == 0, "queue", "must have a capacity of at least 1; for no queue, leave it out");
+        check.refuse_if(max_wait.is_zero(), "queue", "must have a max_wait above zero; for no queue, leave it out");
+    }
+}
 
 #[derive(Debug)]
 pub(crate) struct Queue<W> {

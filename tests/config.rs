@@ -438,6 +438,14 @@ fn contradictions() -> Vec<(&'static str, PipelineBuilder, &'static str, &'stati
             "must be longer than attempt_timeout, 1s, not 1s",
         ),
         (
+            "a `rate_limiter` in whose queue a call waits for `timeout` or longer",
+            new()
+                .timeout(second)
+                .rate_limiter(RateLimiter::builder("users", 1, ms(1)).queue(1, second).build().expect("good settings")),
+            "rate_limiter",
+            "has a queue in which a call waits for 1s, not shorter than timeout, 1s",
+        ),
+        (
             "a `bulkhead` in whose queue a call waits for `timeout` or longer",
             new()
                 .timeout(second)
@@ -505,6 +513,7 @@ fn p7_g4_all_contradictions_are_in_one_error() {
     let sleeps = RetryWithBackoff::builder("users").backoff(Constant::new(2 * second)).build().expect("good settings");
     let error = Pipeline::builder("users")
         .timeout(second)
+        .rate_limiter(RateLimiter::builder("users", 1, second).queue(1, 2 * second).build().expect("good settings"))
         .bulkhead(Bulkhead::builder("users", 1).queue(1, 2 * second).build().expect("good settings"))
         .retry(sleeps)
         .circuit_breaker(breaker.build().expect("good settings"))
@@ -512,7 +521,7 @@ fn p7_g4_all_contradictions_are_in_one_error() {
         .build()
         .expect_err("nothing of it fits");
     let breakers = ["circuit_breaker"; 4];
-    assert_eq!(fields(&error), [&["timeout", "bulkhead", "retry"][..], &breakers].concat(), "{error}");
+    assert_eq!(fields(&error), [&["timeout", "rate_limiter", "bulkhead", "retry"][..], &breakers].concat(), "{error}");
     let both = Pipeline::builder("users").timeout(Duration::ZERO).attempt_timeout(Duration::ZERO).build();
     assert_eq!(fields(&both.expect_err("both are zero")), ["timeout", "attempt_timeout", "timeout"]);
 }
@@ -531,6 +540,7 @@ fn p7_g4_what_just_fits_is_accepted() {
     let builder = || {
         Pipeline::builder("users")
             .timeout(second + TICK)
+            .rate_limiter(RateLimiter::builder("users", 1, second).queue(1, second).build().expect("good settings"))
             .bulkhead(Bulkhead::builder("users", 1).queue(1, second).build().expect("good settings"))
             .retry(retry.clone())
             .attempt_timeout(second)

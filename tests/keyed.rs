@@ -25,8 +25,8 @@ use support::{
 use tower::{Layer, Service};
 use withstand::{
     Bulkhead, ByError, CircuitBreaker, Keyed, KeyedBuilder, KeyedEvent, KeyedPolicy, Name, Pipeline, RateLimiter,
-    Rejected, RetryBudget, RetryWithBackoff, bulkhead::BulkheadSettings, circuit_breaker::State, keyed::SendThrough,
-    pipeline::PipelineSettings,
+    RateLimiterSettings, Rejected, RetryBudget, RetryWithBackoff, bulkhead::BulkheadSettings, circuit_breaker::State,
+    keyed::SendThrough, pipeline::PipelineSettings, rate_limiter::QueueSettings,
 };
 
 const IDLE: Duration = Duration::from_secs(60);
@@ -178,6 +178,7 @@ both_ways! {
     y4_a_pipeline_does_for_each_key_what_its_parts_do,
     y2_a_call_in_flight_keeps_its_pipeline,
     y2_a_pipeline_stays_while_one_of_its_parts_must,
+    y2_a_pipeline_stays_while_its_rate_limiter_must,
     y2_a_part_that_others_had_before_keeps_no_key,
 }
 
@@ -446,6 +447,28 @@ async fn y2_a_pipeline_stays_while_one_of_its_parts_must(way: Way) {
     assert_eq!(keys(&keyed), ["other"]);
 }
 
+async fn y2_a_pipeline_stays_while_its_rate_limiter_must(way: Way) {
+    let keyed = keyed(1, |name| {
+        let limiter = RateLimiter::new(name.clone(), 2, secs(10)).expect("good settings");
+        Pipeline::builder(name).rate_limiter(limiter).build().expect("good settings")
+    });
+    for _ in 0..2 {
+        assert_eq!(keyed.through(way, "a", &succeed()).await.ok(), Some(1));
+    }
+    let limited = rejected(keyed.through(way, "a", &succeed()).await);
+    assert!(matches!(limited, Some(Rejected::RateLimited(limited)) if limited.name() == "a"));
+    pass(secs(10) - TICK).await;
+    drop(keyed.get("b"));
+    assert_eq!(keys(&keyed), ["a"]);
+    pass(TICK).await;
+    drop(keyed.get("b"));
+    assert_eq!(keys(&keyed), ["b"]);
+    keyed.get("b").rate_limiter().expect("it has one").set_rate(3, secs(10)).expect("a good rate");
+    pass(100 * IDLE).await;
+    drop(keyed.get("c"));
+    assert_eq!(keys(&keyed), ["b"]);
+}
+
 /// What the factory gives to all pipelines lives on without any of them.
 async fn y2_a_part_that_others_had_before_keeps_no_key(way: Way) {
     let (circuit, bulkhead) = (sensitive("all".into()), Bulkhead::new("all", 1));
@@ -460,6 +483,15 @@ async fn y2_a_part_that_others_had_before_keeps_no_key(way: Way) {
     drop(keyed.get("b"));
     assert_eq!((keys(&keyed), circuit.state()), (vec!["b".to_owned()], State::Open));
     drop(permit);
+
+    let limiter = RateLimiter::new("all", 2, secs(3600)).expect("good settings");
+    let of_all = limiter.clone();
+    let keyed = self::keyed(1, move |name| {
+        Pipeline::builder(name).rate_limiter(of_all.clone()).build().expect("good settings")
+    });
+    assert_eq!(keyed.through(way, "a", &succeed()).await.ok(), Some(1));
+    drop(keyed.get("b"));
+    assert_eq!((keys(&keyed), limiter.snapshot().available), (vec!["b".to_owned()], 1));
 
     let own = RetryBudget::new(10);
     let budget = own.clone();
@@ -658,6 +690,29 @@ async fn y2_a_rate_limiter_whose_limit_someone_has_changed_stays() {
     keyed.get("a").set_rate(2, secs(10)).expect("a good rate");
     drop(keyed.get("b"));
     assert_eq!(keys(&keyed), ["b"], "its limit is the one that it was made with");
+}
+
+#[tokio::test(start_paused = true)]
+async fn y2_a_rate_limiter_whose_settings_someone_has_changed_stays() {
+    let changes: [fn(&mut RateLimiterSettings); 4] = [
+        |settings| settings.limit = 3,
+        |settings| settings.period = secs(9),
+        |settings| settings.burst = Some(2),
+        |settings| settings.queue = Some(QueueSettings::new(1, secs(1))),
+    ];
+    for (number, change) in changes.into_iter().enumerate() {
+        let keyed = limiters(1);
+        let made_with = keyed.get("a").settings();
+        let mut settings = made_with.clone();
+        change(&mut settings);
+        keyed.get("a").apply(&settings).expect("good settings");
+        pass(100 * IDLE).await;
+        drop(keyed.get("b"));
+        assert_eq!(keys(&keyed), ["a"], "change {number}");
+        keyed.get("a").apply(&made_with).expect("good settings");
+        drop(keyed.get("b"));
+        assert_eq!(keys(&keyed), ["b"], "change {number} was taken back");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -14,7 +14,7 @@ use support::{
 use tower::{Layer, Service, ServiceExt};
 use withstand::{
     Bulkhead, BulkheadEvent, BulkheadSettings, CircuitBreaker, CircuitBreakerSettings, ConfigError, Error, Pipeline,
-    Rejected, RetryBudget, RetryEvent, RetrySettings, RetryWithBackoff, Verdict,
+    RateLimiter, RateLimiterSettings, Rejected, RetryBudget, RetryEvent, RetrySettings, RetryWithBackoff, Verdict,
     bulkhead::QueueSettings,
     circuit_breaker::{ConsecutiveFailureRule, FailureRate, SlowCallRate, State, Window},
     pipeline::PipelineSettings,
@@ -32,6 +32,10 @@ both_ways! {
     c3_half_open_circuits_go_on_with_the_new_numbers_of_probes,
     c3_a_bulkhead_lets_calls_wait_once_it_has_a_queue,
     c3_a_call_that_waits_keeps_its_own_wait_and_tells_it,
+    c3_a_rate_limiter_lets_calls_wait_once_it_has_a_queue,
+    c3_a_call_that_waits_for_its_permit_keeps_its_own_wait_and_gets_a_new_time,
+    c3_a_rate_limiter_keeps_its_debt_in_time_whatever_else_changes,
+    c3_a_rate_limiter_of_a_pipeline_changes_with_it,
     c3_a_call_that_has_failed_goes_on_as_it_began,
     c3_a_call_that_has_not_failed_yet_goes_by_the_new_settings,
     c3_the_deadline_of_a_retry_counts_for_calls_that_begin_later,
@@ -237,6 +241,112 @@ async fn c3_a_call_that_waits_keeps_its_own_wait_and_tells_it(way: Way) {
     assert_eq!(spans.collect::<Vec<_>>(), [Some(ms(100)), Some(ms(300))]);
 }
 
+/// When a rejected call would have been admitted.
+fn retry_after(answer: Answer) -> Option<Duration> {
+    match rejected(answer) {
+        Some(Rejected::RateLimited(limited)) => limited.retry_after(),
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn c3_a_rate_limiter_lets_calls_wait_once_it_has_a_queue(way: Way) {
+    let mut settings = RateLimiterSettings::new(1, secs(1));
+    let limiter = settings.build("stock").expect("good settings");
+    assert_eq!(limiter.through(way, &succeed()).await, Ok(1));
+    assert_eq!(retry_after(limiter.through(way, &succeed()).await), Some(secs(1)));
+    settings.queue = Some(QueueSettings::new(2, secs(5)));
+    limiter.apply(&settings).expect("good settings");
+    let mut waiting = [limiter.through(way, &succeed()), limiter.through(way, &succeed())];
+    assert!(waiting.iter_mut().all(|call| poll(call).is_pending()));
+    settings.queue = None;
+    limiter.apply(&settings).expect("good settings");
+    assert_eq!(retry_after(limiter.through(way, &succeed()).await), Some(secs(3)), "no one joins it");
+    let queue = (limiter.snapshot().queued, limiter.queue_capacity(), limiter.max_wait());
+    assert_eq!(queue, (2, 0, None), "those who wait go on");
+    settings.queue = Some(QueueSettings::new(1, secs(5)));
+    limiter.apply(&settings).expect("good settings");
+    assert!(rejected(limiter.through(way, &succeed()).await).is_some(), "the queue is more than full");
+    let start = tokio::time::Instant::now();
+    let [first, second] = waiting;
+    assert_eq!((first.await, start.elapsed()), (Ok(1), secs(1)));
+    assert_eq!((second.await, start.elapsed()), (Ok(1), secs(2)));
+    assert_eq!(limiter.snapshot().queued, 0);
+}
+
+async fn c3_a_call_that_waits_for_its_permit_keeps_its_own_wait_and_gets_a_new_time(way: Way) {
+    let mut settings = RateLimiterSettings::new(1, secs(1));
+    settings.queue = Some(QueueSettings::new(9, secs(2)));
+    let limiter = settings.build("stock").expect("good settings");
+    let ready = || limiter.through(way, &succeed());
+    assert_eq!(ready().await, Ok(1));
+    let mut waiting = [ready(), ready()];
+    assert!(waiting.iter_mut().all(|call| poll(call).is_pending()));
+    settings.queue = Some(QueueSettings::new(9, secs(60)));
+    limiter.apply(&settings).expect("good settings");
+    let mut patient = ready();
+    assert!(poll(&mut patient).is_pending());
+    // The debt of a second is kept: the first is admitted when it would have been, those behind it later.
+    settings.period = secs(3);
+    limiter.apply(&settings).expect("good settings");
+    let start = tokio::time::Instant::now();
+    let [first, second] = waiting;
+    let rejected = (retry_after(second.await), start.elapsed());
+    assert_eq!(rejected, (Some(secs(7)), Duration::ZERO), "it would wait for 4 s, and may for 2");
+    assert_eq!((first.await, start.elapsed()), (Ok(1), secs(1)));
+    settings.period = ms(500);
+    limiter.apply(&settings).expect("good settings");
+    assert_eq!((patient.await, start.elapsed()), (Ok(1), ms(1500)), "sooner again");
+}
+
+async fn c3_a_rate_limiter_keeps_its_debt_in_time_whatever_else_changes(way: Way) {
+    let mut settings = RateLimiterSettings::new(4, secs(4));
+    let limiter = settings.build("stock").expect("good settings");
+    for _ in 0..3 {
+        assert_eq!(limiter.through(way, &succeed()).await, Ok(1));
+    }
+    let available = |settings: &RateLimiterSettings| {
+        limiter.apply(settings).expect("good settings");
+        assert_eq!(limiter.settings(), *settings);
+        limiter.snapshot().available
+    };
+    settings.queue = Some(QueueSettings::new(1, ms(1)));
+    assert_eq!(available(&settings), 1, "a queue takes nothing");
+    settings.burst = Some(10);
+    assert_eq!(available(&settings), 7, "3 s of 10");
+    (settings.limit, settings.burst) = (8, None);
+    assert_eq!(available(&settings), 2, "3 s of 4, half a second each");
+    settings.period = secs(16);
+    assert_eq!(available(&settings), 6, "3 s of 16, 2 s each");
+    settings.burst = Some(1);
+    assert_eq!(available(&settings), 0);
+    assert!(rejected(limiter.through(way, &succeed()).await).is_some());
+    pass(secs(2) - ms(1)).await;
+    assert_eq!(limiter.snapshot().available, 0, "no debt is longer than the burst is");
+    pass(ms(1)).await;
+    assert_eq!(limiter.through(way, &succeed()).await, Ok(1));
+}
+
+async fn c3_a_rate_limiter_of_a_pipeline_changes_with_it(way: Way) {
+    let mut settings = PipelineSettings::default();
+    settings.timeout = Some(secs(10));
+    settings.rate_limiter = Some(RateLimiterSettings::new(1, secs(1)));
+    let users = settings.build("users").expect("good settings");
+    assert_eq!(through(&users, way, &succeed()).await, Ok(1));
+    assert!(rejected(through(&users, way, &succeed()).await).is_some());
+    settings.rate_limiter.as_mut().expect("it has one").queue = Some(QueueSettings::new(2, secs(5)));
+    users.apply(&settings).expect("good settings");
+    let mut waiting = [through(&users, way, &succeed()), through(&users, way, &succeed())];
+    assert!(waiting.iter_mut().all(|call| poll(call).is_pending()));
+    let limiter = settings.rate_limiter.as_mut().expect("it has one");
+    (limiter.limit, limiter.queue) = (2, None);
+    users.apply(&settings).expect("good settings");
+    let start = tokio::time::Instant::now();
+    let [first, second] = waiting;
+    assert_eq!((first.await, start.elapsed()), (Ok(1), ms(500)));
+    assert_eq!((second.await, start.elapsed()), (Ok(1), secs(1)));
+    assert!(rejected(through(&users, way, &succeed()).await).is_some());
+}
+
 /// Constant delays of this length, without jitter.
 fn constant(delay: Duration) -> Option<BackoffSettings> {
     Some(Constant::new(delay).into())
@@ -390,21 +500,34 @@ async fn c3_a_window_of_the_same_shape_keeps_its_counts_and_another_begins_anew(
 #[test]
 fn c3_bad_settings_change_nothing_and_the_next_good_ones_apply() {
     let mut good = PipelineSettings::standard();
+    good.rate_limiter = Some(RateLimiterSettings::new(100, secs(1)));
     good.bulkhead.as_mut().expect("it has one").queue = Some(QueueSettings::new(5, ms(500)));
     let users = good.build("users").expect("good settings");
     let mut bad = good.clone();
     bad.timeout = Some(secs(1));
+    bad.rate_limiter = Some(RateLimiterSettings::new(1, Duration::ZERO));
     bad.bulkhead = Some(BulkheadSettings::new(7));
     bad.bulkhead.as_mut().expect("it has one").queue = Some(QueueSettings::new(0, Duration::ZERO));
     bad.retry.as_mut().expect("it has one").max_attempts = 0;
     bad.circuit_breaker.as_mut().expect("it has one").failure_rate = rate(1.5, Window::calls(10));
     let error = users.apply(&bad).expect_err("bad settings");
-    let faults = ["bulkhead.queue", "bulkhead.queue", "retry.max_attempts", "circuit_breaker.failure_rate", "timeout"];
+    let faults = [
+        "rate_limiter.period",
+        "bulkhead.queue",
+        "bulkhead.queue",
+        "retry.max_attempts",
+        "circuit_breaker.failure_rate",
+        "timeout",
+    ];
     assert_eq!(fields(&error), faults, "{error}");
-    assert!(error.to_string().starts_with("bad settings for the pipeline `users`: bulkhead.queue must"), "{error}");
+    assert!(
+        error.to_string().starts_with("bad settings for the pipeline `users`: rate_limiter.period must"),
+        "{error}"
+    );
     assert_eq!((users.settings(), users.bulkhead().map(Bulkhead::max_concurrent)), (good.clone(), Some(1000)));
     let mut better = good.clone();
     better.timeout = Some(secs(4));
+    better.rate_limiter.as_mut().expect("it has one").limit = 7;
     better.bulkhead.as_mut().expect("it has one").max_concurrent = 7;
     users.apply(&better).expect("good settings");
     assert_eq!((users.settings(), users.bulkhead().map(Bulkhead::max_concurrent)), (better, Some(7)));
@@ -431,13 +554,66 @@ fn c3_bad_settings_change_nothing_and_the_next_good_ones_apply() {
 }
 
 #[test]
+fn c3_bad_settings_of_a_rate_limiter_change_nothing_and_its_form_stays() {
+    let good = RateLimiterSettings::new(5, secs(1));
+    let limiter = good.build("users").expect("good settings");
+    let changes: [(&str, fn(&mut RateLimiterSettings)); 6] = [
+        ("limit", |settings| settings.period = Duration::from_nanos(4)),
+        ("period", |settings| settings.period = Duration::MAX),
+        ("burst", |settings| settings.burst = Some(0)),
+        ("burst", |settings| (settings.period, settings.burst) = (secs(86_400), Some(1_000_000))),
+        ("fixed_window", |settings| settings.fixed_window = true),
+        ("queue", |settings| settings.queue = Some(QueueSettings::new(0, secs(1)))),
+    ];
+    for (field, change) in changes {
+        let mut bad = good.clone();
+        bad.limit = 9;
+        change(&mut bad);
+        assert_eq!(fields(&limiter.apply(&bad).expect_err("bad settings")), [field]);
+        assert_eq!((limiter.settings(), limiter.snapshot().available), (good.clone(), 5), "{field}");
+        let mut better = good.clone();
+        better.limit = 6;
+        limiter.apply(&better).expect("good settings");
+        assert_eq!((limiter.settings(), limiter.limit()), (better, 6));
+        limiter.apply(&good).expect("good settings");
+    }
+    let mut bursting = good.clone();
+    bursting.burst = Some(1_000_000);
+    limiter.apply(&bursting).expect("good settings");
+    let error = limiter.set_rate(1, secs(86_400)).expect_err("it is judged beside the burst");
+    assert_eq!((fields(&error), limiter.settings()), (vec!["burst"], bursting));
+
+    let windows = RateLimiter::fixed_window("users", 5, secs(1)).expect("good settings");
+    let error = windows.apply(&good).expect_err("another form");
+    let why = "bad settings for the rate limiter `users`: fixed_window cannot change while the rate limiter is in use";
+    assert_eq!((error.to_string().as_str(), windows.settings().fixed_window), (why, true));
+}
+
+/// A window that runs keeps its count, and ends one new period after it began.
+#[tokio::test(start_paused = true)]
+async fn c3_a_window_keeps_its_count_and_its_beginning() {
+    let limiter = RateLimiter::fixed_window("users", 5, secs(10)).expect("good settings");
+    limiter.try_acquire_many(4).expect("there are five");
+    pass(secs(3)).await;
+    let mut settings = limiter.settings();
+    (settings.limit, settings.period) = (7, secs(5));
+    limiter.apply(&settings).expect("good settings");
+    assert_eq!((limiter.snapshot().available, limiter.quota().reset_in), (3, secs(2)));
+    settings.queue = Some(QueueSettings::new(3, secs(1)));
+    limiter.apply(&settings).expect("good settings");
+    assert_eq!((limiter.snapshot().available, limiter.quota().reset_in), (3, secs(2)));
+}
+
+#[test]
 fn c3_parts_are_neither_added_nor_removed_and_pipelines_of_a_set_neither() {
-    let users = PipelineSettings::standard().build("users").expect("good settings");
+    let mut all = PipelineSettings::standard();
+    all.rate_limiter = Some(RateLimiterSettings::new(100, secs(1)));
+    let parts = ["rate_limiter", "bulkhead", "retry", "circuit_breaker"];
+    let users = all.build("users").expect("good settings");
     let error = users.apply(&PipelineSettings::default()).expect_err("it would have no part");
-    assert_eq!(fields(&error), ["bulkhead", "retry", "circuit_breaker"]);
+    assert_eq!(fields(&error), parts);
     let none = PipelineSettings::default().build("none").expect("good settings");
-    let error = none.apply(&PipelineSettings::standard()).expect_err("it has no part");
-    assert_eq!(fields(&error), ["bulkhead", "retry", "circuit_breaker"]);
+    assert_eq!(fields(&none.apply(&all).expect_err("it has no part")), parts);
 
     let settings = |names: &[&str]| {
         let all = names.iter().map(|name| ((*name).to_owned(), PipelineSettings::standard()));
@@ -478,12 +654,19 @@ fn changes() -> Vec<(&'static str, fn(&mut PipelineSettings))> {
     fn retry(settings: &mut PipelineSettings) -> &mut RetrySettings {
         settings.retry.as_mut().expect("it has one")
     }
+    fn limiter(settings: &mut PipelineSettings) -> &mut RateLimiterSettings {
+        settings.rate_limiter.as_mut().expect("it has one")
+    }
     fn bulkhead(settings: &mut PipelineSettings) -> &mut BulkheadSettings {
         settings.bulkhead.as_mut().expect("it has one")
     }
     vec![
         ("timeout", |all| all.timeout = Some(secs(9))),
         ("attempt_timeout", |all| all.attempt_timeout = Some(secs(3))),
+        ("limit", |all| limiter(all).limit = 200),
+        ("period", |all| limiter(all).period = secs(90)),
+        ("burst", |all| limiter(all).burst = Some(200)),
+        ("limiter's queue", |all| limiter(all).queue = Some(QueueSettings::new(3, ms(700)))),
         ("max_concurrent", |all| bulkhead(all).max_concurrent = 9),
         ("queue", |all| bulkhead(all).queue = Some(QueueSettings::new(3, ms(700)))),
         ("max_attempts", |all| retry(all).max_attempts = 9),
@@ -513,6 +696,7 @@ fn changes() -> Vec<(&'static str, fn(&mut PipelineSettings))> {
 async fn c3_one_field_that_changes_leaves_everything_else_as_it_was() {
     for (name, change) in changes() {
         let mut settings = PipelineSettings::standard();
+        settings.rate_limiter = Some(RateLimiterSettings::new(100, secs(60)));
         settings.bulkhead.as_mut().expect("it has one").queue = Some(QueueSettings::new(2, ms(500)));
         settings.circuit_breaker.as_mut().expect("it has one").failure_rate = rate(0.9, Window::calls(100));
         let users = settings.build("users").expect("good settings");
@@ -538,8 +722,12 @@ async fn c3_one_field_that_changes_leaves_everything_else_as_it_was() {
             if name == "max_concurrent" {
                 slots.max_concurrent = 0;
             }
+            // How many calls could begin is counted in permits of the new limit; what was used of it is a time.
+            let limiter = users.rate_limiter().expect("one").snapshot();
+            let is_limit = matches!(name, "limit" | "period" | "burst");
+            let permits = (limiter.queued, limiter.rejected, (!is_limit).then_some(limiter.available));
             let budget = users.retry().and_then(RetryWithBackoff::budget).map(RetryBudget::available);
-            (slots, circuit, budget.filter(|_| name != "budget"))
+            (permits, slots, circuit, budget.filter(|_| name != "budget"))
         };
         let before = seen(&users);
         let mut changed = settings.clone();
@@ -676,6 +864,9 @@ fn c3_nothing_is_lost_while_settings_change_under_load() {
     settings.failure_rate = rate(1.0, Window::calls(1 << 20));
     let breaker = settings.build("users").expect("good settings");
     let bulkhead = BulkheadSettings::new(100).build("users").expect("good settings");
+    // It has as many permits as there are calls, and none comes back while the test runs.
+    let limit = u32::try_from(2 * CALLS).expect("a small number");
+    let limiter = RateLimiterSettings::new(limit, secs(30 * 365 * 86_400)).build("users").expect("good settings");
     let mut timed = settings.clone();
     timed.count_dropped_after = Some(secs(3600));
     timed.open_for = secs(9);
@@ -686,6 +877,7 @@ fn c3_nothing_is_lost_while_settings_change_under_load() {
             .map(|_| {
                 scope.spawn(|| {
                     for number in 0..CALLS {
+                        limiter.try_acquire().expect("there are enough");
                         let slot = bulkhead.try_acquire().expect("there are enough");
                         let permit = breaker.try_acquire().expect("it is closed");
                         match number % 8 {
@@ -699,15 +891,20 @@ fn c3_nothing_is_lost_while_settings_change_under_load() {
             })
             .collect();
         let mut slots = bulkhead.settings();
+        let (all, mut queueing) = (limiter.settings(), limiter.settings());
+        queueing.queue = Some(QueueSettings::new(1, secs(1)));
         while callers.iter().any(|caller| !caller.is_finished()) {
             breaker.apply(&timed).expect("good settings");
             breaker.apply(&bad).expect_err("bad settings");
             breaker.apply(&settings).expect("good settings");
             slots.max_concurrent = if slots.max_concurrent == 100 { 50 } else { 100 };
             bulkhead.apply(&slots).expect("good settings");
+            limiter.apply(&queueing).expect("good settings");
+            limiter.apply(&all).expect("good settings");
         }
     });
     let counts = breaker.snapshot().counts.failures;
     assert_eq!((counts.total, counts.count, breaker.snapshot().generation), (2 * CALLS, 2 * CALLS / 8, 0));
     assert_eq!((bulkhead.snapshot().in_flight, bulkhead.snapshot().rejected), (0, 0));
+    assert_eq!((limiter.snapshot().available, limiter.snapshot().rejected), (0, 0), "each permit was taken once");
 }

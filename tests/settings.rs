@@ -6,8 +6,8 @@ use std::{collections::BTreeMap, fmt::Debug, time::Duration};
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use serde::{Serialize, de::DeserializeOwned};
 use withstand::{
-    Bulkhead, BulkheadSettings, CircuitBreaker, CircuitBreakerSettings, ConfigError, Pipeline, RetrySettings,
-    RetryWithBackoff,
+    Bulkhead, BulkheadSettings, CircuitBreaker, CircuitBreakerSettings, ConfigError, Pipeline, RateLimiter,
+    RateLimiterSettings, RetrySettings, RetryWithBackoff,
     bulkhead::QueueSettings,
     circuit_breaker::{ConsecutiveFailureRule, FailureRate, SlowCallRate, Window},
     pipeline::PipelineSettings,
@@ -155,12 +155,36 @@ fn bulkheads() -> impl Strategy<Value = BulkheadSettings> {
 }
 
 prop_compose! {
+    fn rate_limiters()(
+        limit in prop_oneof![0..1000_u32, any::<u32>()],
+        period in spans(1),
+        burst in option::of(prop_oneof![1..1000_u32, 1..=u32::MAX]),
+        fixed_window in prop::bool::weighted(0.25),
+        queue in option::of((numbers(), spans(1))),
+    ) -> RateLimiterSettings {
+        // From one call in 18 years to one in each nanosecond.
+        let period = period.min(Duration::from_nanos(1 << 59));
+        let most = u32::try_from(period.as_nanos()).unwrap_or(u32::MAX);
+        let mut settings = RateLimiterSettings::new(limit.min(most), period);
+        settings.fixed_window = fixed_window;
+        settings.burst = burst.filter(|_| !fixed_window);
+        settings.queue = queue.map(|(capacity, max_wait)| QueueSettings::new(capacity, max_wait));
+        // One that would be refilled in more than 36 years.
+        if settings.build("random").is_err() {
+            settings.burst = None;
+        }
+        settings
+    }
+}
+
+prop_compose! {
     fn pipelines()(
         (timeout, attempt_timeout) in prop_oneof![
             Just((None, None)),
             (spans(1).prop_filter("it has an end", |span| *span < secs(1 << 30))).prop_map(|span| (None, Some(span))),
             (1..1_000_000_u64, 1..1_000_000_u64).prop_map(|(attempt, more)| (Some(ms(attempt + more)), Some(ms(attempt)))),
         ],
+        rate_limiter in option::of(rate_limiters()),
         bulkhead in option::of(bulkheads()),
         retry in option::of(retries()),
         circuit_breaker in option::of(circuit_breakers()),
@@ -168,6 +192,7 @@ prop_compose! {
         let mut settings = PipelineSettings::default();
         settings.timeout = timeout;
         settings.attempt_timeout = attempt_timeout;
+        settings.rate_limiter = rate_limiter;
         settings.bulkhead = bulkhead;
         settings.retry = retry;
         settings.circuit_breaker = circuit_breaker;
@@ -214,6 +239,18 @@ proptest! {
     }
 
     #[test]
+    fn c2_settings_of_a_rate_limiter_are_read_as_they_were_written(settings in rate_limiters()) {
+        round_trip(&settings)?;
+        let limiter = settings.build("random").expect("good settings");
+        prop_assert_eq!(&limiter.settings(), &settings);
+        let other = RateLimiter::builder("other", 1, secs(1));
+        let other = if settings.fixed_window { other.fixed_window() } else { other }.build().expect("good settings");
+        other.apply(&settings).expect("good settings");
+        prop_assert_eq!(other.settings(), settings);
+        prop_assert_eq!(limiter.snapshot(), other.snapshot());
+    }
+
+    #[test]
     fn c2_settings_of_a_pipeline_are_read_as_they_were_written(settings in pipelines()) {
         let file = BTreeMap::from([("random".to_owned(), settings.clone())]);
         round_trip(&file)?;
@@ -229,6 +266,12 @@ fn c2_code_and_file_say_the_same() {
         [users]
         timeout = "5s"
         attempt_timeout = "1s"
+
+        [users.rate_limiter]
+        limit = 100
+        period = "1m"
+        burst = 10
+        queue = { capacity = 50, max_wait = "2s" }
 
         [users.bulkhead]
         max_concurrent = 64
@@ -256,6 +299,7 @@ fn c2_code_and_file_say_the_same() {
     "#;
     let file = read(text);
     let in_file = |part: &str| file["users"].build(part.to_owned()).expect("good settings");
+    let limiter = RateLimiter::builder("users", 100, secs(60)).burst(10).queue(50, secs(2)).build();
     let bulkhead = Bulkhead::builder("users", 64).queue(64, ms(250)).build();
     let retry = RetryWithBackoff::builder("users")
         .max_attempts(4)
@@ -281,6 +325,7 @@ fn c2_code_and_file_say_the_same() {
         .build();
     let in_code = Pipeline::builder("users")
         .timeout(secs(5))
+        .rate_limiter(limiter.expect("good settings"))
         .bulkhead(bulkhead.expect("good settings"))
         .retry(retry.build("users").expect("good settings"))
         .circuit_breaker(breaker.expect("good settings"))
@@ -289,6 +334,9 @@ fn c2_code_and_file_say_the_same() {
         .expect("good settings");
     assert_eq!(in_file("users").settings(), in_code.settings());
     assert_eq!(file["users"], in_code.settings());
+    let windows = read("[users.rate_limiter]\nlimit = 5\nperiod = \"1s\"\nfixed_window = true");
+    let in_code = RateLimiter::fixed_window("users", 5, secs(1)).expect("good settings");
+    assert_eq!(windows["users"].rate_limiter, Some(in_code.settings()));
 }
 
 /// The whole file in the docs: its lines that are commented out are good too.
@@ -329,6 +377,9 @@ fn c2_what_a_file_leaves_out_has_its_default() {
     assert_eq!(CircuitBreaker::new("users").settings(), CircuitBreakerSettings::default());
     assert_eq!(RetryWithBackoff::new("users").settings(), RetrySettings::default());
     assert_eq!(Bulkhead::new("users", 7).settings(), BulkheadSettings::new(7));
+    let seven = RateLimiter::new("users", 7, secs(1)).expect("good settings").settings();
+    assert_eq!(seven, RateLimiterSettings::new(7, secs(1)));
+    assert_eq!(read("[users.rate_limiter]\nlimit = 7\nperiod = \"1s\"")["users"].rate_limiter, Some(seven));
     let yaml_like: PipelineSettings = serde_json::from_str(r#"{"retry": null, "timeout": null}"#).expect("absent");
     assert_eq!(yaml_like, PipelineSettings::default());
     let set = |retry: &str| read(&format!("[users.retry]\n{retry}"))["users"].retry.clone().expect("it is there");
@@ -340,7 +391,15 @@ fn c2_what_a_file_leaves_out_has_its_default() {
 
 #[test]
 fn c1_a_file_whose_shape_is_wrong_gets_the_parsers_error_with_its_line() {
-    let policies = ["", ".retry", ".circuit_breaker", ".retry.budget.own", ".retry.backoff.linear"];
+    let policies = [
+        "",
+        ".rate_limiter",
+        ".rate_limiter.queue",
+        ".retry",
+        ".circuit_breaker",
+        ".retry.budget.own",
+        ".retry.backoff.linear",
+    ];
     for policy in policies {
         let error = refused(&format!("[orders]\n[users{policy}]\nmax_retrys = 5"));
         assert!(error.contains("line 3") && error.contains("unknown field `max_retrys`, expected"), "{error}");
@@ -351,6 +410,11 @@ fn c1_a_file_whose_shape_is_wrong_gets_the_parsers_error_with_its_line() {
         ("[users]\ntimeout = -1", 2, "`-1` is not a duration: it must not be negative"),
         ("[users]\ntimeout = true", 2, "expected a duration as text, such as \"250ms\", \"1.5s\" or \"1m 30s\""),
         ("[users]\n\nbulkhead = {}", 3, "missing field `max_concurrent`"),
+        ("[users]\n\nrate_limiter = { period = \"1s\" }", 3, "missing field `limit`"),
+        ("[users]\n\nrate_limiter = { limit = 5 }", 3, "missing field `period`"),
+        ("[users.rate_limiter]\nlimit = 5\nperiod = 1", 3, "the number 1 needs a unit; write \"1s\""),
+        ("[users.rate_limiter]\nlimit = 4294967296\nperiod = \"1s\"", 2, "invalid value: integer `4294967296`"),
+        ("[users.rate_limiter]\nlimit = 5\nper = \"1s\"", 3, "unknown field `per`"),
         ("[users.bulkhead]\nmax_concurrent = -1", 2, "invalid value: integer `-1`"),
         ("[users.bulkhead]\nmax_concurrent = 1\nqueue = { max_wait = \"5s\" }", 3, "missing field `capacity`"),
         ("[users.bulkhead]\nmax_concurrent = 1\nqueue = { wait = \"5s\" }", 3, "unknown field `wait`"),
@@ -384,9 +448,20 @@ fn c1_values_that_are_wrong_come_all_at_once_each_with_its_path() {
         timeout = "1s"
         attempt_timeout = "2s"
 
+        [stock.rate_limiter]
+        limit = 2000
+        period = "1us"
+        burst = 0
+        fixed_window = true
+        queue = { capacity = 0, max_wait = "0s" }
+
         [stock.bulkhead]
         max_concurrent = 1
         queue = { capacity = 0, max_wait = "0s" }
+
+        [users.rate_limiter]
+        limit = 2_000_000_000
+        period = "1s"
 
         [users.retry]
         max_attempts = 0
@@ -411,8 +486,14 @@ fn c1_values_that_are_wrong_come_all_at_once_each_with_its_path() {
     let fields = |error: &ConfigError| error.settings().iter().map(|bad| bad.field().to_owned()).collect::<Vec<_>>();
     let expected = [
         "orders.timeout",
+        "stock.rate_limiter.limit",
+        "stock.rate_limiter.burst",
+        "stock.rate_limiter.burst",
+        "stock.rate_limiter.queue",
+        "stock.rate_limiter.queue",
         "stock.bulkhead.queue",
         "stock.bulkhead.queue",
+        "users.rate_limiter.limit",
         "users.retry.max_attempts",
         "users.retry.backoff",
         "users.retry.backoff",
@@ -439,8 +520,9 @@ fn c1_values_that_are_wrong_come_all_at_once_each_with_its_path() {
     assert!(error.to_string().contains(one), "{error}");
 
     let error = file["users"].build("users").expect_err("bad settings");
-    assert_eq!(fields(&error).len(), 17);
-    assert!(error.to_string().starts_with("bad settings for the pipeline `users`: retry.max_attempts must"), "{error}");
+    assert_eq!(fields(&error).len(), 18);
+    let first = "bad settings for the pipeline `users`: rate_limiter.limit must be at most one permit";
+    assert!(error.to_string().starts_with(first), "{error}");
 }
 
 /// `WRITE_SCHEMA=1 cargo test --all-features --test settings schema` writes it anew.

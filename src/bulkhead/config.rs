@@ -1,13 +1,10 @@
 use std::time::Duration;
 
-use super::{
-    event::BulkheadEvent,
-    settings::{BulkheadSettings, QueueSettings},
-    shared::Slots,
-};
+use super::{event::BulkheadEvent, settings::BulkheadSettings, shared::Slots};
 use crate::{
     error::{ConfigError, Name},
     event::Reporter,
+    queue::QueueSettings,
 };
 
 /// Settings of a [`Bulkhead`](super::Bulkhead).

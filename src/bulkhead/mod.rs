@@ -109,15 +109,11 @@ pub(crate) use self::tower::OwnedCall;
 #[cfg(feature = "tower")]
 pub use self::tower::{BulkheadLayer, BulkheadService};
 pub use self::{
-    acquire::BulkheadAcquire,
-    config::BulkheadBuilder,
-    event::BulkheadEvent,
-    future::BulkheadFuture,
-    permit::BulkheadPermit,
-    policy::Bulkhead,
-    settings::{BulkheadSettings, QueueSettings},
-    shared::Snapshot,
+    acquire::BulkheadAcquire, config::BulkheadBuilder, event::BulkheadEvent, future::BulkheadFuture,
+    permit::BulkheadPermit, policy::Bulkhead, settings::BulkheadSettings, shared::Snapshot,
 };
+
+pub use crate::queue::QueueSettings;
 
 // What a pipeline is built of.
 pub(crate) use self::{state::Entry, wait::WaitLimit};

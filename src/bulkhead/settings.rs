@@ -1,14 +1,13 @@
 //! The settings as data, and their checks.
 
-use std::time::Duration;
-
 #[cfg(feature = "serde")]
 use serde::{Deserialize, Serialize};
 
 use super::{config::BulkheadBuilder, policy::Bulkhead};
-#[cfg(feature = "serde")]
-use crate::duration_text;
-use crate::error::{Check, ConfigError, Name};
+use crate::{
+    error::{Check, ConfigError, Name},
+    queue::QueueSettings,
+};
 
 /// The settings of a [`Bulkhead`] as data: what a file can say.
 ///
@@ -40,27 +39,6 @@ pub struct BulkheadSettings {
     pub queue: Option<QueueSettings>,
 }
 
-/// The queue of a [`Bulkhead`] as data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(Serialize, Deserialize), serde(deny_unknown_fields))]
-#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
-#[non_exhaustive]
-pub struct QueueSettings {
-    /// How many calls may wait for a slot: at least 1.
-    pub capacity: usize,
-    /// How long each of them may wait: above zero.
-    #[cfg_attr(feature = "serde", serde(with = "duration_text"))]
-    #[cfg_attr(feature = "schemars", schemars(with = "duration_text::DurationText"))]
-    pub max_wait: Duration,
-}
-
-impl QueueSettings {
-    /// Room for `capacity` calls, each of which waits for at most `max_wait`.
-    pub const fn new(capacity: usize, max_wait: Duration) -> Self {
-        Self { capacity, max_wait }
-    }
-}
-
 impl BulkheadSettings {
     /// `max_concurrent` calls at once, and no queue.
     pub const fn new(max_concurrent: usize) -> Self {
@@ -83,9 +61,8 @@ impl BulkheadSettings {
     /// Refuses bad settings for the bulkhead of this name.
     pub(super) fn check(&self, name: &Name) -> Result<(), ConfigError> {
         let mut check = Check::default();
-        if let Some(QueueSettings { capacity, max_wait }) = self.queue {
-            check.refuse_if(capacity == 0, "queue", "must have a capacity of at least 1; for no queue, leave it out");
-            check.refuse_if(max_wait.is_zero(), "queue", "must have a max_wait above zero; for no queue, leave it out");
+        if let Some(queue) = self.queue {
+            queue.check(&mut check);
         }
         check.finish("bulkhead", name)
     }

@@ -118,7 +118,8 @@ fn slots(max_concurrent: usize) -> i64 {
 mod tests {
     use std::{rc::Rc, time::Duration};
 
-    use super::{super::settings::QueueSettings, *};
+    use super::*;
+    use crate::queue::QueueSettings;
 
     fn settings(max_concurrent: usize, queue_capacity: usize) -> BulkheadSettings {
         let queue = Some(QueueSettings::new(queue_capacity, Duration::MAX));

@@ -1,4 +1,18 @@
-//! Choosing policies, nesting them, and keeping them in a struct.
+//! Choosing policies, their order, and keeping them in a struct.
+//!
+//! # Begin with a pipeline
+//!
+//! [`Pipeline::standard`] has two timeouts, a bulkhead, a retry and a circuit breaker, in the right order. Make one for
+//! each dependency. Then ask three questions:
+//!
+//! | question | if so |
+//! |---|---|
+//! | May a call not be sent twice? | [`not_idempotent()`](crate::Pipeline::not_idempotent), a view of it |
+//! | Do you know what to say when it fails? | [`fallback(..)`](crate::PipelineBuilder::fallback) |
+//! | Does the dependency have a quota? | [`rate_limiter(..)`](crate::PipelineBuilder::rate_limiter) |
+//!
+//! And change its numbers to yours: [pipeline](super::pipeline#your-own-numbers). The rest of this page is for those
+//! who want to know why, who leave parts out, or who nest policies by hand.
 //!
 //! # Which policy for which failure
 //!
@@ -18,13 +32,11 @@
 //! *Idempotent* means that sending a request twice has the same effect as sending it once. A call that failed may have
 //! had its effect all the same: the answer may have been lost. So send only idempotent calls again.
 //!
-//! Begin with a [`Timeout`]. Add a [`RetryWithBackoff`] and a [`CircuitBreaker`] where calls go over a network. Add a
-//! [`Bulkhead`] where many callers share one dependency, and a [`RateLimiter`] where it has a quota. Add a [`Fallback`]
-//! where you know what to say instead.
+//! Where one policy is enough, take it alone: a [`Timeout`] around a local call, a [`RetryWithBackoff`] in a batch job.
 //!
 //! # The order, and why
 //!
-//! Outermost first:
+//! A pipeline always has this order. Outermost first:
 //!
 //! | | policy | why it stands here |
 //! |---|---|---|
@@ -39,7 +51,15 @@
 //! Leave out what you do not need. The order of the others stays.
 //!
 //! Where the dependency's quota counts each request, further attempts count too. Then put the rate limiter inside the
-//! retry: `retry.call(|| limiter.call(|| breaker.call(..)))`. A spent limiter ends the retry, because it is not retried.
+//! pipeline's operation: `users.call(|| limiter.call(|| fetch(7)))`. A spent limiter ends the retry, because its
+//! rejection is not sent again, and it does not count against the circuit. Give it no queue there: the wait would be
+//! part of the attempt, and of its timeout.
+//!
+//! ## Nested by hand
+//!
+//! Nested calls, or layers, keep the order too. They lack the one deadline: a retry sleeps on while the total timeout
+//! is nearly over, and a timeout cannot know that the call only waited. [`Deadline::within(total).scope(..)`] around
+//! them gives them one.
 //!
 //! A total timeout that ends while the call waits in the bulkhead's queue ends the call with
 //! [`Rejected::TimedOut`](crate::Rejected::TimedOut). A wait that reaches the bulkhead's own `max_wait` first ends with
@@ -60,24 +80,26 @@
 //! # Ok(()) }
 //! ```
 //!
-//! A timeout cannot know that the call only waited, so [`was_started`](crate::Rejected::was_started) says `true` here.
+//! [`was_started`](crate::Rejected::was_started) says `true` here. In a pipeline, and inside the scope of a deadline,
+//! it says `false`.
 //!
 //! The work of a fallback is outside of the total timeout. Where a fallback asks a second dependency, give that call a
 //! timeout of its own.
 //!
-//! # One struct for each dependency
+//! # One pipeline for each dependency
 //!
-//! Make the policies of a dependency once, and keep them together. All clones of a policy share its state. So the
-//! struct can be cloned, or put into an `Arc`.
+//! Make it once, and keep it in the struct that has the client. All clones share its state. So the struct can be
+//! cloned, or put into an `Arc`.
 //!
-//! The type of a policy names its classifier, and a classifier made of function paths has a type that you can write:
-//! [`ByErrorStatus<E>`](crate::ByErrorStatus) for an error that knows its HTTP status.
+//! The type of a pipeline names its classifier and its fallback. A classifier made of function paths has a type that
+//! you can write: [`ByErrorStatus<E>`](crate::ByErrorStatus) for an error that knows its HTTP status. Where you do not
+//! want to write it, [`BoxPipeline<T, E>`](crate::pipeline::BoxPipeline) names only the answer and the error:
 //!
 //! ```
 //! use std::{io, time::Duration};
 //! use withstand::{
-//!     Bulkhead, ByErrorStatus, CircuitBreaker, ConfigError, Fallback, Rejected, RetryWithBackoff, Timeout, Verdict,
-//!     by_error_status, carries_rejected, fallback,
+//!     Bulkhead, ConfigError, Fallback, Pipeline, Rejected, Verdict, by_error_status, carries_rejected,
+//!     pipeline::BoxPipeline,
 //! };
 //!
 //! #[derive(Debug, thiserror::Error)]
@@ -107,12 +129,7 @@
 //!
 //! #[derive(Clone)]
 //! struct Users {
-//!     nobody: Fallback<fallback::Value<String>, fallback::Unhealthy<ByErrorStatus<ApiError>>>,
-//!     total: Timeout,
-//!     bulkhead: Bulkhead,
-//!     retry: RetryWithBackoff<ByErrorStatus<ApiError>>,
-//!     breaker: CircuitBreaker<ByErrorStatus<ApiError>>,
-//!     attempt: Timeout,
+//!     pipeline: BoxPipeline<String, ApiError>,
 //! }
 //!
 //! impl Users {
@@ -120,21 +137,17 @@
 //!         let by_status = by_error_status(ApiError::status)
 //!             .retry_after(ApiError::retry_after)
 //!             .errors_if(ApiError::is_refused, Verdict::Unreached);
-//!         Ok(Self {
-//!             nobody: Fallback::value("nobody".to_owned()).classify(by_status.clone()),
-//!             total: Timeout::new(Duration::from_secs(5)).named("users, total"),
-//!             bulkhead: Bulkhead::builder("users", 64).queue(64, Duration::from_millis(250)).build()?,
-//!             retry: RetryWithBackoff::new("users").classify(by_status.clone()),
-//!             breaker: CircuitBreaker::new("users").classify(by_status),
-//!             attempt: Timeout::new(Duration::from_secs(1)).named("users, attempt"),
-//!         })
+//!         let pipeline = Pipeline::standard_builder("users")
+//!             .bulkhead(Bulkhead::builder("users", 64).queue(64, Duration::from_millis(250)).build()?)
+//!             .attempt_timeout(Duration::from_secs(1))
+//!             .classify(by_status)
+//!             .fallback(Fallback::value("nobody".to_owned()))
+//!             .build()?;
+//!         Ok(Self { pipeline: pipeline.boxed() })
 //!     }
 //!
 //!     async fn get(&self, id: u64) -> Result<String, ApiError> {
-//!         let Self { nobody, total, bulkhead, retry, breaker, attempt } = self;
-//!         let fetch = || self.fetch(id);
-//!         let call = || total.call(|| bulkhead.call(|| retry.call(|| breaker.call(|| attempt.call(fetch)))));
-//!         nobody.call(call).await
+//!         self.pipeline.call(|| self.fetch(id)).await
 //!     }
 //!
 //!     /// Sends one request, reads the whole body, and keeps status and `Retry-After` in the error.
@@ -161,10 +174,15 @@
 //! # Ok(()) }
 //! ```
 //!
-//! A dependency with two kinds of answer still has one circuit and one budget: `breaker.classify(another)` is a handle
-//! on the same circuit that judges the other type.
+//! A dependency with two kinds of answer still has one pipeline: `pipeline.classify(another)` is a view of the same
+//! parts that judges the other type. It keeps the fallback, so let a pipeline with two views have none. Put a
+//! `Fallback` around the call instead, or build two pipelines of clones of the same parts.
 //!
-//! In tower the same order is the order of the layers, because the first layer of a `ServiceBuilder` is the outermost:
+//! Some kinds of call belong to pipelines of their own: those with another time limit (a report, an upload), and those
+//! that may fail while the others go on.
+//!
+//! In tower it is one layer. By hand the same order is the order of the layers, because the first layer of a
+//! `ServiceBuilder` is the outermost:
 //!
 //! ```
 //! # #[cfg(not(feature = "tower"))]
@@ -174,26 +192,39 @@
 //! # async fn main() -> Result<(), tower::BoxError> {
 //! use std::time::Duration;
 //! use tower::{BoxError, ServiceBuilder, ServiceExt, service_fn};
-//! use withstand::{Bulkhead, CircuitBreaker, Fallback, RetryWithBackoff, Timeout};
+//! use withstand::{Bulkhead, CircuitBreaker, Fallback, Pipeline, RetryWithBackoff, Timeout};
 //!
-//! let users = ServiceBuilder::new()
+//! let service = service_fn(|id: u64| async move { Ok::<_, BoxError>(format!("user {id}")) });
+//!
+//! let users = ServiceBuilder::new().layer(Pipeline::standard("users").layer()).service(service);
+//! assert_eq!(users.oneshot(7).await?, "user 7");
+//!
+//! let by_hand = ServiceBuilder::new()
 //!     .layer(Fallback::value("nobody".to_owned()).layer())
 //!     .layer(Timeout::new(Duration::from_secs(5)).layer())
 //!     .layer(Bulkhead::new("users", 64).layer())
 //!     .layer(RetryWithBackoff::new("users").layer())
 //!     .layer(CircuitBreaker::new("users").layer())
 //!     .layer(Timeout::new(Duration::from_secs(1)).layer())
-//!     .service(service_fn(|id: u64| async move { Ok::<_, BoxError>(format!("user {id}")) }));
-//!
-//! assert_eq!(users.oneshot(7).await?, "user 7");
+//!     .service(service);
+//! assert_eq!(by_hand.oneshot(7).await?, "user 7");
 //! # Ok(()) }
 //! ```
+//!
+//! # How many pipelines
+//!
+//! | you call | have |
+//! |---|---|
+//! | one service, at one address | one pipeline |
+//! | many hosts, or a service with a host for each tenant | one for each host: [`Keyed`](super::per_host) |
+//! | one service, with settings that operators change | one, with its [settings](super::settings) in a file |
+//! | nothing, but are called by more than you can serve | policies around the server: `guide::http` |
 //!
 //! # What not to do
 //!
 //! **Do not nest a circuit in itself**: `breaker.call(|| breaker.call(..))`, or two services of one layer around each
 //! other. When the circuit is half-open, the outer call takes the slot of the probe and the inner call is rejected. The
-//! probe then says nothing about the dependency, and the circuit never closes again.
+//! probe then says nothing about the dependency, and the circuit cannot close.
 //!
 //! **Do not put a retry around another retry.** Their attempts multiply, and each of them pays from its own budget:
 //!
@@ -216,12 +247,13 @@
 //! The other retry may be in another program: an HTTP client, a proxy, or the service that calls yours. Let one of them
 //! retry, the one that is next to the failure.
 //!
-//! **Do not make the total timeout as short as the attempt timeout, or shorter.** It then ends each call first. The
-//! attempt timeout never acts, no attempt that hangs is followed by another, and the breaker sees only calls that were
-//! dropped. Make the total long enough for two attempts that time out and for the sleep between them.
+//! **Do not make the total timeout as short as the attempt timeout, or shorter.** A pipeline refuses that. By hand, it
+//! ends each call first. The attempt timeout never acts, no attempt that hangs is followed by another, and the breaker
+//! sees only calls that were dropped. Make the total long enough for two attempts that time out and for the sleep
+//! between them.
 //!
-//! **Do not put the only timeout outside of the breaker**, for the same reason: dropped calls are not counted, so a
-//! dependency that never answers never opens the circuit. See
+//! **Do not put the only timeout outside of the breaker**, for the same reason; in a pipeline, do not leave out the
+//! attempt timeout: dropped calls are not counted, so a dependency that never answers never opens the circuit. See
 //! [cancel safety](crate::circuit_breaker#cancel-safety).
 //!
 //! **Do not expect `failure_rate` to replace the default rule.** A breaker has a rule of consecutive failures from the
@@ -240,12 +272,17 @@
 //! # Ok(()) }
 //! ```
 //!
-//! **Do not make a policy for each call.** A new breaker is closed, a new budget is full, and a new bulkhead is empty.
-//! Only a fallback has no state, and may be made for a single call.
+//! **Do not set a timeout of the client below a pipeline.** What it ends is an error of the client, and the circuit
+//! counts it as any other. See [pipeline](super::pipeline#reqwest).
+//!
+//! **Do not make a pipeline or a policy for each call.** A new breaker is closed, a new budget is full, and a new
+//! bulkhead is empty. Only a fallback has no state, and may be made for a single call.
 //!
 //! **Do not share a circuit between dependencies.** One that fails then closes the way to the other.
 //!
 //! [`Bulkhead`]: crate::Bulkhead
+//! [`Deadline::within(total).scope(..)`]: crate::Deadline::scope
+//! [`Pipeline::standard`]: crate::Pipeline::standard
 //! [`RateLimiter`]: crate::RateLimiter
 //! [`CircuitBreaker`]: crate::CircuitBreaker
 //! [`CircuitBreaker::by_rate`]: crate::CircuitBreaker::by_rate

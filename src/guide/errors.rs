@@ -1,7 +1,7 @@
 //! Errors: how an error type carries a rejection, what a rejection tells, and how to answer a caller.
 //!
-//! A policy never changes the error type of an operation. When it ends a call itself, it needs a place in that type for
-//! a [`Rejected`]. A type that has such a place implements [`CarriesRejected`].
+//! A pipeline, like each policy alone, never changes the error type of an operation. When it ends a call itself, it
+//! needs a place in that type for a [`Rejected`]. A type that has such a place implements [`CarriesRejected`].
 //!
 //! # Which types carry a rejection
 //!
@@ -116,24 +116,30 @@
 //! | [`was_started`] | whether the operation was started, and may have had effects |
 //! | [`attempts_sent`] | how many attempts a retry had sent before |
 //! | [`retry_after`] | how long to wait before another call has a chance, if this is known |
+//! | [`http_status`] | the HTTP status that says the same |
 //! | [`grpc_code`](crate::Rejected::grpc_code) | the gRPC code that says the same |
 //!
 //! [`CarriesRejected::as_rejected`] reads the rejection from an error whose type is known. [`Rejected::find`] searches
 //! a `dyn Error` and its whole chain of sources.
+//!
+//! A call that was not started can be made again, whatever it does. `TimedOut` is not always that: a call that has
+//! waited in a queue for all of its time was not started, and then its text says "was not started within 5s". A
+//! pipeline knows that, and so do policies inside the scope of a [`Deadline`](crate::Deadline); a
+//! [`Timeout`](crate::Timeout) that is nested by hand does not, and says that it was.
 //!
 //! A circuit may open between two attempts of a retry. The call then ends with a rejection, although something was
 //! sent. The rejection says so:
 //!
 //! ```
 //! use std::{io, time::Duration};
-//! use withstand::{CarriesRejected, CircuitBreaker, Rejected, RetryWithBackoff};
+//! use withstand::{CarriesRejected, CircuitBreaker, Pipeline, Rejected};
 //!
 //! # #[tokio::main(flavor = "current_thread", start_paused = true)]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let breaker = CircuitBreaker::builder("users").consecutive_failures(1, Duration::ZERO).build()?;
-//! let retry = RetryWithBackoff::builder("users").no_backoff().build()?;
+//! let users = Pipeline::standard_builder("users").circuit_breaker(breaker).build()?;
 //!
-//! let error = retry.call(|| breaker.call(|| async { Err::<(), _>(io::Error::other("down")) })).await.unwrap_err();
+//! let error = users.call(|| async { Err::<(), _>(io::Error::other("down")) }).await.unwrap_err();
 //! let rejected = error.as_rejected().expect("the second attempt was rejected");
 //! assert!(matches!(rejected, Rejected::CircuitOpen(_)));
 //! assert_eq!((rejected.attempts_sent(), rejected.was_started()), (1, true));
@@ -144,9 +150,11 @@
 //!
 //! - An open circuit and a full bulkhead are a **503** with a `Retry-After`. Its unit is whole seconds;
 //!   [`retry_after_secs`](crate::Rejected::retry_after_secs) rounds up. Where the time is not known, 1 is a good value.
-//! - A spent rate limiter that counts your caller's requests is a **429** with a `Retry-After`. One that keeps you below
-//!   the quota of a dependency is a 503: the caller has done nothing wrong.
+//! - A spent rate limiter that counts your caller's requests is a **429** with a `Retry-After`. One that keeps you
+//!   below the quota of a dependency is a 503: the caller has done nothing wrong.
 //! - A timeout is a **504**. It is not a 408: that status says that the *caller* was too slow to send its request.
+//!
+//! [`http_status`] knows these three, and takes a rate limiter for one that counts your caller's requests.
 //!
 //! ```
 //! use std::time::Duration;
@@ -155,10 +163,8 @@
 //!
 //! fn answer(rejected: &Rejected) -> Response<String> {
 //!     let mut response = Response::new(String::new());
-//!     if let Rejected::TimedOut(_) = rejected {
-//!         *response.status_mut() = StatusCode::GATEWAY_TIMEOUT;
-//!     } else {
-//!         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+//!     *response.status_mut() = StatusCode::from_u16(rejected.http_status()).expect("it is one of three");
+//!     if !matches!(rejected, Rejected::TimedOut(_)) {
 //!         response.headers_mut().insert(RETRY_AFTER, rejected.retry_after_secs().unwrap_or(1).into());
 //!     }
 //!     response
@@ -171,8 +177,8 @@
 //! ```
 //!
 //! The body is empty here. The text of a rejection names your policies, and so the services behind yours: log it, and
-//! think twice before you show it to a stranger. With the feature `http`, `http::server` answers for a whole server, and
-//! `http::rejection_response` for one handler. Neither tells a name.
+//! think twice before you show it to a stranger. With the feature `http`, `http::server` answers for a whole server,
+//! and `http::rejection_response` for one handler. Neither tells a name.
 //!
 //! # A report says a rejection once
 //!
@@ -204,6 +210,7 @@
 //! [`Rejected::find`]: crate::Rejected::find
 //! [`TimedOut`]: crate::Rejected::TimedOut
 //! [`flatten`]: crate::Error::flatten
+//! [`http_status`]: crate::Rejected::http_status
 //! [`into_boxed`]: crate::Error::into_boxed
 //! [`attempts_sent`]: crate::Rejected::attempts_sent
 //! [`lift`]: crate::lift

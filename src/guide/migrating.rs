@@ -2,7 +2,7 @@
 //!
 //! "Theirs" is what the sources and docs of these libraries said when this page was written. Check the version that you
 //! use. The defaults here are in one table for each policy: [`circuit_breaker`], [`retry`], [`timeout`], [`bulkhead`],
-//! [`rate_limiter`], [`fallback`].
+//! [`rate_limiter`], [`fallback`]; for a [`Pipeline`] in [this one](crate::pipeline#standard).
 //!
 //! # What differs from nearly all of them
 //!
@@ -18,6 +18,10 @@
 //! | a timeout of zero | off, or not allowed | only an answer that is there at once passes |
 //! | the number of retries in all | not limited | each retry pays from a [budget](crate::RetryBudget) |
 //! | who owns the state | a function, a registry, or a service | a handle: clones and layers share it |
+//! | the order of the policies | that in which you add them | a [`Pipeline`] has [one](crate::pipeline#order) |
+//! | a total timeout | ends the call when it comes | a [`Deadline`]: no sleep is begun that ends after it |
+//! | a registry by name or key | grows without end | [`Keyed`] has a bound |
+//! | settings that change | policies are made anew, and forget | [`apply`]: circuits, budgets and slots stay |
 //!
 //! - Each line speaks of defaults. Most of these libraries have settings that change them.
 //! - [`CircuitBreaker::by_rate`] has the rule of the others: a rate, and openings of one length without jitter. The
@@ -64,6 +68,9 @@
 //! | `volumeThreshold` (0), `allowWarmUp` | [`Window::min_calls`] |
 //! | `resetTimeout` (30 s) | `open_for` |
 //! | `capacity` (no limit) | [`Bulkhead`]`::new(name, capacity)` |
+//! | `timeout`, `capacity` and `fallback` together | a [`Pipeline`] |
+//! | a breaker for each host, in a map of your own | [`Keyed`] |
+//! | `new CircuitBreaker(action, { state })` | none: a circuit begins closed |
 //! | `errorFilter` | [`by_error`]`().errors_if(is, Verdict::Healthy)` |
 //! | `fallback(fn)` | [`Fallback`]`::from_fn` |
 //! | `open`, `halfOpen`, `close` events | `listener_fn`, [`Transition`] |
@@ -99,6 +106,10 @@
 //! | Bulkhead: `maxConcurrentCalls` (25), `maxWaitDuration` (0) | [`Bulkhead::builder`], `queue(capacity, max_wait)` |
 //! | RateLimiter: `limitForPeriod` (50), `limitRefreshPeriod` (500 ns) | [`RateLimiter`]`::new(name, limit, period)` |
 //! | RateLimiter: `timeoutDuration` (5 s, any number of callers wait) | `queue(capacity, max_wait)` |
+//! | `Decorators.ofSupplier(..).withRetry(..)`, annotations | a [`Pipeline`] |
+//! | `CircuitBreakerRegistry` and the others | [`Keyed`], [`Pipelines`] |
+//! | `resilience4j.circuitbreaker.instances.users` in `application.yml` | `[users.circuit_breaker]` in a [file] |
+//! | `replace(name, ..)` of a registry | [`apply`], which keeps the state |
 //! | Cache | none |
 //!
 //! - Half-open: they judge the rate over the permitted calls. Here one failed probe opens the circuit again.
@@ -123,9 +134,29 @@
 //! | `Timeout` (30 s), `TimeoutGenerator` | [`Timeout`], [`with_limit`]; in tower `limit_fn` |
 //! | `AddConcurrencyLimiter(permits, queue)` | [`Bulkhead::builder`], `queue(capacity, max_wait)` |
 //! | `AddFallback` | [`Fallback`] |
-//! | `ResiliencePipelineBuilder` | calls inside each other; the first strategy is the outermost call |
+//! | `ResiliencePipelineBuilder`, in your order | [`Pipeline::builder`], in one order |
+//! | `ResiliencePipeline<T>` | [`BoxPipeline<T, E>`](crate::pipeline::BoxPipeline) |
+//! | `ResiliencePipeline.Empty` | [`BoxPipeline::none()`](crate::pipeline::BoxPipeline::none) |
+//! | `ExecuteAsync(callback, state)` | [`call_with_context`] |
+//! | `ResiliencePipelineRegistry<TKey>` | [`Keyed`], which has a bound; [`Pipelines`] for a fixed set |
+//! | `EnableReloads` | [`apply`]: the state stays |
 //! | `AddRateLimiter`: token bucket, fixed window | [`RateLimiter`], [`RateLimiter::fixed_window`] |
-//! | hedging, chaos, registry, metrics | none |
+//! | hedging, chaos, metrics | none |
+//!
+//! The standard handler for `HttpClient` (`AddStandardResilienceHandler`) is [`Pipeline::standard`], with other
+//! numbers:
+//!
+//! | part, outermost first | theirs | ours |
+//! |---|---|---|
+//! | concurrency limit | 1000, no queue; outside of the total timeout | 1000, no queue; inside of it |
+//! | total timeout | 30 s | 5 s |
+//! | retry | 3 more, from 2 s, with jitter | 2 more, from 50 ms, with jitter and a budget |
+//! | breaker | 10 % of at least 100 calls in 30 s; open for 5 s | consecutive failures; open for 0.2 s to 1 s |
+//! | attempt timeout | 10 s | 2 s |
+//! | what is sent again | every method, unless you disable some | every call, unless it is [`not_idempotent`] |
+//! | what is a failure | 408, 429, 5xx, an exception | an error; with [`by_status`] 408 and 5xx too |
+//! | a pipeline for each authority | `SelectPipelineByAuthority` | [`Keyed`] with `http::authority` |
+//! | `Retry-After` | honoured | honoured with `http::by_response`, up to `max_retry_after` |
 //!
 //! - Their jitter may make a delay longer. Here jitter only shortens it.
 //! - Their timeout cancels a token, and waits until the operation obeys. Here the operation is dropped.
@@ -150,7 +181,9 @@
 //! | `OnRetry`, `OnRetriesExceeded` | `listener_fn`, [`RetryEvent`](crate::RetryEvent) |
 //! | Bulkhead: a size, `WithMaxWaitTime` | [`Bulkhead::builder`], `queue(capacity, max_wait)` |
 //! | Timeout: a duration | [`Timeout::new`] |
-//! | `With(a, b, c)`: `a` is the outermost | `a.call(\|\| b.call(\|\| c.call(..)))` |
+//! | `With(a, b, c)`: `a` is the outermost | [`Pipeline::builder`], whose order is fixed |
+//! | `failsafehttp.NewRoundTripper` | `pipeline.layer()` with `http::by_response` and `http::Idempotent` |
+//! | `failsafehttp.NewHandler` | `http::server(..)`: 503 and 504, and 429 for a rate limiter alone |
 //! | Rate limiter: bursty (a fixed window), smooth | [`RateLimiter::fixed_window`], [`RateLimiter`] with `burst(1)` |
 //! | hedge, adaptive limiter, cache | none |
 //!
@@ -184,8 +217,9 @@
 //! | `from_request_error` | `from_request_fn` |
 //! | `handle(predicate)` | [`handle_if`](crate::Fallback::handle_if) |
 //! | `ResilienceError<E>` | [`Error<E>`](crate::Error) by `LiftLayer`, or your own type |
+//! | layers in a `ServiceBuilder` | the one layer of a [`Pipeline`] |
 //! | rate limiter | [`RateLimiter`] |
-//! | cache | none |
+//! | cache, hedging, adaptive limits, health checks, chaos | none |
 //!
 //! - Their bulkhead lets calls wait without end by default. Here a full bulkhead rejects at once if it has no queue.
 //! - Their retry sends again on every error unless told otherwise, an open circuit of a layer below included.
@@ -206,6 +240,7 @@
 //! | `.when(predicate)` | [`retry_if`] |
 //! | `.notify(..)` | `listener_fn` |
 //! | `.adjust(..)`, for `Retry-After` | `retry_after` of the classifier |
+//! | `RetryableWithContext` | [`call_with_context`] of a pipeline, which may have only a retry |
 //! | `BlockingRetryable` | none: async only |
 //!
 //! - backon builds a retry for each call. A retry here is made once, because its budget is shared by all calls.
@@ -226,11 +261,30 @@
 //! - Below a breaker, the errors of tower's `load_shed` and `buffer` count as failures. Put these layers outside of the
 //!   breaker, or name their errors by a rule: [`by_error`]`().errors_if(is_overloaded, Verdict::Ignored)`.
 //!
+//! # seatbelt
+//!
+//! | theirs | ours |
+//! |---|---|
+//! | a tuple of layers, in your order | a [`Pipeline`] |
+//! | `into_dynamic()` | [`boxed()`](crate::Pipeline::boxed), which allocates nothing for a success |
+//! | `breaker_id(..)`, unbounded | [`Keyed`] |
+//! | settings by `serde`; most fields have to be said | [settings][file]: what is absent has its default |
+//! | hedging, chaos, OpenTelemetry metrics | none |
+//!
 //! # What is not here yet
 //!
-//! Hedging, rate limiting, limits that adapt, a ready-made pipeline, a policy for each key (host, tenant), settings
-//! from files, and metrics. A listener can count what a policy does, and `tracing` events tell it.
+//! Hedging, limits that adapt, and metrics. A listener can count what a policy does, and `tracing` events tell it.
 //!
+//! [file]: crate::settings#a-file
+//! [`apply`]: crate::Pipeline::apply
+//! [`call_with_context`]: crate::Pipeline::call_with_context
+//! [`Deadline`]: crate::Deadline
+//! [`Keyed`]: crate::Keyed
+//! [`not_idempotent`]: crate::Pipeline::not_idempotent
+//! [`Pipeline`]: crate::Pipeline
+//! [`Pipeline::builder`]: crate::Pipeline::builder
+//! [`Pipeline::standard`]: crate::Pipeline::standard
+//! [`Pipelines`]: crate::settings::Pipelines
 //! [`Bulkhead`]: crate::Bulkhead
 //! [`RateLimiter`]: crate::RateLimiter
 //! [`RateLimiter::fixed_window`]: crate::RateLimiter::fixed_window

@@ -2,10 +2,10 @@
 //!
 //! | page | answers |
 //! |---|---|
-//! | [`choosing`] | Which policy helps against which failure? In which order do I nest them? Where do I keep them? |
-//! | [`pipeline`] | How do I protect all calls to one dependency, with one object? |
+//! | [`pipeline`] | **Begin here.** How do I protect all calls to one dependency, with one object? |
+//! | [`choosing`] | Which parts do I need, and why in this order? How many pipelines, and where do I keep them? |
 //! | [`errors`] | How does my error type carry a rejection? What does a rejection tell, and how do I answer a caller? |
-//! | [`per_host`] | How do I have a policy for each host, tenant or address? What is a good key? |
+//! | [`per_host`] | How do I have a pipeline or a policy for each host, tenant or address? What is a good key? |
 //! | [`grpc`] | How do I protect calls of a tonic client, and what does each gRPC code count as? |
 //! | `http` | How do I protect an HTTP client and an HTTP server? (Needs the feature `http`.) |
 //! | [`settings`] | How do I keep the settings in a file, and change them while the service runs? |

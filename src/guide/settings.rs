@@ -105,7 +105,7 @@
 //! ```
 //!
 //! - Bad settings change nothing: log the error, and go on. The next good file applies.
-//! - What is counted stays: circuits, budgets, slots and queues go on as they are. `apply` of each policy has a table of
+//! - What is counted stays: limits, circuits, budgets, slots and queues go on as they are. `apply` of each policy has a table of
 //!   what becomes of what.
 //! - All handles and layers see the change at once; nothing has to be built again. Calls that run keep their timeouts.
 //! - A part can be neither added nor removed, and a pipeline neither: that needs a restart.

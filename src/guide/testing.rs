@@ -1,5 +1,32 @@
 //! Testing code that uses policies.
 //!
+//! # Without policies
+//!
+//! Most tests of your code are not about policies. Give them a pipeline that only makes the call:
+//!
+//! ```
+//! use std::io;
+//! use withstand::{Pipeline, pipeline::BoxPipeline};
+//!
+//! struct Users {
+//!     pipeline: BoxPipeline<String, io::Error>,
+//! }
+//!
+//! impl Users {
+//!     async fn greet(&self, id: u64) -> io::Result<String> {
+//!         self.pipeline.call(|| async move { Ok(format!("Hello, user {id}!")) }).await
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> io::Result<()> {
+//! let users = Users { pipeline: BoxPipeline::none() }; // in the service: `Pipeline::standard("users").boxed()`
+//! assert_eq!(users.greet(7).await?, "Hello, user 7!");
+//! # let _ = Pipeline::standard("users").boxed::<String, io::Error>();
+//! # Ok(()) }
+//! ```
+//!
+//! It needs no runtime with time, starts nothing twice, and ends nothing.
+//!
 //! # Time
 //!
 //! All time of the policies is tokio's. In a test with a paused clock no test waits for real time:
@@ -35,6 +62,47 @@
 //! - Real sockets and a paused clock do not fit together. While every task waits for a socket, the clock moves to the
 //!   next timeout.
 //! - Make the policies inside of the test. Then no test sees the circuit of another one.
+//!
+//! # A pipeline
+//!
+//! A whole pipeline takes no real time either. Where it sleeps, jitter makes the time differ from run to run: ask for a
+//! range, or take a backoff without [chance](#chance).
+//!
+//! ```
+//! use std::{future::pending, io, time::Duration};
+//! use tokio::time::Instant;
+//! use withstand::{CarriesRejected, Pipeline, Rejected};
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
+//! let (users, start) = (Pipeline::standard("users"), Instant::now());
+//! let mut attempts = 0;
+//! let hung = || {
+//!     attempts += 1;
+//!     pending::<io::Result<()>>()
+//! };
+//!
+//! let error = users.call(hung).await.unwrap_err();
+//!
+//! assert!(matches!(error.as_rejected(), Some(Rejected::TimedOut(_))));
+//! assert_eq!(start.elapsed(), Duration::from_secs(5)); // the total timeout
+//! assert_eq!(attempts, 3); // two of 2 s, and one with what was left
+//! # }
+//! ```
+//!
+//! To see what your code does with an open circuit, or a full bulkhead, take the part out:
+//!
+//! ```
+//! use std::io;
+//! use withstand::{CarriesRejected, Pipeline, Rejected};
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
+//! let users = Pipeline::standard("users");
+//! users.circuit_breaker().expect("a standard pipeline has one").force_open();
+//!
+//! let error = users.call(|| async { Ok::<_, io::Error>(7) }).await.unwrap_err();
+//! assert!(matches!(error.as_rejected(), Some(Rejected::CircuitOpen(_))));
+//! # }
+//! ```
 //!
 //! # A breaker that opens at once
 //!

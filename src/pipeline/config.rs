@@ -81,6 +81,8 @@ impl<C, F> PipelineBuilder<C, F> {
         let mut check = Check::default();
         self.total = settings.timeout.map(Timeout::new);
         self.attempt = settings.attempt_timeout.map(Timeout::new);
+        let limiter = settings.rate_limiter.as_ref().map(|settings| settings.build(name.clone()));
+        self.rate_limiter = limiter.and_then(|limiter| check.part("rate_limiter", limiter));
         let bulkhead = settings.bulkhead.as_ref().map(|settings| settings.build(name.clone()));
         self.bulkhead = bulkhead.and_then(|bulkhead| check.part("bulkhead", bulkhead));
         let retry = settings.retry.as_ref().map(|settings| settings.build(name.clone()));

@@ -126,6 +126,7 @@
 //! | a `timeout` of zero | nothing could be waited for |
 //! | an `attempt_timeout` of zero | nothing could be waited for |
 //! | a `timeout` not longer than `attempt_timeout` | the total would end each attempt, and no second one would follow |
+//! | a `rate_limiter` in whose queue a call waits for `timeout` or longer | a call that gets its permit late would have no time left |
 //! | a `bulkhead` in whose queue a call waits for `timeout` or longer | a call that gets its slot late would have no time left |
 //! | a `retry` whose first sleep is never shorter than `timeout` | no second attempt would ever be sent |
 //! | a `circuit_breaker` with a time window shorter than two attempts of `attempt_timeout` | attempts that time out one after the other would leave it again |
@@ -235,15 +236,19 @@
 
 mod config;
 mod context;
+mod ends;
 mod erased;
 mod fallback;
 mod future;
+mod limits;
 mod permits;
 mod policy;
 mod settings;
 mod shared;
+mod start;
 #[cfg(feature = "tower")]
 mod tower;
+mod waits;
 
 #[cfg(feature = "tower")]
 pub(crate) use self::tower::OwnedCall;

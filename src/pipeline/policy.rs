@@ -164,7 +164,7 @@ impl<C, F> Pipeline<C, F> {
     /// once, other pipelines that share a part too; classifiers, the fallback, listeners and what else is code stay.
     ///
     /// A call that runs keeps its timeouts. What becomes of the rest is told at each part:
-    /// [`Bulkhead::apply`](crate::Bulkhead::apply), [`RetryWithBackoff::apply`](crate::RetryWithBackoff::apply),
+    /// [`RateLimiter::apply`], [`Bulkhead::apply`](crate::Bulkhead::apply), [`RetryWithBackoff::apply`](crate::RetryWithBackoff::apply),
     /// [`CircuitBreaker::apply`](crate::CircuitBreaker::apply). A part can be neither added nor removed.
     ///
     /// # Errors

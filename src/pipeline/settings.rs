@@ -16,6 +16,8 @@ use crate::{
     bulkhead::BulkheadSettings,
     circuit_breaker::CircuitBreakerSettings,
     error::{Check, ConfigError, Name},
+    queue::QueueSettings,
+    rate_limiter::RateLimiterSettings,
     retry::RetrySettings,
 };
 
@@ -47,6 +49,8 @@ pub struct PipelineSettings {
     #[cfg_attr(feature = "serde", serde(with = "duration_text::option"))]
     #[cfg_attr(feature = "schemars", schemars(with = "Option<duration_text::DurationText>"))]
     pub timeout: Option<Duration>,
+    /// How many calls may begin in each period.
+    pub rate_limiter: Option<RateLimiterSettings>,
     /// How many calls may run at once.
     pub bulkhead: Option<BulkheadSettings>,
     /// Sends an attempt again that failed.
@@ -64,6 +68,7 @@ impl PipelineSettings {
     pub fn standard() -> Self {
         Self {
             timeout: Some(STANDARD_TIMEOUT),
+            rate_limiter: None,
             bulkhead: Some(BulkheadSettings::new(STANDARD_MAX_CONCURRENT)),
             retry: Some(RetrySettings::default()),
             circuit_breaker: Some(CircuitBreakerSettings::default()),
@@ -86,6 +91,7 @@ impl PipelineSettings {
     pub(super) fn of(parts: &Parts) -> Self {
         Self {
             timeout: parts.total.span(),
+            rate_limiter: parts.rate_limiter.as_ref().map(|limiter| limiter.settings()),
             bulkhead: parts.bulkhead.as_ref().map(|bulkhead| bulkhead.settings()),
             retry: parts.retry.as_ref().map(|retry| retry.settings()),
             circuit_breaker: parts.circuit_breaker.as_ref().map(|breaker| breaker.settings()),
@@ -103,11 +109,14 @@ impl PipelineSettings {
             let why = format!("must be longer than attempt_timeout, {attempt:?}, not {total:?}");
             check.refuse_if(total <= attempt, "timeout", why);
         }
-        let queue = self.bulkhead.as_ref().and_then(|bulkhead| bulkhead.queue);
-        if let (Some(total), Some(queue)) = (total, queue) {
-            let wait = queue.max_wait;
-            let why = format!("has a queue in which a call waits for {wait:?}, not shorter than timeout, {total:?}");
-            check.refuse_if(wait >= total, "bulkhead", why);
+        let of_limiter = self.rate_limiter.as_ref().and_then(|limiter| limiter.queue);
+        let of_bulkhead = self.bulkhead.as_ref().and_then(|bulkhead| bulkhead.queue);
+        for (part, queue) in [("rate_limiter", of_limiter), ("bulkhead", of_bulkhead)] {
+            if let (Some(total), Some(QueueSettings { max_wait: wait, .. })) = (total, queue) {
+                let why =
+                    format!("has a queue in which a call waits for {wait:?}, not shorter than timeout, {total:?}");
+                check.refuse_if(wait >= total, part, why);
+            }
         }
         let sleep = self.retry.as_ref().and_then(RetrySettings::shortest_sleep);
         if let (Some(total), Some(sleep)) = (total, sleep) {
@@ -124,7 +133,10 @@ impl PipelineSettings {
 impl Parts {
     /// Whether these settings could be applied.
     pub(super) fn check(&self, settings: &PipelineSettings, check: &mut Check) {
-        let Self { bulkhead, retry, circuit_breaker, .. } = self;
+        let Self { rate_limiter, bulkhead, retry, circuit_breaker, .. } = self;
+        if let Some((limiter, settings)) = both("rate_limiter", rate_limiter, &settings.rate_limiter, check) {
+            check.part("rate_limiter", limiter.check(settings));
+        }
         if let Some((bulkhead, settings)) = both("bulkhead", bulkhead, &settings.bulkhead, check) {
             check.part("bulkhead", bulkhead.check(settings));
         }
@@ -143,6 +155,9 @@ impl Parts {
         let _one_at_a_time = self.changes.lock();
         self.total.set(settings.timeout);
         self.attempt.set(settings.attempt_timeout);
+        if let (Some(limiter), Some(settings)) = (&self.rate_limiter, &settings.rate_limiter) {
+            limiter.apply_checked(settings);
+        }
         if let (Some(bulkhead), Some(settings)) = (&self.bulkhead, &settings.bulkhead) {
             bulkhead.apply_checked(settings);
         }

@@ -12,7 +12,7 @@ use std::{
 
 use ::loom::{future::block_on, model, model::Builder, thread};
 
-use super::{RateLimiter, RateLimiterBuilder, shared::Permits, state::Entry, state::Turn};
+use super::{RateLimiter, RateLimiterBuilder, RateLimiterSettings, shared::Permits, state::Entry, state::Turn};
 use crate::{clock::nanos, sync::Arc};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -150,6 +150,26 @@ fn a_limit_of_zero_wakes_and_rejects_who_waits() {
         let changing = thread::spawn(move || limiter.set_rate(0, HOUR).expect("a good rate"));
         assert_eq!(wait(&permits, now, ticket), Err(None));
         changing.join().expect("no panic");
+        assert_eq!(permits.snapshot().queued, 0);
+    });
+}
+
+#[test]
+fn c3_settings_that_change_keep_who_waits_and_tell_it_of_its_new_time() {
+    bounded(|| {
+        let limiter = hourly(1).queue(3, Duration::MAX).build().expect("good settings");
+        let (permits, now) = (limiter.permits.clone(), limiter.permits.now());
+        assert!(permits.try_enter(now, 1).is_ok());
+        let ticket = queue_up(&permits, now);
+        let settings = RateLimiterSettings { burst: Some(2), queue: None, ..limiter.settings() };
+        let changing = thread::spawn(move || limiter.apply(&settings).expect("good settings"));
+        assert_eq!(wait(&permits, now, ticket), Ok(()), "the burst has a permit for it, whoever is the first to know");
+        changing.join().expect("no panic");
+        assert_eq!(
+            permits.enter(now, 1),
+            Entry::Rejected(Some(nanos(HOUR))),
+            "no permit was made, and no queue is left"
+        );
         assert_eq!(permits.snapshot().queued, 0);
     });
 }

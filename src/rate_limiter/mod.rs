@@ -69,7 +69,8 @@
 //! # Sharing
 //!
 //! All clones, and all services that its layers make, share the limit and the queue.
-//! [`set_rate`](RateLimiter::set_rate) changes the limit while calls run and wait.
+//! [`set_rate`](RateLimiter::set_rate) changes the limit while calls run and wait, and [`apply`](RateLimiter::apply) the
+//! other settings too. They can come from a file: see [`settings`](crate::settings).
 //!
 //! # The queue
 //!
@@ -123,6 +124,8 @@ mod gate;
 mod gcra;
 mod policy;
 mod quota;
+mod rate;
+mod settings;
 mod shared;
 mod state;
 #[cfg(feature = "tower")]
@@ -135,8 +138,9 @@ pub(crate) use self::tower::OwnedCall;
 pub use self::tower::{RateLimiterLayer, RateLimiterService};
 pub use self::{
     acquire::RateLimiterAcquire, config::RateLimiterBuilder, event::RateLimiterEvent, future::RateLimiterFuture,
-    policy::RateLimiter, quota::Quota, shared::Snapshot,
+    policy::RateLimiter, quota::Quota, settings::RateLimiterSettings, shared::Snapshot,
 };
+pub use crate::queue::QueueSettings;
 
 // What a pipeline is built of.
 pub(crate) use self::state::{Entry, Turn};

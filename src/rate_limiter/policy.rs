@@ -5,6 +5,7 @@ use super::{
     config::RateLimiterBuilder,
     future::RateLimiterFuture,
     quota::Quota,
+    settings::RateLimiterSettings,
     shared::{Permits, Snapshot},
 };
 use crate::{
@@ -171,12 +172,8 @@ impl RateLimiter {
 
     /// Changes how many calls may begin in each period.
     ///
-    /// A burst that was not set follows the limit. What has been used stays used: the time until the limiter is full
-    /// again is kept, but for what is longer than the new limit would ever need. In a fixed window the count is kept,
-    /// and the window ends one new period after it began.
-    ///
-    /// Calls that wait get a new time. Those that the new limit would make wait too long are rejected at once. A limit
-    /// of zero rejects all of them, and every call from then on.
+    /// It is [`apply`](Self::apply) of the settings that are in force, with another `limit` and `period`. A burst that
+    /// was not set follows the limit.
     ///
     /// # Errors
     ///
@@ -202,7 +199,45 @@ impl RateLimiter {
 
     /// How long a call may wait in the queue. `None` if there is no queue.
     pub fn max_wait(&self) -> Option<Duration> {
-        self.permits.max_wait()
+        self.settings().max_wait()
+    }
+
+    /// The settings that are in force now.
+    pub fn settings(&self) -> RateLimiterSettings {
+        self.permits.settings()
+    }
+
+    /// Changes the settings while the rate limiter is in use. All clones and layers go on by them at once; listeners
+    /// stay.
+    ///
+    /// | what | what becomes of it |
+    /// |---|---|
+    /// | what has been used | stays used: the time until the limiter is full again is kept, but for what is longer than the new limit would ever need |
+    /// | a fixed window | keeps its count, and ends one new `period` after it began |
+    /// | calls that run | go on |
+    /// | calls that wait | keep their positions, in a smaller queue and in none too, and their own `max_wait`; they get a new time |
+    /// | those that the new limit would make wait longer than that, or whose permits are above the new burst | are rejected at once |
+    /// | a limit of zero | rejects all that wait, and every call from then on |
+    /// | a queue that was added | lets the next call wait that finds no permit |
+    ///
+    /// # Errors
+    ///
+    /// One [`ConfigError`] that names every bad setting; another [`fixed_window`](RateLimiterSettings::fixed_window) is
+    /// one, because what is used of a window says nothing about a burst. Then nothing has changed.
+    pub fn apply(&self, settings: &RateLimiterSettings) -> Result<(), ConfigError> {
+        self.check(settings)?;
+        self.apply_checked(settings);
+        Ok(())
+    }
+
+    /// Whether these settings could be applied.
+    pub(crate) fn check(&self, settings: &RateLimiterSettings) -> Result<(), ConfigError> {
+        settings.check(self.permits.name(), Some(&self.settings()))
+    }
+
+    /// Applies settings that were checked.
+    pub(crate) fn apply_checked(&self, settings: &RateLimiterSettings) {
+        self.permits.apply_checked(settings);
     }
 
     /// The rate limiter's name.

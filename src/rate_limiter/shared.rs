@@ -1,19 +1,26 @@
-use std::{task::Waker, time::Duration};
+use std::{
+    convert::Infallible,
+    // Not `crate::sync`'s: a model checker would try every interleaving of loads that nearly never differ.
+    sync::atomic::AtomicUsize,
+    task::Waker,
+    time::Duration,
+};
 
 use super::{
-    config::{Form, Rate},
     event::RateLimiterEvent,
     fixed_window::Window,
     gate::{Gate, Taken},
     gcra::{LATEST, Pace},
     quota::Quota,
+    rate::{Form, Rate},
+    settings::RateLimiterSettings,
     state::{Core, Entry, Turn},
     wait::end_of_wait,
 };
 use crate::{
     clock::{Clock, FOREVER, Instant},
     deadline,
-    error::{Check, ConfigError, Name, RateLimited},
+    error::{ConfigError, Name, RateLimited},
     event::Reporter,
     panics::catch_panic,
     rejections::{RejectedCall, Rejections},
@@ -33,7 +40,6 @@ pub struct Permits {
 #[derive(Debug)]
 struct Settings {
     form: Form,
-    made_with: Rate,
     clock: Clock,
     /// That of the core's pace: from one permit to the next, or from one window to the next.
     interval: AtomicU64,
@@ -41,11 +47,9 @@ struct Settings {
     limit_and_burst: AtomicU64,
     /// That of the core. Zero where there is no window.
     window_ends_at: AtomicU64,
-    /// `None`: it follows the limit.
-    burst: Option<u32>,
-    /// Zero if there is no queue.
-    queue_capacity: usize,
-    max_wait: Option<Duration>,
+    /// That of the core. Zero if there is no queue.
+    queue_capacity: AtomicUsize,
+    made_with: RateLimiterSettings,
     reporter: Reporter<RateLimiterEvent>,
 }
 
@@ -79,24 +83,17 @@ pub struct Snapshot {
 }
 
 impl Permits {
-    pub(super) fn new(
-        reporter: Reporter<RateLimiterEvent>,
-        rate: Rate,
-        burst: Option<u32>,
-        queue_capacity: usize,
-        max_wait: Option<Duration>,
-    ) -> Self {
-        let core = Core::new(rate, queue_capacity);
+    pub(super) fn new(reporter: Reporter<RateLimiterEvent>, settings: RateLimiterSettings) -> Self {
+        let core = Core::new(settings.clone());
+        let rate = core.rate();
         let settings = Settings {
             form: rate.form,
-            made_with: rate,
             clock: Clock::start(),
             interval: AtomicU64::new(rate.pace.interval),
             limit_and_burst: AtomicU64::new(limit_and_burst(rate)),
             window_ends_at: AtomicU64::new(core.window_ends_at()),
-            burst,
-            queue_capacity,
-            max_wait,
+            queue_capacity: AtomicUsize::new(settings.queue_capacity()),
+            made_with: settings,
             reporter,
         };
         Self {
@@ -112,11 +109,12 @@ impl Permits {
     }
 
     pub(super) fn queue_capacity(&self) -> usize {
-        self.settings.queue_capacity
+        self.settings.queue_capacity.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn max_wait(&self) -> Option<Duration> {
-        self.settings.max_wait
+    /// Those that are in force now.
+    pub(super) fn settings(&self) -> RateLimiterSettings {
+        self.core.lock().settings().clone()
     }
 
     #[inline]
@@ -183,7 +181,7 @@ impl Permits {
     pub(crate) fn enter(&self, now: u64, cost: u32) -> Entry {
         match self.take(now, cost) {
             Taken::Permit => Entry::Permit,
-            Taken::Refused(Refusal::Spent(wait)) if self.settings.queue_capacity == 0 => Entry::Rejected(wait),
+            Taken::Refused(Refusal::Spent(wait)) if self.queue_capacity() == 0 => Entry::Rejected(wait),
             Taken::Refused(_) | Taken::Held => self.queue_up(now, cost),
         }
     }
@@ -191,14 +189,17 @@ impl Permits {
     #[inline(never)]
     fn queue_up(&self, now: u64, cost: u32) -> Entry {
         // Until its first poll a waiter has a waker that does nothing. That poll finds out that it is the first.
-        self.update(now, |core, now| core.enter(now, cost, self.end_of_wait(now), Waker::noop().clone()))
+        self.update(now, |core, now| {
+            let end = self.end_of_wait(now, core.settings().max_wait());
+            core.enter(now, cost, end, Waker::noop().clone())
+        })
     }
 
     /// When a wait that begins now ends: by `max_wait`, or by the deadline around the call if that is earlier. A call
     /// that would be admitted later is rejected at once.
-    fn end_of_wait(&self, now: u64) -> u64 {
+    fn end_of_wait(&self, now: u64, max_wait: Option<Duration>) -> u64 {
         let deadline = deadline::current().end().map_or(FOREVER, |end| self.settings.clock.at(end));
-        end_of_wait(now, self.settings.max_wait).min(deadline)
+        end_of_wait(now, max_wait).min(deadline)
     }
 
     /// What has become of this ticket's wait at this moment. If it goes on, `waker` is woken when it has to be polled
@@ -228,17 +229,31 @@ impl Permits {
         wake(next);
     }
 
-    /// Changes the limit.
+    /// Changes the limit and the period.
     pub(super) fn set_rate(&self, limit: u32, period: Duration) -> Result<(), ConfigError> {
-        let Settings { form, burst, .. } = &*self.settings;
-        let (rate, mut check) = (Rate::new(limit, period, *burst, *form), Check::default());
-        rate.check(*burst, &mut check);
-        check.finish("rate limiter", self.name())?;
-        // The time is read once no permit is taken any more: an earlier moment would not know of all the debt.
+        self.change(|present| {
+            let settings = RateLimiterSettings { limit, period, ..present.clone() };
+            // They are checked beside those that they stay with, whoever changes these meanwhile.
+            settings.check(self.name(), Some(present))?;
+            Ok(settings)
+        })
+    }
+
+    /// Applies settings that were checked.
+    pub(super) fn apply_checked(&self, settings: &RateLimiterSettings) {
+        let Ok(()) = self.change(|_| Ok::<_, Infallible>(settings.clone()));
+    }
+
+    /// Goes on by the settings that `change` makes of those that are in force, if it makes some.
+    fn change<E>(&self, change: impl FnOnce(&RateLimiterSettings) -> Result<RateLimiterSettings, E>) -> Result<(), E> {
         let (late, next) = self.update_anytime(|core| {
+            let settings = change(core.settings())?;
             self.gate.change_version();
-            (core.set_rate(self.caught_up(core, self.now()), rate), first(core))
-        });
+            self.settings.queue_capacity.store(settings.queue_capacity(), Ordering::Relaxed);
+            // The time is read once no permit is taken any more: an earlier moment would not know of all the debt.
+            let now = self.caught_up(core, self.now());
+            Ok((core.apply(now, settings), first(core)))
+        })?;
         late.into_iter().for_each(|waker| wake(Some(waker)));
         wake(next);
         Ok(())
@@ -321,10 +336,10 @@ impl Permits {
         self.core.lock().rate()
     }
 
-    /// Whether a new one would be the same: nothing is used of the limit, no one waits, and the limit is the one that it
-    /// was made with.
+    /// Whether a new one would be the same: nothing is used of the limit, no one waits, and the settings are those
+    /// that it was made with.
     pub(super) fn is_as_new(&self) -> bool {
-        self.read(|core, now| core.is_unused(now) && core.rate() == self.settings.made_with)
+        self.read(|core, now| core.is_unused(now) && *core.settings() == self.settings.made_with)
     }
 
     pub(super) fn snapshot(&self) -> Snapshot {
@@ -336,7 +351,7 @@ impl Permits {
                 burst: pace.burst,
                 available: core.available(now),
                 queued: core.queued(),
-                queue_capacity: self.settings.queue_capacity,
+                queue_capacity: core.settings().queue_capacity(),
                 rejected: self.rejections.total(),
             }
         })

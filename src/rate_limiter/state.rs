@@ -6,8 +6,9 @@
 use std::mem;
 
 use super::{
-    config::{Form, Rate},
     fixed_window::Window,
+    rate::{Form, Rate},
+    settings::RateLimiterSettings,
 };
 use crate::queue::Queue;
 
@@ -48,22 +49,28 @@ struct Waiter<W> {
 
 #[derive(Debug)]
 pub(super) struct Core<W> {
+    settings: RateLimiterSettings,
+    /// That of the settings.
     rate: Rate,
     /// It is true only while the core is used. Between two uses, the word in `gate.rs` has it.
     used: Used,
-    queue_capacity: usize,
     queue: Queue<Waiter<W>>,
     /// The sum over all that wait.
     queued_cost: u64,
 }
 
 impl<W> Core<W> {
-    pub(super) fn new(rate: Rate, queue_capacity: usize) -> Self {
+    pub(super) fn new(settings: RateLimiterSettings) -> Self {
+        let rate = settings.rate();
         let used = match rate.form {
             Form::Gcra => Used::Gcra { tat: 0 },
             Form::FixedWindow => Used::FixedWindow(Window::default()),
         };
-        Self { rate, used, queue_capacity, queue: Queue::new(), queued_cost: 0 }
+        Self { settings, rate, used, queue: Queue::new(), queued_cost: 0 }
+    }
+
+    pub(super) fn settings(&self) -> &RateLimiterSettings {
+        &self.settings
     }
 
     pub(super) fn rate(&self) -> Rate {
@@ -123,7 +130,7 @@ impl<W> Core<W> {
             Err(wait) => wait,
         };
         match wait {
-            Some(wait) if self.queue.len() < self.queue_capacity && now.saturating_add(wait) <= end => {
+            Some(wait) if self.queue.len() < self.settings.queue_capacity() && now.saturating_add(wait) <= end => {
                 self.queued_cost += u64::from(cost);
                 Entry::Queued(self.queue.push(Waiter { wakes: waiter, cost, end }))
             }
@@ -172,9 +179,12 @@ impl<W> Core<W> {
         Some(mem::replace(&mut self.queue.get_mut(ticket)?.wakes, replacement))
     }
 
-    /// Changes the limit. The debt in time is kept, but none that is longer than the new limit knows. Returns those
-    /// whose wait would no longer be in time: they have left the queue.
-    pub(super) fn set_rate(&mut self, now: u64, rate: Rate) -> Vec<W> {
+    /// Goes on by these settings. The debt in time is kept, but none that is longer than the new limit knows. Calls
+    /// that wait keep their positions, though they be too many by now, and the ends of their waits. Returns those whose
+    /// wait would no longer be in time: they have left the queue.
+    pub(super) fn apply(&mut self, now: u64, settings: RateLimiterSettings) -> Vec<W> {
+        let rate = settings.rate();
+        self.settings = settings;
         match &mut self.used {
             // It is kept whole while there is no limit to compare it with.
             Used::Gcra { .. } if rate.limit == 0 => {}
@@ -186,7 +196,7 @@ impl<W> Core<W> {
             }
         }
         self.rate = rate;
-        let (rate, used, mut ahead) = (self.rate, self.used, 0);
+        let (used, mut ahead) = (self.used, 0);
         let late = self.queue.remove_if(|waiter| {
             let due = due_in(rate, used, now, ahead + u64::from(waiter.cost));
             let is_late = waiter.cost > rate.pace.burst || due.is_none_or(|due| now.saturating_add(due) > waiter.end);
@@ -273,13 +283,20 @@ mod tests {
     use std::{rc::Rc, time::Duration};
 
     use super::*;
+    use crate::queue::QueueSettings;
 
     const START: u64 = 1 << 40;
     const END: u64 = START + 1_000;
 
     /// One permit in 10 ns, at most so many at once.
     fn core<W>(burst: u32) -> Core<W> {
-        Core::new(Rate::new(1, Duration::from_nanos(10), Some(burst), Form::Gcra), 3)
+        Core::new(settings(10, Some(burst), 3))
+    }
+
+    /// One permit in so many nanoseconds, and a queue.
+    fn settings(nanos: u64, burst: Option<u32>, capacity: usize) -> RateLimiterSettings {
+        let queue = Some(QueueSettings::new(capacity, Duration::from_nanos(1_000)));
+        RateLimiterSettings { burst, queue, ..RateLimiterSettings::new(1, Duration::from_nanos(nanos)) }
     }
 
     fn queue_up(core: &mut Core<()>, now: u64) -> u64 {
@@ -331,22 +348,40 @@ mod tests {
             Entry::Queued(ticket) => ticket,
             other => panic!("{other:?}"),
         });
-        let slower = Rate::new(1, Duration::from_nanos(400), Some(1), Form::Gcra);
-        assert_eq!(core.set_rate(START, slower).len(), 1);
+        let slower = settings(400, Some(1), 3);
+        assert_eq!(core.apply(START, slower.clone()).len(), 1);
         assert_eq!(core.poll(START, heavy, 2, &mut ()).0, Turn::Rejected(None), "its cost is above the burst now");
         assert_eq!(core.poll(START, first, 1, &mut ()).0, Turn::Wait { until: START + 20 }, "the debt in time is kept");
         assert_eq!((core.poll(START + 20, first, 1, &mut ()).0, core.queued()), (Turn::Permit, 1));
         assert_eq!(core.poll(START + 20, last, 1, &mut ()).0, Turn::Wait { until: START + 420 });
-        assert_eq!(core.set_rate(START + 22, Rate { limit: 0, ..slower }).len(), 1, "no permit will ever come");
+        assert_eq!(
+            core.apply(START + 22, RateLimiterSettings { limit: 0, ..slower }).len(),
+            1,
+            "no permit will ever come"
+        );
+    }
+
+    #[test]
+    fn c3_calls_that_wait_keep_their_positions_and_their_ends_in_a_smaller_queue() {
+        let mut core = core(1);
+        assert_eq!(core.enter(START, 1, END, ()), Entry::Permit);
+        let [first, second] = [(); 2].map(|()| queue_up(&mut core, START));
+        assert_eq!(core.apply(START, RateLimiterSettings { queue: None, ..settings(10, None, 1) }).len(), 0);
+        assert_eq!(core.enter(START, 1, END, ()), Entry::Rejected(Some(30)), "no one joins it");
+        assert_eq!(core.apply(START, settings(500, None, 3)).len(), 0);
+        assert_eq!(core.enter(START, 1, END, ()), Entry::Rejected(Some(1_010)), "a newcomer would be too late");
+        assert_eq!(core.poll(START + 10, first, 1, &mut ()).0, Turn::Permit);
+        assert_eq!(core.poll(START + 10, second, 1, &mut ()).0, Turn::Wait { until: START + 510 });
+        assert_eq!(core.apply(START + 10, settings(995, None, 3)).len(), 0, "the debt is kept");
+        assert_eq!(core.apply(START + 10, settings(5, None, 3)).len(), 0);
+        assert_eq!(core.poll(START + 15, second, 1, &mut ()).0, Turn::Permit, "the longest debt there is by now");
     }
 
     #[test]
     fn l4_no_debt_is_longer_than_the_new_limit_knows() {
-        let hourly = Rate::new(1, Duration::from_secs(3600), None, Form::Gcra);
-        let mut core = Core::new(hourly, 1);
+        let mut core = Core::new(settings(3_600_000_000_000, None, 1));
         assert_eq!(core.enter(START, 1, END, ()), Entry::Permit);
-        let faster = Rate::new(1, Duration::from_nanos(10), None, Form::Gcra);
-        core.set_rate(START, faster);
+        assert_eq!(core.apply(START, settings(10, None, 1)).len(), 0);
         assert_eq!((core.try_enter(START + 9, 1), core.try_enter(START + 10, 1)), (Err(Some(1)), Ok(())));
     }
 
@@ -368,8 +403,8 @@ mod tests {
         assert_eq!(core.enter(START, 3, END, ()), Entry::Permit);
         assert_eq!(core.later_moment(START), None);
         assert_eq!((core.later_moment(START - 1), core.later_moment(7)), (Some(START), Some(START)));
-        let window = Rate::new(3, Duration::from_nanos(10), None, Form::FixedWindow);
-        let mut core = Core::new(window, 1);
+        let window = RateLimiterSettings { limit: 3, fixed_window: true, ..settings(10, None, 1) };
+        let mut core = Core::new(window);
         assert_eq!((core.later_moment(0), core.enter(START, 1, END, ())), (None, Entry::Permit));
         assert_eq!((core.later_moment(START), core.later_moment(START - 1)), (None, Some(START)));
     }

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`CircuitBreaker`](crate::CircuitBreaker) | [`CircuitBreakerSettings`](crate::CircuitBreakerSettings) |
 //! | [`RetryWithBackoff`](crate::RetryWithBackoff) | [`RetrySettings`](crate::RetrySettings) |
+//! | [`RateLimiter`](crate::RateLimiter) | [`RateLimiterSettings`](crate::RateLimiterSettings) |
 //! | [`Bulkhead`](crate::Bulkhead) | [`BulkheadSettings`](crate::BulkheadSettings) |
 //! | [`Pipeline`](crate::Pipeline) | [`PipelineSettings`](crate::pipeline::PipelineSettings): those of all parts, and two timeouts |
 //! | a set of pipelines, [`Pipelines`] | a map of names to `PipelineSettings` |
@@ -68,8 +69,7 @@
 //! # What is code
 //!
 //! Listeners, classifiers, fallbacks, the names, the seeds of tests, a backoff from a closure
-//! ([`backoff_fn`](crate::RetryBuilder::backoff_fn)), a [budget](crate::RetryBudget) that several policies share, and a
-//! pipeline's rate limiter, which [`set_rate`](crate::RateLimiter::set_rate) changes.
+//! ([`backoff_fn`](crate::RetryBuilder::backoff_fn)), and a [budget](crate::RetryBudget) that several policies share.
 //! `apply` keeps all of these. Settings that name a backoff or a budget are refused where code gave one: nobody has to
 //! know which of the two counts.
 //!

@@ -21,6 +21,7 @@ use withstand::{
     bulkhead::{BulkheadSettings, QueueSettings},
     circuit_breaker::State,
     pipeline::PipelineSettings,
+    rate_limiter::RateLimiterSettings,
     retry::{BudgetSettings, Constant, RetryBudgetSettings, RetrySettings},
 };
 
@@ -88,6 +89,7 @@ struct Sums {
     failed: Count,
     full: Count,
     open: Count,
+    limited: Count,
     timed_out: Count,
     dropped: Count,
     applied: Count,
@@ -126,12 +128,14 @@ fn settings(slots: usize, attempts: u32) -> PipelineSettings {
     breaker.consecutive_failure_rules.iter_mut().for_each(|rule| rule.spanning = Duration::ZERO);
     (breaker.open_for, breaker.max_open_for) = (ms(20), Some(ms(60)));
     (settings.bulkhead, settings.retry) = (Some(bulkhead), Some(retry));
+    settings.rate_limiter = Some(RateLimiterSettings::new(5000, Duration::from_secs(1)));
     (settings.timeout, settings.attempt_timeout) = (Some(ms(100)), Some(ms(30)));
     settings
 }
 
 fn any_good(rng: &mut Rng) -> PipelineSettings {
     let mut settings = settings(rng.usize(1..=MOST), rng.u32(1..5));
+    settings.rate_limiter = Some(RateLimiterSettings::new(rng.u32(500..5000), Duration::from_secs(1)));
     settings.timeout = Some(ms(rng.u64(60..200)));
     settings.attempt_timeout = rng.bool().then(|| ms(rng.u64(5..50)));
     let breaker = settings.circuit_breaker.as_mut().expect("it has one");
@@ -143,7 +147,8 @@ fn any_good(rng: &mut Rng) -> PipelineSettings {
 /// Each is wrong in one part, and good in the others.
 fn any_bad(rng: &mut Rng) -> PipelineSettings {
     let mut settings = any_good(rng);
-    match rng.u8(..5) {
+    match rng.u8(..6) {
+        5 => settings.rate_limiter.as_mut().expect("it has one").period = Duration::ZERO,
         0 => settings.timeout = Some(Duration::ZERO),
         1 => settings.bulkhead = None,
         2 => settings.retry.as_mut().expect("it has one").max_attempts = 0,
@@ -310,12 +315,13 @@ struct Counted<'a> {
 impl Counted<'_> {
     fn end(mut self, answer: &Answer) {
         self.is_over = true;
-        let Sums { answered, failed, full, open, timed_out, .. } = &self.reload.sums;
+        let Sums { answered, failed, full, open, limited, timed_out, .. } = &self.reload.sums;
         match answer {
             Ok(()) => answered.add(),
             Err(Failure::Down) => failed.add(),
             Err(Failure::Policy(Rejected::BulkheadFull(_))) => full.add(),
             Err(Failure::Policy(Rejected::TimedOut(_))) => timed_out.add(),
+            Err(Failure::Policy(Rejected::RateLimited(_))) => limited.add(),
             Err(Failure::Policy(_)) => open.add(),
         }
         // While its bulkhead is full, or a call waits in its queue until the total timeout, the circuit is not asked.
@@ -379,12 +385,12 @@ pub fn checks(world: &World) -> Vec<Check> {
 }
 
 fn came_out(reload: &Reload) -> Check {
-    let Sums { asked, answered, failed, full, open, timed_out, dropped, .. } = &reload.sums;
-    let ends = [answered, failed, full, open, timed_out, dropped].map(Count::get);
-    let [answered, failed, full, open, timed_out, dropped] = ends.map(grouped);
+    let Sums { asked, answered, failed, full, open, limited, timed_out, dropped, .. } = &reload.sums;
+    let ends = [answered, failed, full, open, limited, timed_out, dropped].map(Count::get);
+    let [answered, failed, full, open, limited, timed_out, dropped] = ends.map(grouped);
     let says = format!(
         "per key and reloaded: {} calls = {answered} answered + {failed} failed + {full} found no slot + {open} found \
-         an open circuit + {timed_out} timed out + {dropped} dropped",
+         an open circuit + {limited} were above a rate + {timed_out} timed out + {dropped} dropped",
         grouped(asked.get())
     );
     (asked.get() == ends.iter().sum(), says)

@@ -12,10 +12,12 @@ use std::{
 };
 
 use proptest::{collection::vec, option, prelude::*, sample::select};
-use withstand::{RateLimiter, RateLimiterAcquire, RateLimiterEvent, Rejected};
+use withstand::{
+    RateLimiter, RateLimiterAcquire, RateLimiterEvent, RateLimiterSettings, Rejected, rate_limiter::QueueSettings,
+};
 
 const MAX_WAIT: Duration = Duration::from_millis(700);
-const QUEUE_CAPACITY: usize = 5;
+const QUEUE: Option<(usize, Duration)> = Some((5, MAX_WAIT));
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
@@ -24,6 +26,7 @@ enum Step {
     Poll(usize),
     Drop(usize),
     SetRate(Rate),
+    Apply(Change),
     Pass(Duration),
 }
 
@@ -39,6 +42,31 @@ struct Settings {
     /// `None`: as much as the limit.
     burst: Option<u32>,
     is_window: bool,
+    /// Its capacity, and how long a call may wait.
+    queue: Option<(usize, Duration)>,
+}
+
+/// What settings that are applied may change.
+#[derive(Clone, Copy, Debug)]
+struct Change {
+    rate: Rate,
+    /// It is left out of a window.
+    burst: Option<u32>,
+    queue: Option<(usize, Duration)>,
+}
+
+impl Settings {
+    fn with(self, Change { rate, burst, queue }: Change) -> Self {
+        Self { rate, burst: burst.filter(|_| !self.is_window), queue, ..self }
+    }
+
+    fn as_data(&self) -> RateLimiterSettings {
+        let mut settings = RateLimiterSettings::new(self.rate.limit, self.rate.period);
+        settings.burst = self.burst;
+        settings.fixed_window = self.is_window;
+        settings.queue = self.queue.map(|(capacity, max_wait)| QueueSettings::new(capacity, max_wait));
+        settings
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -164,10 +192,12 @@ impl Model {
 
     fn acquire(&mut self, cost: u32) {
         let wait = self.wait_behind_the_queue(cost);
+        let (capacity, max_wait) = self.settings.queue.unwrap_or_default();
+        let has_room = self.queued().count() < capacity;
         let status = if cost == 0 || self.first().is_none() && self.take(cost) {
             Status::Admitted
-        } else if wait.is_some_and(|wait| wait <= MAX_WAIT.as_nanos()) && self.queued().count() < QUEUE_CAPACITY {
-            Status::Queued { end: self.now + MAX_WAIT.as_nanos(), polled: false }
+        } else if has_room && wait.is_some_and(|wait| wait <= max_wait.as_nanos()) {
+            Status::Queued { end: self.now + max_wait.as_nanos(), polled: false }
         } else {
             self.rejected += 1;
             self.rejected_at_once += 1;
@@ -207,14 +237,14 @@ impl Model {
         }
     }
 
-    fn set_rate(&mut self, rate: Rate) {
+    fn apply(&mut self, settings: Settings) {
         let began = self.window.0.saturating_sub(self.period());
         let has_passed = self.now >= self.window.0;
-        self.settings.rate = rate;
+        self.settings = settings;
         if !has_passed {
             self.window.0 = began + self.period();
         }
-        if rate.limit > 0 {
+        if settings.rate.limit > 0 {
             let longest = self.interval() * u128::from(self.burst());
             self.full_at = self.full_at.min(self.now + longest);
         }
@@ -232,7 +262,7 @@ impl Model {
 
     /// L1 and L5, by all spans from one call to another.
     fn check_what_was_taken(&self) -> Result<(), TestCaseError> {
-        for (Settings { rate, burst, is_window }, taken) in &self.taken {
+        for (Settings { rate, burst, is_window, .. }, taken) in &self.taken {
             let (limit, period) = (u128::from(rate.limit), rate.period.as_nanos());
             for (first, (start, _)) in taken.iter().enumerate() {
                 let mut sum = 0;
@@ -275,16 +305,10 @@ fn retry_after(rejected: &Rejected) -> Option<Duration> {
 async fn agree(settings: Settings, steps: Vec<Step>) -> Result<(), TestCaseError> {
     let heard = Arc::new(Mutex::new(0));
     let hears = heard.clone();
-    let Settings { rate: Rate { limit, period }, burst, is_window } = settings;
-    let mut builder =
-        RateLimiter::builder("model", limit, period).queue(QUEUE_CAPACITY, MAX_WAIT).listener_fn(move |event| {
-            assert!(matches!(event, RateLimiterEvent::Rejected { .. }), "{event:?}");
-            *hears.lock().expect("no panic") += 1;
-        });
-    if let Some(burst) = burst {
-        builder = builder.burst(burst);
-    }
-    builder = if is_window { builder.fixed_window() } else { builder };
+    let builder = RateLimiter::builder("model", 1, MAX_WAIT).settings(&settings.as_data()).listener_fn(move |event| {
+        assert!(matches!(event, RateLimiterEvent::Rejected { .. }), "{event:?}");
+        *hears.lock().expect("no panic") += 1;
+    });
     let limiter = builder.build().expect("good settings");
     let mut model = Model::new(settings);
     let mut calls: Vec<(Pin<Box<RateLimiterAcquire>>, Arc<Woken>)> = Vec::new();
@@ -319,17 +343,30 @@ async fn agree(settings: Settings, steps: Vec<Step>) -> Result<(), TestCaseError
             Step::Poll(_) | Step::Drop(_) => {}
             Step::SetRate(rate) => {
                 limiter.set_rate(rate.limit, rate.period).expect("a good rate");
-                model.set_rate(rate);
+                model.apply(Settings { rate, ..model.settings });
+            }
+            Step::Apply(change) => {
+                let settings = model.settings.with(change);
+                limiter.apply(&settings.as_data()).expect("good settings");
+                model.apply(settings);
             }
             Step::Pass(span) => {
                 tokio::time::advance(span).await;
                 model.now += span.as_nanos();
             }
         }
+        prop_assert_eq!(limiter.settings(), model.settings.as_data(), "step {}", number);
         let seen = limiter.snapshot();
         prop_assert_eq!(
-            (seen.limit, seen.burst, seen.queued, seen.rejected, *heard.lock().expect("no panic")),
-            (model.settings.rate.limit, model.burst(), model.queued().count(), model.rejected, model.rejected),
+            (seen.limit, seen.burst, seen.queued, seen.queue_capacity, seen.rejected, *heard.lock().expect("no panic")),
+            (
+                model.settings.rate.limit,
+                model.burst(),
+                model.queued().count(),
+                model.settings.queue.map_or(0, |(capacity, _)| capacity),
+                model.rejected,
+                model.rejected
+            ),
             "after step {} ({:?})",
             number,
             step
@@ -359,10 +396,17 @@ fn settings() -> impl Strategy<Value = Settings> {
         3 => option::of(1_u32..7).prop_map(|burst| (burst, false)),
         1 => Just((None, true)),
     ];
-    (rate(0), burst_and_form).prop_map(|(rate, (burst, is_window))| Settings { rate, burst, is_window })
+    (rate(0), burst_and_form).prop_map(|(rate, (burst, is_window))| Settings { rate, burst, is_window, queue: QUEUE })
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
+fn change() -> impl Strategy<Value = Change> {
+    let wait = select(vec![1, 50, 700, 5_000]).prop_map(Duration::from_millis);
+    let queue = prop_oneof![2 => Just(QUEUE), 2 => option::of((1_usize..7, wait))];
+    (rate(0), option::of(1_u32..7), queue).prop_map(|(rate, burst, queue)| Change { rate, burst, queue })
+}
+
+/// `applied`: how often settings are applied.
+fn steps(applied: u32) -> impl Strategy<Value = Vec<Step>> {
     let spans = vec![0, 1, 2, 142_857, 14_285_715, 33_333_333, 33_333_334, 100_000_000, 700_000_000, 10_000_000_000];
     let span = prop_oneof![select(spans), 0_u64..300_000_000].prop_map(Duration::from_nanos);
     let cost = || prop_oneof![6 => Just(1_u32), 1 => 0_u32..8];
@@ -373,13 +417,19 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         12 => any::<usize>().prop_map(Step::Drop),
         2 => rate(0).prop_map(Step::SetRate),
         25 => span.prop_map(Step::Pass),
+        applied => change().prop_map(Step::Apply),
     ];
     vec(step, 150..=250)
 }
 
 proptest! {
     #[test]
-    fn l1_l3_l4_l5_the_rate_limiter_agrees_with_its_model(settings in settings(), steps in steps()) {
+    fn l1_l3_l4_l5_the_rate_limiter_agrees_with_its_model(settings in settings(), steps in steps(0)) {
+        super::run(agree(settings, steps))?;
+    }
+
+    #[test]
+    fn c3_so_it_does_while_its_settings_change(settings in settings(), steps in steps(8)) {
         super::run(agree(settings, steps))?;
     }
 }
