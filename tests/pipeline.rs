@@ -21,8 +21,8 @@ use support::{script::Scripted, *};
 use tokio::time::Instant;
 use tower::{BoxError, Layer, Service, ServiceExt, service_fn};
 use withstand::{
-    Bulkhead, CircuitBreaker, Classify, Deadline, Error, Fallback, FallbackEvent, Pipeline, PipelineBuilder, Rejected,
-    RetryBudget, RetryEvent, RetryWithBackoff, Timeout, Verdict,
+    Bulkhead, CircuitBreaker, Classify, Deadline, Error, Fallback, FallbackEvent, Pipeline, PipelineBuilder,
+    RateLimiter, Rejected, RetryBudget, RetryEvent, RetryWithBackoff, Timeout, Verdict, by_error,
     circuit_breaker::{State, Window},
     classify_fn,
     pipeline::{BoxPipeline, NoFallback},
@@ -48,6 +48,12 @@ both_ways! {
     p2_r5_a_dropped_call_gives_a_reserved_token_back_only_while_it_sleeps,
     p2_r5_r8_a_hinted_wait_that_cannot_be_paid_for_ends_with_the_last_result,
     p2_g8_a_loop_of_rejections_lets_another_task_run,
+    p2_r8_an_attempt_whose_retry_cannot_be_paid_for_is_counted_once,
+    p2_a_rejection_tells_the_limit_of_its_own_moment,
+    p2_q1_the_operation_is_dropped_within_the_scope,
+    p1_the_totals_listeners_hear_what_the_total_ends,
+    p1_a_fallback_with_a_classifier_of_its_own_judges_an_answer_once,
+    p1_l3_a_wait_for_a_permit_that_the_deadline_cuts_short_is_timed_out,
     p3_without_parts_it_only_makes_the_call,
     p5_g1_g3_nothing_outlives_the_call_though_its_future_is_kept,
     p5_a_call_that_is_ready_at_once_is_ready_in_one_poll,
@@ -667,6 +673,133 @@ async fn p2_g8_a_loop_of_rejections_lets_another_task_run(way: Way) {
         }
         assert_eq!(rejections, 32);
         other.await.expect("no panic");
+    }
+}
+
+/// What the last result says of its own attempts is not said a second time.
+async fn p2_r8_an_attempt_whose_retry_cannot_be_paid_for_is_counted_once(way: Way) {
+    let hinted = || {
+        let is_rejected: fn(&Failure) -> bool = |error| matches!(error, Error::Rejected(_));
+        by_error().errors_if(is_rejected, Verdict::Transient { retry_after: Some(ms(90)) })
+    };
+    let inner = RetryWithBackoff::builder("inner").max_attempts(2).no_backoff().no_budget().build();
+    let inner = inner.expect("good settings");
+    for with_pipeline in [true, false] {
+        let circuit = CircuitBreaker::builder("inner").consecutive_failures(1, Duration::ZERO).open_for(secs(9));
+        let circuit = circuit.build().expect("good settings");
+        let inner = inner.clone();
+        // One attempt is sent, and the second is rejected.
+        let nested = op(move || {
+            let (inner, circuit) = (inner.clone(), circuit.clone());
+            async move { inner.call(|| circuit.call(|| ready(Answer::Err(Error::Inner("bad"))))).await }
+        });
+        let budget = RetryBudget::builder(2).no_refill().build().expect("good settings");
+        let retry = RetryWithBackoff::builder("users").budget(&budget).no_backoff().build().expect("good settings");
+        let alone = retry.classify(hinted());
+        let pipeline = build(Pipeline::builder("users").retry(retry).classify(hinted()));
+        let mut call = if with_pipeline { pipeline.through(way, &nested) } else { alone.through(way, &nested) };
+        assert!(poll(&mut call).is_pending(), "it waits for as long as it was told");
+        let others = RetryWithBackoff::builder("others").budget(&budget).no_backoff().build().expect("good settings");
+        assert!(others.through(Way::Plain, &fail()).await.is_err());
+        let rejection = rejected(call.await).expect("the last result");
+        assert_eq!(rejection.attempts_sent(), 1, "in a pipeline: {with_pipeline}");
+    }
+}
+
+async fn p2_a_rejection_tells_the_limit_of_its_own_moment(way: Way) {
+    let (bulkhead, limiter) =
+        (Bulkhead::new("users", 0), RateLimiter::new("users", 0, secs(1)).expect("good settings"));
+    let full = build(Pipeline::builder("users").bulkhead(bulkhead.clone()));
+    let limited = build(Pipeline::builder("users").rate_limiter(limiter.clone()));
+    let succeed = succeed();
+    let calls = [full.through(way, &succeed), limited.through(way, &succeed)];
+    bulkhead.set_max_concurrent(500);
+    limiter.set_rate(500, secs(1)).expect("good settings");
+    let [full, limited] = calls;
+    match (rejected(full.await), rejected(limited.await)) {
+        (Some(Rejected::BulkheadFull(full)), Some(Rejected::RateLimited(limited))) => {
+            assert_eq!((full.max_concurrent(), limited.limit()), (0, 0));
+        }
+        others => panic!("{others:?}"),
+    }
+}
+
+async fn p2_q1_the_operation_is_dropped_within_the_scope(way: Way) {
+    struct Dropped(Arc<Mutex<Vec<bool>>>);
+
+    impl Drop for Dropped {
+        fn drop(&mut self) {
+            self.0.lock().expect("no panic").push(Deadline::current().is_some());
+        }
+    }
+
+    let dropped = Arc::default();
+    for end in [Ok(1), Err(Error::Inner("bad"))] {
+        let held: Arc<Mutex<Vec<bool>>> = Arc::clone(&dropped);
+        let operation = op(move || {
+            let (held, end) = (Dropped(held.clone()), end.clone());
+            async move {
+                let _held = held;
+                tokio::task::yield_now().await;
+                // It goes with the future, and not before.
+                poll_fn(|_| Poll::Ready(())).await;
+                end
+            }
+        });
+        let pipeline = build(Pipeline::builder("users").timeout(secs(1)));
+        let _ = pipeline.through(way, &operation).await;
+    }
+    assert!(dropped.lock().expect("no panic").iter().all(|within| *within), "{dropped:?}");
+}
+
+async fn p1_the_totals_listeners_hear_what_the_total_ends(way: Way) {
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let timeout = |limit, who: &'static str| {
+        let heard = heard.clone();
+        Timeout::new(limit).named(who).listener_fn(move |_| heard.lock().expect("no panic").push(who))
+    };
+    let (total, attempt) = (timeout(secs(5), "total"), timeout(secs(4), "attempt"));
+    let retry = RetryWithBackoff::builder("users").no_backoff().build().expect("good settings");
+    let pipeline = build(Pipeline::builder("users").timeout(total).retry(retry).attempt_timeout(attempt));
+    assert_eq!(
+        said(pipeline.through(way, &hang()).await),
+        ("`total` took longer than the deadline allows, 5s".into(), true)
+    );
+    assert_eq!(*heard.lock().expect("no panic"), ["attempt", "total"]);
+}
+
+async fn p1_a_fallback_with_a_classifier_of_its_own_judges_an_answer_once(way: Way) {
+    for handled in [true, false] {
+        let judged = Arc::new(AtomicUsize::new(0));
+        let counted = judged.clone();
+        let own = classify_fn(move |_: &Answer| {
+            counted.fetch_add(1, SeqCst);
+            if handled { Verdict::Failed } else { Verdict::Healthy }
+        });
+        let fallback = Fallback::from_result_fn(|_: Answer| Ok(100)).classify(own);
+        let answer = build(builder().fallback(fallback)).through(way, &succeed()).await;
+        assert_eq!((answer, judged.load(SeqCst)), (Ok(if handled { 100 } else { 1 }), 1));
+    }
+}
+
+/// A wait that could not end in time is not begun. One that is cut short was not started. The queue's own limit is shorter
+/// than the total, so it is a deadline further out that cuts it.
+async fn p1_l3_a_wait_for_a_permit_that_the_deadline_cuts_short_is_timed_out(way: Way) {
+    let limiter = || RateLimiter::builder("users", 1, secs(2)).queue(9, secs(60)).build().expect("good settings");
+    let pipeline = build(Pipeline::builder("users").timeout(secs(90)).rate_limiter(limiter()));
+    let (alone, succeed) = (limiter(), succeed());
+    for with_pipeline in [true, false] {
+        let call = || if with_pipeline { pipeline.through(way, &succeed) } else { alone.through(way, &succeed) };
+        let calls = async {
+            assert_eq!(call().await, Ok(1));
+            // It is due after 2 seconds, and nobody polls it.
+            let first = call();
+            let (second, third) = (call(), call().await);
+            assert!(matches!(rejected(third), Some(Rejected::RateLimited(_))), "it would be due after 6 seconds");
+            assert_eq!(said(second.await), ("`users` was not started within 5s".into(), false));
+            drop(first);
+        };
+        Deadline::within(secs(5)).scope(calls).await;
     }
 }
 

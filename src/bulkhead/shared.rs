@@ -211,18 +211,18 @@ impl Slots {
         RejectedCall::new(self.report_rejected(None), pends)
     }
 
-    /// [`reject_call`](Self::reject_call), for a call that makes the rejection later. Whether it should pend once.
+    /// [`reject_call`](Self::reject_call), for a call that makes the rejection later: the limit that rejected it, and
+    /// whether it should pend once.
     #[cold]
     #[inline(never)]
-    pub(crate) fn count_rejected_call(&self) -> bool {
+    pub(crate) fn count_rejected_call(&self) -> (usize, bool) {
         let pends = self.rejections.count_call();
-        self.report_rejected(None);
-        pends
+        (self.report_rejected(None).max_concurrent(), pends)
     }
 
-    /// How a call is rejected now.
-    pub(crate) fn rejected(&self) -> Rejected {
-        BulkheadFull::new(self.name().clone(), self.max_concurrent(), None).into()
+    /// The rejection of a call that was counted before.
+    pub(crate) fn rejected(&self, max_concurrent: usize) -> Rejected {
+        BulkheadFull::new(self.name().clone(), max_concurrent, None).into()
     }
 
     /// Rejects a call whose wait has ended.

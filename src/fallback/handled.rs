@@ -7,6 +7,10 @@ use crate::classify::{Classify, Verdict};
 /// Sealed: [`handle_if`](super::Fallback::handle_if) takes a closure, [`classify`](super::Fallback::classify) a
 /// classifier.
 pub trait Handles<T, E>: sealed::Handles {
+    /// Whether it may handle an answer that a pipeline's classifier calls healthy.
+    #[doc(hidden)]
+    const JUDGES_ANSWERS: bool = false;
+
     #[doc(hidden)]
     fn handles(&self, result: &Result<T, E>) -> bool;
 
@@ -66,6 +70,8 @@ impl<T, E, C> Handles<T, E> for Unhealthy<C>
 where
     C: Classify<T, E>,
 {
+    const JUDGES_ANSWERS: bool = true;
+
     fn handles(&self, result: &Result<T, E>) -> bool {
         self.0.classify(result) != Verdict::Healthy
     }

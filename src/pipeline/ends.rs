@@ -54,10 +54,12 @@ where
         let Some(limit) = this.limits.attempt else { return self.end_by_total() };
         // It is dropped before anyone is told.
         this.stage.set(Stage::Done);
-        let reporter = &this.permits.parts().attempt.reporter;
-        let rejected = match this.limits.is_attempt_cut {
-            true => reporter.report(this.limits.deadline.span(), Cause::Deadline),
-            false => reporter.report(limit.get(), Cause::Limit),
+        let parts = this.permits.parts();
+        let rejected = match (this.limits.is_attempt_cut, this.limits.total) {
+            // What cuts it short is the total, and the total's listeners hear it.
+            (true, Some(_)) => parts.total.reporter.report(this.limits.deadline.span(), Cause::Deadline),
+            (true, None) => parts.attempt.reporter.report(this.limits.deadline.span(), Cause::Deadline),
+            (false, _) => parts.attempt.reporter.report(limit.get(), Cause::Limit),
         };
         let result = Err(E::from_rejected(rejected));
         let verdict = this.permits.whole.classifier.classify(&result);
@@ -111,10 +113,9 @@ where
             tell_attempts_sent(&mut result, progress.sent_before);
             return StageEnd::CallEnded(result, Some(verdict));
         };
-        let rejected = result.as_ref().err().and_then(CarriesRejected::as_rejected);
-        progress.sent_before += u32::from(rejected.is_none_or(Rejected::was_started));
         let mut unpaid = None;
         if wait.is_paid {
+            progress.sent_before += u32::from(was_sent(&result));
             attempts.take(result);
         } else {
             unpaid = Some(result);
@@ -165,6 +166,12 @@ where
         }
         Poll::Ready(result)
     }
+}
+
+/// Whether the attempt with this result was sent: our own breaker may have rejected it.
+pub(super) fn was_sent<T, E: CarriesRejected>(result: &Result<T, E>) -> bool {
+    let rejected = result.as_ref().err().and_then(CarriesRejected::as_rejected);
+    rejected.is_none_or(Rejected::was_started)
 }
 
 /// Where a rejection ends the call, it says how many attempts were sent before.

@@ -113,6 +113,9 @@ impl<T, E> PlainFallback for BoxFallback<T, E> {}
 impl<T, E> PipelineFallback<T, E, ()> for BoxFallback<T, E> {
     type Future = BoxRecovery<T, E>;
 
+    // Its type does not say whether it does.
+    const JUDGES_ANSWERS: bool = true;
+
     #[inline]
     fn handles(&self, verdict: Verdict, result: &Result<T, E>, extracted: &Option<()>) -> bool {
         extracted.is_some() && self.0.as_ref().is_some_and(|fallback| fallback.handles(verdict, result))

@@ -25,6 +25,10 @@ pub trait PipelineFallback<T, E, K>: sealed::PipelineFallback {
     #[doc(hidden)]
     const IS_NONE: bool = false;
 
+    /// Whether it may answer for an answer that the pipeline's classifier calls healthy.
+    #[doc(hidden)]
+    const JUDGES_ANSWERS: bool = false;
+
     /// Whether it answers for this result.
     #[doc(hidden)]
     fn handles(&self, verdict: Verdict, result: &Result<T, E>, extracted: &Option<K>) -> bool;
@@ -79,6 +83,8 @@ where
     L: Listen<T, E>,
 {
     type Future = S::Future;
+
+    const JUDGES_ANSWERS: bool = W::JUDGES_ANSWERS;
 
     #[inline]
     fn handles(&self, verdict: Verdict, result: &Result<T, E>, extracted: &Option<K>) -> bool {

@@ -9,7 +9,7 @@ use std::{
 use pin_project_lite::pin_project;
 
 use super::{
-    ends::tell_attempts_sent,
+    ends::{tell_attempts_sent, was_sent},
     fallback::PipelineFallback,
     limits::Limits,
     permits::Permits,
@@ -118,10 +118,10 @@ where
         };
         let whole = &*this.permits.whole;
         let verdict = whole.classifier.classify(&result);
-        drop(entered);
-        let is_success = verdict == Verdict::Healthy && !whole.fallback.handles(verdict, &result, this.extracted);
-        // The attempt goes first, then its permits.
+        let is_success = verdict == Verdict::Healthy && !B::JUDGES_ANSWERS;
+        // The attempt goes first, within the scope of its deadline, and then its permits.
         this.stage.set(Stage::Done);
+        drop(entered);
         match result {
             Ok(answer) if is_success && this.permits.settle_success() => {
                 if let Some(retry) = this.permits.parts().retry() {
@@ -213,6 +213,7 @@ where
                         tell_attempts_sent(&mut last, progress.sent_before);
                         return Poll::Ready(StageEnd::CallEnded(last, None));
                     }
+                    progress.sent_before += u32::from(was_sent(&last));
                     this.attempts.as_mut().expect("the call goes on").take(last);
                 }
                 self.enter_starting();

@@ -30,12 +30,14 @@ pub(super) enum Hindrance {
     /// The rate limiter rejected it: the nanoseconds until it would have been admitted, if that is known.
     RateLimited {
         retry_after: Option<u64>,
+        limit: u32,
         pends: bool,
     },
     /// It waits for a slot of the bulkhead.
     Queued(WaitLimit),
     /// The bulkhead rejected it.
     Full {
+        max_concurrent: usize,
         pends: bool,
     },
     /// The circuit breaker rejected the attempt.
@@ -146,14 +148,15 @@ where
 /// The rate limiter has no permit.
 #[inline(always)]
 fn rate_limited(parts: &Parts, retry_after: Option<u64>) -> Hindrance {
-    let pends = parts.limiter().is_some_and(|limiter| limiter.count_rejected_call(retry_after));
-    Hindrance::RateLimited { retry_after, pends }
+    let (limit, pends) = parts.limiter().map_or((0, false), |limiter| limiter.count_rejected_call(retry_after));
+    Hindrance::RateLimited { retry_after, limit, pends }
 }
 
 /// The bulkhead has neither a slot nor room in its queue.
 #[inline(always)]
 pub(super) fn full(parts: &Parts) -> Hindrance {
-    Hindrance::Full { pends: parts.slots().is_some_and(Slots::count_rejected_call) }
+    let (max_concurrent, pends) = parts.slots().map_or((0, false), Slots::count_rejected_call);
+    Hindrance::Full { max_concurrent, pends }
 }
 
 /// The circuit breaker rejects the attempt.

@@ -40,15 +40,15 @@ where
         let parts = this.permits.whole.parts();
         match this.hindrance {
             Hindrance::RateLimited { pends: pends @ true, .. }
-            | Hindrance::Full { pends: pends @ true }
+            | Hindrance::Full { pends: pends @ true, .. }
             | Hindrance::CircuitOpen { pends: pends @ true, .. } => {
                 *pends = false;
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
             Hindrance::Limited => self.poll_limiter(cx),
-            Hindrance::RateLimited { retry_after, .. } => {
-                let rejected = parts.limiter().map(|limiter| limiter.rejected(*retry_after));
+            Hindrance::RateLimited { retry_after, limit, .. } => {
+                let rejected = parts.limiter().map(|limiter| limiter.rejected(*limit, *retry_after));
                 let rejected = rejected.expect("its rate limiter has rejected it").into();
                 Poll::Ready(StageEnd::CallEnded(Err(E::from_rejected(rejected)), None))
             }
@@ -56,8 +56,9 @@ where
                 let limit = *limit;
                 self.poll_queue(limit, cx)
             }
-            Hindrance::Full { .. } => {
-                let rejected = parts.slots().map(Slots::rejected).expect("its bulkhead has rejected it");
+            Hindrance::Full { max_concurrent, .. } => {
+                let rejected = parts.slots().map(|slots| slots.rejected(*max_concurrent));
+                let rejected = rejected.expect("its bulkhead has rejected it");
                 Poll::Ready(StageEnd::CallEnded(Err(E::from_rejected(rejected)), None))
             }
             Hindrance::CircuitOpen { rejection, .. } => {
@@ -82,7 +83,7 @@ where
         let rejected = loop {
             match limiter.poll(limiter.now(), ticket, ONE_PERMIT, cx.waker()) {
                 Turn::Permit => break None,
-                Turn::Rejected(retry_after) => break Some(limiter.reject_other(retry_after)),
+                Turn::Rejected(retry_after) => break Some(limiter.reject_waiter(retry_after)),
                 Turn::Wait { until } => {
                     this.alarm.as_mut().reset(limiter.instant(until));
                     ready!(this.alarm.as_mut().poll(cx));
@@ -91,7 +92,7 @@ where
         };
         this.permits.leave_limiter();
         if let Some(rejected) = rejected {
-            return Poll::Ready(StageEnd::CallEnded(Err(E::from_rejected(rejected.into())), None));
+            return Poll::Ready(StageEnd::CallEnded(Err(E::from_rejected(rejected)), None));
         }
         self.enter_bulkhead();
         Poll::Ready(StageEnd::NextStageEntered)

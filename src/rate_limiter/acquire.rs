@@ -56,9 +56,9 @@ impl Future for RateLimiterAcquire {
         let acquired = match self.project().state.project() {
             StateProj::Queued { wait } => ready!(wait.poll(cx)),
             StateProj::Acquired => Ok(()),
-            StateProj::Rejected { rejection } => Err(ready!(rejection.poll(cx))),
+            StateProj::Rejected { rejection } => Err(ready!(rejection.poll(cx)).into()),
         };
-        Poll::Ready(acquired.map_err(Rejected::from))
+        Poll::Ready(acquired)
     }
 }
 

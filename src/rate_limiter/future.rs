@@ -111,7 +111,7 @@ where
                     let CallProj::Running { operation } = self.as_mut().project() else { unreachable!() };
                     ready!(operation.poll(cx))
                 }
-                Err(limited) => Err(E::from_rejected(Rejected::RateLimited(limited))),
+                Err(rejected) => Err(E::from_rejected(rejected)),
             },
             CallProj::Running { .. } | CallProj::Rejected { .. } | CallProj::Done => panic!("polled after it was done"),
         };

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     clock::{Clock, FOREVER, Instant},
     deadline,
-    error::{ConfigError, Name, RateLimited},
+    error::{Cause, ConfigError, Elapsed, Name, RateLimited, Rejected},
     event::Reporter,
     panics::catch_panic,
     rejections::{RejectedCall, Rejections},
@@ -299,22 +299,33 @@ impl Permits {
         RejectedCall::new(self.report_rejected(retry_after), pends)
     }
 
-    /// [`reject_call`](Self::reject_call), for a call that makes the rejection later. Whether it should pend once.
+    /// [`reject_call`](Self::reject_call), for a call that makes the rejection later: the limit that rejected it, and
+    /// whether it should pend once.
     #[cold]
     #[inline(never)]
-    pub(crate) fn count_rejected_call(&self, retry_after: Option<u64>) -> bool {
+    pub(crate) fn count_rejected_call(&self, retry_after: Option<u64>) -> (u32, bool) {
         let pends = self.rejections.count_call();
-        self.report_rejected(retry_after);
-        pends
+        (self.report_rejected(retry_after).limit(), pends)
     }
 
-    /// How a call is rejected now.
-    pub(crate) fn rejected(&self, retry_after: Option<u64>) -> RateLimited {
-        let limit = (self.settings.limit_and_burst.load(Ordering::Relaxed) >> 32) as u32;
+    /// The rejection of a call that was counted before.
+    pub(crate) fn rejected(&self, limit: u32, retry_after: Option<u64>) -> RateLimited {
         RateLimited::new(self.name().clone(), limit, retry_after.map(Duration::from_nanos))
     }
 
-    /// Rejects a call whose wait has ended, or a permit that is asked for at this moment only.
+    /// Rejects a call whose wait has ended: by `max_wait`, or by the deadline around it.
+    pub(crate) fn reject_waiter(&self, retry_after: Option<u64>) -> Rejected {
+        let limited = self.reject_other(retry_after);
+        match deadline::has_passed() {
+            false => limited.into(),
+            true => {
+                let span = deadline::current().span();
+                Elapsed::caused_by(Cause::NotStarted, Some(self.name().clone()), span).into()
+            }
+        }
+    }
+
+    /// Rejects a permit that is asked for at this moment only.
     pub(crate) fn reject_other(&self, retry_after: Option<u64>) -> RateLimited {
         self.rejections.count_other();
         self.report_rejected(retry_after)

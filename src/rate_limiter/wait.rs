@@ -11,7 +11,7 @@ use pin_project_lite::pin_project;
 use super::{shared::Permits, state::Turn};
 use crate::{
     clock::{Alarm, FOREVER, nanos},
-    error::RateLimited,
+    error::Rejected,
 };
 
 /// When a wait that begins now ends.
@@ -48,7 +48,7 @@ impl<A> Future for QueueWait<A>
 where
     A: Deref<Target = Permits> + Clone,
 {
-    type Output = Result<(), RateLimited>;
+    type Output = Result<(), Rejected>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
@@ -67,7 +67,7 @@ where
         this.alarm.disarm();
         ticket.is_used = true;
         *this.ticket = None;
-        Poll::Ready(end.map_err(|(permits, retry_after)| permits.reject_other(retry_after)))
+        Poll::Ready(end.map_err(|(permits, retry_after)| permits.reject_waiter(retry_after)))
     }
 }
 

@@ -152,10 +152,9 @@ where
             tell_attempts_sent(this.classifier, &mut result, this.progress.sent_before);
             return StageEnd::CallEnded(result);
         };
-        let was_sent = own_rejection(this.classifier, &mut result).is_none_or(|rejected| rejected.was_started());
-        this.progress.sent_before += u32::from(was_sent);
         let mut unpaid = None;
         if wait.is_paid {
+            this.progress.sent_before += u32::from(was_sent(this.classifier, &mut result));
             attempts.take(result);
         } else {
             unpaid = Some(result);
@@ -186,6 +185,7 @@ where
                         tell_attempts_sent(this.classifier, &mut last, this.progress.sent_before);
                         return Poll::Ready(StageEnd::CallEnded(last));
                     }
+                    this.progress.sent_before += u32::from(was_sent(this.classifier, &mut last));
                     this.attempts.as_mut().expect("the call goes on").take(last);
                 }
             }
@@ -214,6 +214,11 @@ where
 /// The rejection that a result carries, if the classifier knows that it can carry one.
 fn own_rejection<'a, T, E>(classifier: &impl Classify<T, E>, result: &'a mut Result<T, E>) -> Option<&'a mut Rejected> {
     result.as_mut().err().and_then(|error| classifier.rejected_mut(error))
+}
+
+/// Whether the attempt with this result was sent: our own breaker may have rejected it.
+fn was_sent<T, E>(classifier: &impl Classify<T, E>, result: &mut Result<T, E>) -> bool {
+    own_rejection(classifier, result).is_none_or(|rejected| rejected.was_started())
 }
 
 /// Where a rejection ends the call, it says how many attempts were sent before.
