@@ -8,6 +8,7 @@ mod support;
 use std::{
     future::{pending, poll_fn, ready},
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    pin::Pin,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering::SeqCst},
@@ -725,31 +726,32 @@ async fn p2_a_rejection_tells_the_limit_of_its_own_moment(way: Way) {
 }
 
 async fn p2_q1_the_operation_is_dropped_within_the_scope(way: Way) {
-    struct Dropped(Arc<Mutex<Vec<bool>>>);
+    type Seen = Arc<Mutex<Vec<bool>>>;
 
-    impl Drop for Dropped {
-        fn drop(&mut self) {
-            self.0.lock().expect("no panic").push(Deadline::current().is_some());
+    /// An async block would have dropped what it holds before its own end.
+    struct Answers(Option<Answer>, Seen);
+
+    impl Future for Answers {
+        type Output = Answer;
+
+        fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Answer> {
+            Poll::Ready(self.0.take().expect("polled once"))
         }
     }
 
-    let dropped = Arc::default();
-    for end in [Ok(1), Err(Error::Inner("bad"))] {
-        let held: Arc<Mutex<Vec<bool>>> = Arc::clone(&dropped);
-        let operation = op(move || {
-            let (held, end) = (Dropped(held.clone()), end.clone());
-            async move {
-                let _held = held;
-                tokio::task::yield_now().await;
-                // It goes with the future, and not before.
-                poll_fn(|_| Poll::Ready(())).await;
-                end
-            }
-        });
-        let pipeline = build(Pipeline::builder("users").timeout(secs(1)));
-        let _ = pipeline.through(way, &operation).await;
+    impl Drop for Answers {
+        fn drop(&mut self) {
+            self.1.lock().expect("no panic").push(Deadline::current().is_some());
+        }
     }
-    assert!(dropped.lock().expect("no panic").iter().all(|within| *within), "{dropped:?}");
+
+    let seen = Seen::default();
+    for end in [Ok(1), Err(Error::Inner("bad"))] {
+        let held = seen.clone();
+        let operation: Op = Arc::new(move || Box::pin(Answers(Some(end.clone()), held.clone())));
+        let _ = build(Pipeline::builder("users").timeout(secs(1))).through(way, &operation).await;
+    }
+    assert_eq!(*seen.lock().expect("no panic"), [true, true]);
 }
 
 async fn p1_the_totals_listeners_hear_what_the_total_ends(way: Way) {
