@@ -17,7 +17,7 @@ use crate::{
 /// [`RetryWithBackoff`]. A timeout and a fallback have no state, so one for all keys does the same as one for each.
 #[diagnostic::on_unimplemented(
     message = "a `Keyed` cannot keep a `{Self}` for each key",
-    note = "it keeps policies that have a state: `Pipeline`, `CircuitBreaker`, `Bulkhead`, `RateLimiter`, `RetryWithBackoff`",
+    note = "it keeps what has a state: `Pipeline`, `CircuitBreaker`, `Bulkhead`, `RateLimiter`, `RetryWithBackoff`",
     note = "a `Timeout` or a `Fallback` has none: one of them for all keys does the same"
 )]
 pub trait KeyedPolicy: Clone + sealed::Keep {}
