@@ -125,8 +125,8 @@ cases! {
     "bulkhead, free, tower": bulkhead_tower::<Failure>(),
     "bulkhead, full, plain": plain(Bulkhead::new("users", 0), |bulkhead, value| once(bulkhead.call(|| rejected(value))), false),
     "bulkhead, full, tower": tower(layered(Bulkhead::new("users", 0).layer(), rejected), false),
-    "rate limiter, free, plain": plain(many(), |limiter, value| once(limiter.call(|| succeed(value))), true),
-    "rate limiter, free, tower": tower(layered(many().layer(), succeed), true),
+    "rate limiter, free, plain": rate_limiter_plain::<Failure>(),
+    "rate limiter, free, tower": rate_limiter_tower::<Failure>(),
     "rate limiter, spent, plain": plain(spent(), |limiter, value| once(limiter.call(|| rejected(value))), false),
     "rate limiter, spent, tower": tower(layered(spent().layer(), rejected), false),
     "fallback, success, plain": fallback_plain::<Failure>(),
@@ -152,6 +152,8 @@ cases! {
     "README's error: timeout, tower": timeout_tower::<ApiError>(),
     "README's error: bulkhead, free, plain": bulkhead_plain::<ApiError>(),
     "README's error: bulkhead, free, tower": bulkhead_tower::<ApiError>(),
+    "README's error: rate limiter, free, plain": rate_limiter_plain::<ApiError>(),
+    "README's error: rate limiter, free, tower": rate_limiter_tower::<ApiError>(),
     "README's error: fallback, success, plain": fallback_plain::<ApiError>(),
     "README's error: fallback, success, tower": fallback_tower::<ApiError>(),
     "README's error: all five, plain": all_five_plain::<ApiError>(),
@@ -365,6 +367,14 @@ fn bulkhead_plain<E: Fails>() -> Run {
 
 fn bulkhead_tower<E: Fails>() -> Run {
     tower(layered(Bulkhead::new("users", 16).layer(), succeed_or::<E>), true)
+}
+
+fn rate_limiter_plain<E: Fails>() -> Run {
+    plain(many(), |limiter, value| once(limiter.call(|| succeed_or::<E>(value))), true)
+}
+
+fn rate_limiter_tower<E: Fails>() -> Run {
+    tower(layered(many().layer(), succeed_or::<E>), true)
 }
 
 fn fallback_plain<E: Fails>() -> Run {

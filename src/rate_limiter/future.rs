@@ -15,6 +15,7 @@ use crate::{
     operation::Operation,
     panics::with_rollback,
     rejections::RejectedCall,
+    slow_path::{SlowResult, return_after},
 };
 
 /// What one call costs.
@@ -84,11 +85,10 @@ where
         match call.as_mut().project() {
             CallProj::Running { operation } => {
                 let result = ready!(operation.poll(cx));
-                call.set(Call::Done);
-                Poll::Ready(result)
+                Poll::Ready(return_after(result, || call.set(Call::Done)))
             }
-            CallProj::Rejected { rejection } => poll_rejected(rejection, cx),
-            _ => call.poll_start(cx),
+            CallProj::Rejected { rejection } => poll_rejected(rejection, cx).map(Err),
+            _ => SlowResult::into_poll(call.poll_start(cx)),
         }
     }
 }
@@ -102,7 +102,7 @@ where
 {
     /// Waits in the queue, then starts the operation.
     #[inline(never)]
-    fn poll_start(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, E>> {
+    fn poll_start(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<SlowResult<T, E>> {
         let result = match self.as_mut().project() {
             CallProj::Queued { operation, wait } => match ready!(wait.poll(cx)) {
                 Ok(()) => {
@@ -116,17 +116,17 @@ where
             CallProj::Running { .. } | CallProj::Rejected { .. } | CallProj::Done => panic!("polled after it was done"),
         };
         self.set(Self::Done);
-        Poll::Ready(result)
+        Poll::Ready(result.into())
     }
 }
 
 #[inline(never)]
-fn poll_rejected<T, E>(rejection: &mut RejectedCall<RateLimited>, cx: &mut Context<'_>) -> Poll<Result<T, E>>
+fn poll_rejected<E>(rejection: &mut RejectedCall<RateLimited>, cx: &mut Context<'_>) -> Poll<E>
 where
     E: CarriesRejected,
 {
     let limited = ready!(rejection.poll(cx));
-    Poll::Ready(Err(E::from_rejected(Rejected::RateLimited(limited))))
+    Poll::Ready(E::from_rejected(Rejected::RateLimited(limited)))
 }
 
 impl<O, F, A> fmt::Debug for RateLimiterFuture<O, F, A>
