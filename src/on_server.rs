@@ -30,6 +30,6 @@ pub(crate) fn refuse(part: &str, name: &str) {
     assert!(
         !IS_BUILDING.get(),
         "the {part} `{name}` is inside `withstand::http::server(..)`: a server answers a request once, and its client \
-         sends it again",
+         sends it again. The layer of a pipeline, or of keyed policies, may say `send_once()`",
     );
 }

@@ -27,7 +27,7 @@ use tonic::{
 };
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn, util::MapErrLayer};
 use withstand::{
-    Bulkhead, CircuitBreaker, CircuitOpen, Error, Pipeline, Rejected, RetryWithBackoff, Timeout, by_status,
+    Bulkhead, CircuitBreaker, CircuitOpen, Error, Keyed, Pipeline, Rejected, RetryWithBackoff, Timeout, by_status,
     http::{self, rejection_response, server},
 };
 
@@ -272,6 +272,25 @@ fn w2_a_retry_inside_is_refused_when_the_stack_is_built() {
         let sentence = refused.expect_err("it is refused");
         assert!(sentence.starts_with("the retry `again` is inside `withstand::http::server(..)`"), "{sentence}");
     }
+    // Whatever the factory makes: a policy is made when its key comes, and then it is too late.
+    let retries =
+        Keyed::builder(|_: &u64, name| RetryWithBackoff::new(name).classify(by_status(Response::<Body>::status)));
+    let retries = retries.named("hosts").build().unwrap().layer_fn(|_: &Request<Body>| 7);
+    let pipelines = Keyed::builder(|_: &u64, name| {
+        Pipeline::builder(name).classify(by_status(Response::<Body>::status)).build().unwrap()
+    });
+    let pipelines = pipelines.build().unwrap().layer_fn(|_: &Request<Body>| 7);
+    let keyed = build(&|| routes().layer(server(retries.clone().clone_request_fn(copy))));
+    let sentence = keyed.expect_err("it is refused");
+    assert!(sentence.starts_with("the keyed retry `hosts` is inside"), "{sentence}");
+    let keyed = build(&|| routes().layer(server(pipelines.clone().clone_request_fn(copy))));
+    let sentence = keyed.expect_err("it is refused");
+    assert!(sentence.starts_with("the keyed pipeline `unnamed` is inside"), "{sentence}");
+    assert!(build(&|| routes().layer(server(retries.clone().send_once()))).is_ok(), "it sends none again");
+    assert!(build(&|| routes().layer(server(pipelines.clone().send_once()))).is_ok(), "it sends none again");
+    let bulkheads = Keyed::builder(|_: &u64, name| Bulkhead::new(name, 1)).build().unwrap();
+    let bulkheads = bulkheads.layer_fn(|_: &Request<Body>| 7);
+    assert!(build(&|| routes().layer(server(bulkheads.clone()))).is_ok(), "it can send none again");
     // What was refused leaves nothing behind: outside of a server a retry is welcome.
     let lift = ServiceBuilder::new().layer(MapErrLayer::new(|error: Error<Infallible>| match error {
         Error::Rejected(rejected) => unreachable!("a retry makes none: {rejected}"),

@@ -79,6 +79,12 @@ impl From<rate_limiter::Quota> for AnnouncedQuota {
     }
 }
 
+/// So many members of a list are read. A server announces a handful.
+const MOST_MEMBERS: usize = 64;
+
+/// A longer value is not read. The headers come from a stranger, and reading them must cost little.
+const LONGEST_VALUE: usize = 8 << 10;
+
 static RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 static RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
@@ -100,7 +106,8 @@ static RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy
 ///   there is one.
 /// - `X-RateLimit-Reset-After` comes before `X-RateLimit-Reset`. Seconds may have a fraction.
 ///
-/// What cannot be read is ignored. The function never panics, whatever the bytes are.
+/// What cannot be read is ignored. The function never panics, whatever the bytes are. The first 64 members of a list are
+/// read, and no value that is longer than 8 KiB, so what a stranger sends costs little.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -167,35 +174,43 @@ impl Names {
 
 /// The dialects that have one field, `RateLimit`.
 fn read_one_field(headers: &HeaderMap) -> Option<AnnouncedQuota> {
-    let members = |name: &HeaderName| headers.get_all(name).iter().filter_map(text).flat_map(|line| split(line, ','));
-    let policies = || members(&RATE_LIMIT_POLICY);
-    let by_item = members(&RATE_LIMIT).filter_map(|item| {
+    let policies = || members(headers, &RATE_LIMIT_POLICY);
+    let by_item = members(headers, &RATE_LIMIT).filter_map(|item| {
         let remaining = whole(parameter(item, "r")?)?;
+        Some((remaining, parameter(item, "t").and_then(seconds), item))
+    });
+    let tightest = by_item.min_by_key(|(remaining, reset_in, _)| (*remaining, std::cmp::Reverse(*reset_in)));
+    if let Some((remaining, reset_in, item)) = tightest {
+        // Of the tightest alone: to look for the policy of each item would cost a stranger's items times its policies.
         let name = split(item, ';').next();
         let policy = policies().find(|policy| split(policy, ';').next() == name);
-        Some(AnnouncedQuota {
+        return Some(AnnouncedQuota {
             limit: policy.and_then(|policy| whole(parameter(policy, "q")?)),
             remaining,
-            reset_in: parameter(item, "t").and_then(seconds),
+            reset_in,
             window: policy.and_then(|policy| seconds(parameter(policy, "w")?)),
-        })
-    });
-    by_item.min_by_key(|quota| (quota.remaining, std::cmp::Reverse(quota.reset_in))).or_else(|| {
-        let value = |key: &str| {
-            let mut entries = members(&RATE_LIMIT).filter_map(|entry| split(entry, ';').next()?.split_once('='));
-            entries.find_map(|(name, value)| name.trim().eq_ignore_ascii_case(key).then(|| value.trim()))
-        };
-        Some(AnnouncedQuota {
-            limit: value("limit").and_then(whole),
-            remaining: whole(value("remaining")?)?,
-            reset_in: value("reset").and_then(seconds),
-            window: policies().find_map(|policy| seconds(parameter(policy, "w")?)),
-        })
+        });
+    }
+    let value = |key: &str| {
+        let mut entries = members(headers, &RATE_LIMIT).filter_map(|entry| split(entry, ';').next()?.split_once('='));
+        entries.find_map(|(name, value)| name.trim().eq_ignore_ascii_case(key).then(|| value.trim()))
+    };
+    Some(AnnouncedQuota {
+        limit: value("limit").and_then(whole),
+        remaining: whole(value("remaining")?)?,
+        reset_in: value("reset").and_then(seconds),
+        window: policies().find_map(|policy| seconds(parameter(policy, "w")?)),
     })
 }
 
+/// The first members of a list, whose lines are one list together.
+fn members<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> + use<'a> {
+    headers.get_all(name).iter().filter_map(text).flat_map(|line| split(line, ',')).take(MOST_MEMBERS)
+}
+
+/// A value that is text, and not too long.
 fn text(value: &HeaderValue) -> Option<&str> {
-    Some(value.to_str().ok()?.trim())
+    (value.len() <= LONGEST_VALUE).then(|| value.to_str().ok())?.map(str::trim)
 }
 
 /// The value of a member's parameter, `37` for `r` in `"default";r=37`.
@@ -209,6 +224,8 @@ fn parameter<'a>(member: &'a str, key: &str) -> Option<&'a str> {
 fn split(text: &str, separator: char) -> impl Iterator<Item = &str> {
     let (mut is_quoted, mut is_escaped) = (false, false);
     let parts = text.split(move |next: char| {
+        #[cfg(test)]
+        tests::STEPS.set(tests::STEPS.get() + 1);
         let was_escaped = std::mem::take(&mut is_escaped);
         match next {
             '"' if !was_escaped => is_quoted = !is_quoted,
@@ -296,6 +313,41 @@ mod tests {
         assert_eq!(quota_of(&[("ratelimit", "\"a\";r=9;t=1"), ("ratelimit", "\"b\";r=3;t=2")]), Some((3, Some(2))));
     }
 
+    thread_local! {
+        /// How many characters were looked at.
+        pub(super) static STEPS: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+    }
+
+    #[test]
+    fn w1_the_cost_grows_with_the_length_of_the_headers_and_no_faster() {
+        let steps = |members: usize| {
+            let lines = [("ratelimit", "\"a\";r=1,".repeat(members)), ("ratelimit-policy", "\"b\",".repeat(members))];
+            let before = STEPS.get();
+            let quota = quota_of(&lines.each_ref().map(|(name, value)| (*name, value.as_str())));
+            assert_eq!(quota, Some((1, None)));
+            STEPS.get() - before
+        };
+        assert!(steps(MOST_MEMBERS) <= 2 * steps(MOST_MEMBERS / 2) + 100, "it grows with the length");
+        assert!(steps(10 * MOST_MEMBERS) <= steps(MOST_MEMBERS) + 100, "and not for ever");
+        // Nothing here has an end that could be found.
+        let hostile = [("ratelimit", "a;r=1,".repeat(1300)), ("ratelimit-policy", "\"b,".repeat(2700))];
+        let before = STEPS.get();
+        assert!(quota_of(&hostile.each_ref().map(|(name, value)| (*name, value.as_str()))).is_some());
+        assert!(STEPS.get() - before < 40_000, "{} steps for 16,000 bytes", STEPS.get() - before);
+    }
+
+    #[test]
+    fn w1_what_is_too_long_is_not_read() {
+        let many = |spent: usize| [vec!["\"a\";r=5"; spent], vec!["\"b\";r=0"]].concat().join(",");
+        assert_eq!(quota_of(&[("ratelimit", &many(MOST_MEMBERS - 1))]), Some((0, None)));
+        assert_eq!(quota_of(&[("ratelimit", &many(MOST_MEMBERS))]), Some((5, None)), "it is the 65th member");
+        let long = |length: usize| format!("\"{}\";r=5", "a".repeat(length - 6));
+        assert_eq!(quota_of(&[("ratelimit", &long(LONGEST_VALUE))]), Some((5, None)));
+        assert_eq!(quota_of(&[("ratelimit", &long(LONGEST_VALUE + 1))]), None);
+        let digits = "0".repeat(LONGEST_VALUE + 1);
+        assert_eq!(quota_of(&[("x-ratelimit-remaining", &digits)]), None);
+    }
+
     #[test]
     fn w1_separators_within_quotes_separate_nothing() {
         assert_eq!(quota_of(&[("ratelimit", "\"a, \\\" ;r=0\";r=3;t=2")]), Some((3, Some(2))));
@@ -373,13 +425,13 @@ mod tests {
     }
 
     #[test]
-    fn w1_ten_thousand_lines_are_read() {
+    fn w1_of_ten_thousand_lines_the_first_are_read() {
         let mut headers = HeaderMap::new();
         for number in 0..10_000_u32 {
             headers.append("ratelimit", format!("\"{number}\";r={};t=9", 10_000 - number).parse().expect("ASCII"));
             headers.append("retry-after", "soon".parse().expect("ASCII"));
         }
-        assert_eq!(quota(&headers).map(|quota| quota.remaining), Some(1));
+        assert_eq!(quota(&headers).map(|quota| quota.remaining), Some(9_937));
         assert_eq!(super::super::retry_after(&headers), None);
     }
 

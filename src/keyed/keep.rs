@@ -38,6 +38,9 @@ pub(crate) mod sealed {
 
     /// What tells whether a policy may be dropped, and made anew when its key is asked for again.
     pub trait Keep {
+        /// What it is called where it has no place, if a policy of this type may send a request again.
+        const SENDS_AGAIN: Option<&'static str> = None;
+
         /// How many hold its state: each handle, layer, service and permit, and each call of a service. This handle is
         /// one of them, so it is never below 1.
         ///
@@ -75,6 +78,8 @@ impl sealed::Keep for Bulkhead {
 }
 
 impl<C> sealed::Keep for RetryWithBackoff<C> {
+    const SENDS_AGAIN: Option<&'static str> = Some("keyed retry");
+
     #[inline]
     fn holders(&self) -> usize {
         self.holders()
@@ -97,6 +102,9 @@ impl sealed::Keep for RateLimiter {
 }
 
 impl<C, F> sealed::Keep for Pipeline<C, F> {
+    // Whether it has a retry is known when its key comes, which is too late to refuse it.
+    const SENDS_AGAIN: Option<&'static str> = Some("keyed pipeline");
+
     #[inline]
     fn holders(&self) -> usize {
         self.holders()

@@ -491,13 +491,17 @@ impl<K, P: KeyedPolicy> Shared<K, P> {
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
+        // Keys are compared before the lock is taken. A look without it may miss the key, where another of the same hash
+        // leaves meanwhile: then one with it decides.
+        let found = self.find(hash, key);
         let mut ledger = self.ledger.lock();
-        let entry = self.find(hash, key)?;
+        let entry = found.or_else(|| self.find(hash, key))?;
         let in_map = self.map.remove_if(hash, &entry, || true);
-        let in_order = ledger.order.remove(entry.place());
+        // If it has left since it was found, nothing is there to remove.
+        let in_order = in_map.as_ref().and_then(|_| ledger.order.remove(entry.place()));
         drop(ledger);
-        drop((in_map, in_order));
-        Some(entry.policy.clone())
+        drop(in_order);
+        in_map.map(|entry| entry.policy.clone())
     }
 }
 
@@ -535,5 +539,43 @@ mod tests {
             drop(held);
             waited.expect("it waits for the lock");
         });
+    }
+
+    /// A key whose comparison uses the `Keyed` that it is a key of, when it is told to.
+    #[derive(Clone)]
+    struct Curious(Option<mpsc::Sender<()>>);
+
+    impl Hash for Curious {
+        fn hash<H: std::hash::Hasher>(&self, _: &mut H) {}
+    }
+
+    impl PartialEq for Curious {
+        fn eq(&self, other: &Self) -> bool {
+            [self, other].into_iter().filter_map(|key| key.0.as_ref()).for_each(|compared| {
+                let _ = compared.send(());
+            });
+            true
+        }
+    }
+
+    impl Eq for Curious {}
+
+    #[test]
+    fn y3_remove_compares_a_key_that_is_there_under_no_lock() {
+        let make = |_: &Curious, name: Name| Bulkhead::new(name, 1);
+        let keyed = Keyed::named_builder(|_: &Curious| "curious", make).build().expect("good settings");
+        drop(keyed.get(&Curious(None)));
+        let (compared, wait) = mpsc::channel();
+        thread::scope(|scope| {
+            let held = keyed.shared.ledger.lock();
+            let keyed = keyed.clone();
+            let removes = scope.spawn(move || keyed.remove(&Curious(Some(compared))).is_some());
+            let waited = wait.recv_timeout(Duration::from_secs(5));
+            drop(held);
+            assert!(removes.join().expect("no panic"));
+            waited.expect("it compares under the lock");
+            assert!(wait.recv().is_err(), "it was compared once");
+        });
+        assert!(keyed.is_empty() && keyed.remove(&Curious(None)).is_none());
     }
 }

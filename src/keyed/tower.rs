@@ -33,7 +33,7 @@ impl<K, P: KeyedPolicy> Keyed<K, P> {
     where
         F: Fn(&R) -> K,
     {
-        KeyedLayer { keyed: self.clone(), choose: ByOwnedKey(key), cloner: ByClone }
+        KeyedLayer::new(self, ByOwnedKey(key))
     }
 
     /// As [`layer_fn`](Self::layer_fn), for a key that is part of the request: it is borrowed from it, and copied only
@@ -64,7 +64,7 @@ impl<K, P: KeyedPolicy> Keyed<K, P> {
         K: Borrow<Q>,
         Q: ?Sized,
     {
-        KeyedLayer { keyed: self.clone(), choose: ByRef { key, by: PhantomData }, cloner: ByClone }
+        KeyedLayer::new(self, ByRef { key, by: PhantomData })
     }
 }
 
@@ -144,6 +144,14 @@ pub struct KeyedLayer<K, P, F, N = ByClone> {
     keyed: Keyed<K, P>,
     choose: F,
     cloner: N,
+    /// What may send a request again.
+    sends_again: Option<&'static str>,
+}
+
+impl<K, P: KeyedPolicy, F> KeyedLayer<K, P, F> {
+    fn new(keyed: &Keyed<K, P>, choose: F) -> Self {
+        Self { keyed: keyed.clone(), choose, cloner: ByClone, sends_again: P::SENDS_AGAIN }
+    }
 }
 
 impl<K, P, F> KeyedLayer<K, P, F> {
@@ -165,12 +173,13 @@ impl<K, P, F> KeyedLayer<K, P, F> {
     /// Copies requests, and decides for each of them whether it may be sent again, by this rule: `http::Idempotent`,
     /// with the feature `http`.
     pub fn clone_request_by<N>(self, rule: N) -> KeyedLayer<K, P, F, N> {
-        KeyedLayer { keyed: self.keyed, choose: self.choose, cloner: rule }
+        KeyedLayer { keyed: self.keyed, choose: self.choose, cloner: rule, sends_again: self.sends_again }
     }
 
-    /// Sends each request once, whatever the policies say: for requests that cannot be copied.
+    /// Sends each request once, whatever the policies say: for requests that cannot be copied, those of a server for
+    /// example. There a keyed pipeline needs this even if it has no retry.
     pub fn send_once(self) -> KeyedLayer<K, P, F, SendOnce> {
-        self.clone_request_by(SendOnce)
+        KeyedLayer { sends_again: None, ..self.clone_request_by(SendOnce) }
     }
 }
 
@@ -178,6 +187,10 @@ impl<S, K, P, F: Clone, N: Clone> Layer<S> for KeyedLayer<K, P, F, N> {
     type Service = KeyedService<S, K, P, F, N>;
 
     fn layer(&self, inner: S) -> Self::Service {
+        #[cfg(feature = "http")]
+        if let Some(part) = self.sends_again {
+            crate::on_server::refuse(part, self.keyed.name().unwrap_or("unnamed"));
+        }
         let (keyed, choose, cloner) = (self.keyed.clone(), self.choose.clone(), self.cloner.clone());
         KeyedService { inner, keyed, choose, cloner }
     }

@@ -12,7 +12,7 @@
 //!
 //! # Memory ordering
 //!
-//! A permit protects nothing: what one call does need not be seen by the next. Two things are left to prove.
+//! A permit protects nothing: what one call does need not be seen by the next. This is left to prove.
 //!
 //! 1. **No permit is given twice.** `take` exchanges the word that it has decided by, and all changes happen to this
 //!    one word. For that no ordering is needed, only atomicity.
@@ -25,11 +25,18 @@
 //!    limit that was in force when the call began.)
 //! 3. `publish` may be a plain store, because no one else writes the word between `begin_update` and `publish`: `take`
 //!    writes nothing while it sees `HELD`, and others that have something to update wait for the lock.
-//! 4. The core is ordered by its lock. So `begin_update` may be `Relaxed`: it reads the latest word, as each exchange
-//!    does, and nothing but the word.
+//! 4. **No permit is taken by settings of the future.** By 2 an exchange that comes *after* `begin_update` fails if the
+//!    settings have changed. One that comes *before* it must not have read what the lock holder stores behind it. The
+//!    Release half of the exchange and the Acquire half of `begin_update` forbid this: `begin_update` reads what the
+//!    exchange wrote, or what further exchanges made of it, so the loads before the exchange happen before the stores
+//!    behind `begin_update`, and a load cannot read a store that happens after it. If either half were Relaxed, the
+//!    processor could let the loads read the later stores ("load buffering"), and a call would decide by parts of two
+//!    limits.
+//! 5. The core is ordered by its lock.
 //!
 //! The models in `loom.rs` fail if `take` does not look for `HELD`, if a new limit has no new version, and if `publish`
-//! is `Relaxed`.
+//! is `Relaxed`. They cannot check 4: loom does not make loads read later stores. The argument above is the only proof
+//! of it.
 
 use crate::sync::{AtomicU64, Ordering};
 
@@ -77,7 +84,7 @@ impl Gate {
             match self.0.compare_exchange_weak(
                 seen,
                 used << SHIFT | seen & VERSION,
-                Ordering::Relaxed,
+                Ordering::Release,
                 Ordering::Acquire,
             ) {
                 Ok(_) => return Taken::Permit,
@@ -88,7 +95,7 @@ impl Gate {
 
     /// Only for the thread that has the lock. From here on no other thread takes permits, until it is published.
     pub(super) fn begin_update(&self) -> u64 {
-        self.0.fetch_or(HELD, Ordering::Relaxed) >> SHIFT
+        self.0.fetch_or(HELD, Ordering::Acquire) >> SHIFT
     }
 
     /// Only between `begin_update` and `publish`: what is published is of another limit.
