@@ -46,7 +46,7 @@
 //!     }
 //!
 //!     async fn page(&self, url: &http::Uri) -> Result<Response, Error<reqwest::Error>> {
-//!         let host = self.hosts.get(&*authority(url).unwrap_or_default());
+//!         let host = self.hosts.get(&*authority(url));
 //!         host.call(|| lift(self.client.get(url.to_string()).send())).await
 //!     }
 //! }
@@ -64,7 +64,7 @@
 //! # fn client() -> Result<(), withstand::ConfigError> {
 //! # let service = service_fn(|_: http::Request<Body>| async { Ok::<_, tower::BoxError>(http::Response::new(Body::new())) });
 //! let hosts = Keyed::builder(|_: &str, name: Name| Pipeline::standard(name).classify(by_response())).build()?;
-//! let key = |request: &http::Request<Body>| authority(request.uri()).unwrap_or_default();
+//! let key = |request: &http::Request<Body>| authority(request.uri());
 //! let client = ServiceBuilder::new()
 //!     .layer(hosts.layer_fn(key).clone_request_by(Idempotent::new()))
 //!     .service(service);
