@@ -21,7 +21,7 @@ use crate::clock::{self, FOREVER, Instant, nanos};
 /// |---|---|
 /// | a [`Timeout`](crate::Timeout) | ends at the deadline at the latest |
 /// | a retry | begins no sleep that would end after the deadline, and returns the last result at once |
-/// | a bulkhead's queue | the wait ends at the deadline at the latest |
+/// | the queue of a bulkhead or of a rate limiter | the wait ends at the deadline at the latest |
 /// | a [`Pipeline`](crate::Pipeline) | all of that; its own total timeout is a deadline for all that is inside |
 /// | a scope inside of the scope | the earlier of the two deadlines counts |
 ///
@@ -29,7 +29,9 @@ use crate::clock::{self, FOREVER, Instant, nanos};
 /// limit. Inside the scope it is judged [`Ignored`](crate::Verdict::Ignored): the caller was in a hurry, and that says
 /// nothing about the dependency. So callers with little time left do not open a circuit.
 ///
-/// The deadline itself ends nothing: without any timeout inside, an operation runs on for as long as it likes.
+/// The deadline itself ends nothing: without any timeout inside, an operation runs on for as long as it likes. The other
+/// way round, a [`Timeout`](crate::Timeout) alone is no deadline for what is inside of it: it ends the operation, but
+/// what runs in there does not know until when it may plan. The total timeout of a pipeline is both.
 ///
 /// ```
 /// use std::time::Duration;
@@ -47,8 +49,8 @@ use crate::clock::{self, FOREVER, Instant, nanos};
 /// # }
 /// ```
 ///
-/// A call takes its deadline when it is made: make it inside of the scope, in an `async` block as above, and not as the
-/// scope's argument.
+/// A call takes its deadline when it is made: make it inside of the scope, in an `async` block as above, and not as
+/// [the scope's argument](Self::scope). Around a server `http::deadline_layer` does that.
 ///
 /// A task that is spawned inside the scope is outside of it: give it a scope of its own, `deadline.scope(..)`.
 /// [`Deadline::current`] is the deadline to hand on.
@@ -94,6 +96,10 @@ impl Deadline {
     }
 
     /// Runs `future` with this deadline, or with that of the scope around it if that is earlier.
+    ///
+    /// **The scope begins when it is polled.** `service.call(request)`, and `call` of a policy, start at once, before
+    /// that: `deadline.scope(service.call(request))` does nothing for what they have started. Write
+    /// `deadline.scope(async { service.call(request).await })`.
     ///
     /// # Cancel safety
     ///
