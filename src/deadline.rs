@@ -12,6 +12,12 @@ use pin_project_lite::pin_project;
 
 use crate::clock::{self, FOREVER, Instant, nanos};
 
+#[cfg(feature = "tower")]
+mod tower;
+
+#[cfg(feature = "tower")]
+pub use self::tower::{DeadlineLayer, DeadlineService};
+
 /// Until when the caller waits. Every policy inside its scope plans within it.
 ///
 /// A total timeout limits one call. A deadline goes further: it is known to everything that runs inside its scope,
@@ -21,7 +27,8 @@ use crate::clock::{self, FOREVER, Instant, nanos};
 /// |---|---|
 /// | a [`Timeout`](crate::Timeout) | ends at the deadline at the latest |
 /// | a retry | begins no sleep that would end after the deadline, and returns the last result at once |
-/// | the queue of a bulkhead or of a rate limiter | the wait ends at the deadline at the latest |
+/// | a bulkhead's queue | the wait ends at the deadline at the latest |
+/// | a rate limiter's queue | a call whose permit would come after the deadline is rejected at once |
 /// | a [`Pipeline`](crate::Pipeline) | all of that; its own total timeout is a deadline for all that is inside |
 /// | a scope inside of the scope | the earlier of the two deadlines counts |
 ///
@@ -50,7 +57,8 @@ use crate::clock::{self, FOREVER, Instant, nanos};
 /// ```
 ///
 /// A call takes its deadline when it is made: make it inside of the scope, in an `async` block as above, and not as
-/// [the scope's argument](Self::scope). Around a server `http::deadline_layer` does that.
+/// [the scope's argument](Self::scope). Around a server the layer
+/// `Deadline::layer_fn` does that.
 ///
 /// A task that is spawned inside the scope is outside of it: give it a scope of its own, `deadline.scope(..)`.
 /// [`Deadline::current`] is the deadline to hand on.

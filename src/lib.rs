@@ -331,6 +331,7 @@ pub use self::{
     bulkhead::{BulkheadLayer, BulkheadService},
     carry::{LiftLayer, LiftService},
     circuit_breaker::{CircuitBreakerLayer, CircuitBreakerService},
+    deadline::{DeadlineLayer, DeadlineService},
     fallback::{FallbackLayer, FallbackService},
     keyed::{KeyedLayer, KeyedService},
     pipeline::{PipelineLayer, PipelineService},
