@@ -12,6 +12,7 @@
 //! | **server** | |
 //! | How do I tell a client what it may still ask for? | [`AnnouncedQuota::write`] |
 //! | What does a client get when a policy rejects its request? | [`server()`], [`rejection_response`] |
+//! | What does it get when a policy of my own call to another service does? | [`dependency_rejection_response`] |
 //! | How long does the caller wait? | [`grpc_timeout`], for `Deadline::layer_fn` |
 //! | Who is calling, behind proxies? | [`client_ip`] |
 //! | Under which key is a client counted? | [`ip_key`] |
@@ -39,7 +40,7 @@ pub use self::{
     grpc_timeout::grpc_timeout,
     idempotency_key::idempotency_key,
     quota::{AnnouncedQuota, quota},
-    rejection::rejection_response,
+    rejection::{dependency_rejection_response, rejection_response},
     response::{ByResponse, by_headers, by_response},
     retry_after::retry_after,
 };
