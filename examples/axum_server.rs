@@ -9,7 +9,7 @@ use axum::{
     routing::get,
 };
 use tower::ServiceBuilder;
-use withstand::{Bulkhead, Timeout, http};
+use withstand::{Bulkhead, Timeout, http::server};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -19,14 +19,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .route("/quick", get(|| async { "a short report" }))
         .route("/slow", get(|| async { tokio::time::sleep(Duration::from_secs(60)).await }))
         // 503 if there is no room, 504 if it takes too long.
-        .layer(http::server(ServiceBuilder::new().layer(bulkhead.layer()).layer(timeout.layer())));
+        .layer(server(ServiceBuilder::new().layer(bulkhead.layer()).layer(timeout.layer())));
 
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-    let server = format!("http://{}", listener.local_addr()?);
+    let address = format!("http://{}", listener.local_addr()?);
     tokio::spawn(axum::serve(listener, app).into_future());
 
     let ask = async |path: &str| -> reqwest::Result<StatusCode> {
-        let response = reqwest::get(format!("{server}{path}")).await?;
+        let response = reqwest::get(format!("{address}{path}")).await?;
         let (status, wait) = (response.status(), response.headers().get(RETRY_AFTER).cloned());
         println!("{path:<6} {status}, Retry-After: {wait:?}, {:?}", response.text().await?);
         // A slot may be free again in a second. A report that takes too long now will do so then.

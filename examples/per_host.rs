@@ -76,7 +76,7 @@ async fn fetch(host: &str, row: &Row) -> io::Result<()> {
 
 /// The key is host and port alone. With the whole URI each page would have a pipeline, and no circuit would ever open.
 async fn crawl(hosts: &Keyed<String, Pipeline>, rows: &BTreeMap<String, Row>, page: &Uri) {
-    let key = authority(page).expect("it has a host");
+    let key = authority(page);
     let row = &rows[&key];
     let count = match hosts.get(&*key).call(|| fetch(&key, row)).await {
         Ok(()) => &row.answered,
@@ -99,7 +99,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         })
         .build()?;
 
-    let key = |host| authority(&page_of(host, 0)).expect("it has a host");
+    let key = |host| authority(&page_of(host, 0));
     let rows: Arc<BTreeMap<String, Row>> = Arc::new((0..HOSTS).map(|host| (key(host), Row::default())).collect());
     let mut workers = JoinSet::new();
     for worker in 0..WORKERS {

@@ -21,7 +21,8 @@ use crate::classify::Verdict;
 #[diagnostic::on_unimplemented(
     message = "a `{R}` cannot be sent a second time by `{Self}`",
     label = "this layer does not know how to copy a `{R}`",
-    note = "say how: `.clone_request({R}::try_clone)`, or any `fn(&{R}) -> Option<{R}>`; with `None` it is sent once",
+    note = "around a server: `.layer().send_once()`, for its clients send again",
+    note = "around a client say how: `.clone_request({R}::try_clone)`, or any `fn(&{R}) -> Option<{R}>`; `None` is sent once",
     note = "only what is idempotent may be sent twice: decline the rest in `.clone_request_fn(|request| ..)`"
 )]
 pub trait CloneRequest<R>: sealed::CloneRequest<R> {

@@ -12,6 +12,12 @@ use pin_project_lite::pin_project;
 
 use crate::clock::{self, FOREVER, Instant, nanos};
 
+#[cfg(feature = "tower")]
+mod tower;
+
+#[cfg(feature = "tower")]
+pub use self::tower::{DeadlineLayer, DeadlineService};
+
 /// Until when the caller waits. Every policy inside its scope plans within it.
 ///
 /// A total timeout limits one call. A deadline goes further: it is known to everything that runs inside its scope,
@@ -22,6 +28,7 @@ use crate::clock::{self, FOREVER, Instant, nanos};
 /// | a [`Timeout`](crate::Timeout) | ends at the deadline at the latest |
 /// | a retry | begins no sleep that would end after the deadline, and returns the last result at once |
 /// | a bulkhead's queue | the wait ends at the deadline at the latest |
+/// | a rate limiter's queue | a call whose permit would come after the deadline is rejected at once |
 /// | a [`Pipeline`](crate::Pipeline) | all of that; its own total timeout is a deadline for all that is inside |
 /// | a scope inside of the scope | the earlier of the two deadlines counts |
 ///
@@ -29,7 +36,9 @@ use crate::clock::{self, FOREVER, Instant, nanos};
 /// limit. Inside the scope it is judged [`Ignored`](crate::Verdict::Ignored): the caller was in a hurry, and that says
 /// nothing about the dependency. So callers with little time left do not open a circuit.
 ///
-/// The deadline itself ends nothing: without any timeout inside, an operation runs on for as long as it likes.
+/// The deadline itself ends nothing: without any timeout inside, an operation runs on for as long as it likes. The other
+/// way round, a [`Timeout`](crate::Timeout) alone is no deadline for what is inside of it: it ends the operation, but
+/// what runs in there does not know until when it may plan. The total timeout of a pipeline is both.
 ///
 /// ```
 /// use std::time::Duration;
@@ -47,8 +56,9 @@ use crate::clock::{self, FOREVER, Instant, nanos};
 /// # }
 /// ```
 ///
-/// A call takes its deadline when it is made: make it inside of the scope, in an `async` block as above, and not as the
-/// scope's argument.
+/// A call takes its deadline when it is made: make it inside of the scope, in an `async` block as above, and not as
+/// [the scope's argument](Self::scope). Around a server the layer
+/// `Deadline::layer_fn` does that.
 ///
 /// A task that is spawned inside the scope is outside of it: give it a scope of its own, `deadline.scope(..)`.
 /// [`Deadline::current`] is the deadline to hand on.
@@ -94,6 +104,10 @@ impl Deadline {
     }
 
     /// Runs `future` with this deadline, or with that of the scope around it if that is earlier.
+    ///
+    /// **The scope begins when it is polled.** `service.call(request)`, and `call` of a policy, start at once, before
+    /// that: `deadline.scope(service.call(request))` does nothing for what they have started. Write
+    /// `deadline.scope(async { service.call(request).await })`.
     ///
     /// # Cancel safety
     ///

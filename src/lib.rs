@@ -195,7 +195,8 @@
 //!   and counts against the circuit. Make such an answer an `Ok`, or give the policy a classifier, [`by_error_status`]
 //!   for example.
 //! - By default every `Ok` is a success: a response with the status 503 too. Give HTTP clients [`by_status`], or
-//!   `http::by_response`.
+//!   `http::by_response`. A retry that is exhausted still ends as it would without a retry, as an `Ok` with the 503 in
+//!   it: look at the status behind the call.
 //! - tower's own rejections, load shed for example, count as failures of the dependency if they come from inside the
 //!   breaker. Put that layer outside of the breaker, or name its errors by a rule: [`by_error`].
 //! - In gRPC the plain form sees a status in the trailers. The tower form sees only the status in the head of the
@@ -211,6 +212,8 @@
 //! - A total timeout that is not longer than the attempt timeout always ends the call first. A pipeline refuses that.
 //! - A timeout outside of a breaker, without one inside, hides from it a dependency that never answers: see
 //!   [cancel safety](circuit_breaker#cancel-safety). So does a pipeline with a total timeout and no attempt timeout.
+//! - `deadline.scope(service.call(request))` does nothing for what `call` starts at once: write
+//!   `deadline.scope(async { service.call(request).await })`. Around a server take `Deadline::layer_fn`.
 //! - A [`Deadline`] is of its task. A task that is spawned inside its scope is outside of it. It ends waits, and by
 //!   itself no operation: that needs a timeout inside. What it ends is [`Ignored`](Verdict::Ignored) by the circuit.
 //!
@@ -223,8 +226,8 @@
 //!
 //! Keys and names:
 //!
-//! - A whole URL is no key: each page would have a circuit of its own, and none would open. Take the host and the port;
-//!   of an IPv6 client its network. See [the guide](guide::per_host#choose-the-key).
+//! - A whole URL is no key: each page would have a circuit of its own, and none would open. Take the host and the port,
+//!   `http::authority`; of an IPv6 client its network, `http::ip_key`. See [the guide](guide::per_host#choose-the-key).
 //! - Keys come from outside, so choose the capacity above what is in use at once: keys beyond it share one policy.
 //! - The name of a policy is in errors and logs. A key that is a secret needs another name:
 //!   [`Keyed::named_builder`].
@@ -331,6 +334,7 @@ pub use self::{
     bulkhead::{BulkheadLayer, BulkheadService},
     carry::{LiftLayer, LiftService},
     circuit_breaker::{CircuitBreakerLayer, CircuitBreakerService},
+    deadline::{DeadlineLayer, DeadlineService},
     fallback::{FallbackLayer, FallbackService},
     keyed::{KeyedLayer, KeyedService},
     pipeline::{PipelineLayer, PipelineService},

@@ -229,13 +229,17 @@ fn a_shared_trait_object_serves_as_a_classifier_for_threads() {
 
 #[cfg(feature = "tower")]
 mod in_tower {
-    use std::task::{Context, Poll};
+    use std::{
+        task::{Context, Poll},
+        time::Duration,
+    };
 
     use tower::{Service, util::BoxCloneService};
     use withstand::{
-        BulkheadLayer, BulkheadService, ByClone, CircuitBreakerLayer, CircuitBreakerService, CloneFn, FallbackLayer,
-        FallbackService, LiftLayer, LiftService, PipelineLayer, PipelineService, RateLimiterLayer, RateLimiterService,
-        RetryLayer, RetryService, SendRequest, SendRequestFuture, TimeoutLayer, TimeoutService,
+        BulkheadLayer, BulkheadService, ByClone, CircuitBreakerLayer, CircuitBreakerService, CloneFn, DeadlineLayer,
+        DeadlineService, FallbackLayer, FallbackService, LiftLayer, LiftService, PipelineLayer, PipelineService,
+        RateLimiterLayer, RateLimiterService, RetryLayer, RetryService, SendRequest, SendRequestFuture, TimeoutLayer,
+        TimeoutService,
     };
 
     use super::*;
@@ -287,6 +291,7 @@ mod in_tower {
         assert_impl_all!(FallbackLayer<fallback::Value<u8>>: Send, Sync, Clone, Debug);
         assert_impl_all!(PipelineLayer: Send, Sync, Clone, Debug);
         assert_impl_all!(LiftLayer: Send, Sync, Copy, Debug);
+        assert_impl_all!(DeadlineLayer<fn(&u8) -> Option<Duration>>: Send, Sync, Copy, Debug);
         assert_impl_all!(ByClone: Send, Sync, Copy, Debug);
     }
 
@@ -301,6 +306,7 @@ mod in_tower {
         assert_impl_all!(FallbackService<Inner, fallback::Value<u8>>: Send, Sync, Clone, Debug);
         assert_impl_all!(PipelineService<Inner>: Send, Sync, Clone, Debug);
         assert_impl_all!(LiftService<Inner>: Send, Sync, Clone, Debug);
+        assert_impl_all!(DeadlineService<Inner, fn(&u8) -> Option<Duration>>: Send, Sync, Clone, Debug);
     }
 
     #[test]

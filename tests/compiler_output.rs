@@ -122,7 +122,32 @@ fn an_enum_of_ones_own_is_told_the_line_to_add() {
     );
 }
 
-fn assert_names(kind: &str, program: &str, cures: &[&str]) {
+/// The bodies of a server's requests cannot be copied, and its clients send again: that cure is the first.
+#[test]
+fn a_server_behind_a_pipeline_that_copies_is_told_to_send_once() {
+    let program = "\
+use tower::{Layer, Service, service_fn};
+use withstand::{Pipeline, http};
+
+struct Body;
+
+fn is_a_service<S: Service<::http::Request<Body>>>(service: S) -> S {
+    service
+}
+
+fn main() {
+    let routes = service_fn(|_: ::http::Request<Body>| async {
+        Ok::<_, std::convert::Infallible>(::http::Response::new(String::new()))
+    });
+    is_a_service(http::server(Pipeline::standard(\"requests\").layer()).layer(routes));
+}
+";
+    let output = assert_names("server", program, &["`.layer().send_once()`", "clone_request("]);
+    let place = |cure| output.find(cure).expect("it was just found");
+    assert!(place("send_once()") < place("clone_request("), "{output}");
+}
+
+fn assert_names(kind: &str, program: &str, cures: &[&str]) -> String {
     let package = write_package(kind, program);
     let output = check(&package, &["--offline"]);
     // Nothing is fetched that this test was not itself built from, unless a lock file has gone missing.
@@ -131,6 +156,7 @@ fn assert_names(kind: &str, program: &str, cures: &[&str]) {
     for cure in cures {
         assert!(output.contains(cure), "`{cure}` is not in the compiler's output:\n{output}");
     }
+    output
 }
 
 /// A package that has one program, and this library and the versions that it is tested with as dependencies.
@@ -146,7 +172,9 @@ fn write_package(kind: &str, program: &str) -> PathBuf {
     fs::create_dir_all(package.join("src")).expect("a directory for tests can be written to");
     let manifest = format!(
         "[package]\nname = \"bare-{kind}\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n\
-         [dependencies]\nwithstand = {{ path = {library:?} }}\n{}\n{}\n{}\n\n[workspace]\n",
+         [dependencies]\nwithstand = {{ path = {library:?}, features = [\"http\"] }}\n\
+         {}\n{}\n{}\n{}\n\n[workspace]\n",
+        dependency("http"),
         dependency("reqwest"),
         dependency("tower"),
         dependency("anyhow"),

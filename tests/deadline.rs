@@ -14,6 +14,7 @@ use std::{
 use futures::{FutureExt, future::join};
 use support::*;
 use tokio::time::Instant;
+use tower::{Layer, Service, ServiceExt};
 use withstand::{
     Bulkhead, CarriesRejected, CircuitBreaker, Deadline, Error, Pipeline, Rejected, RetryBudget, RetryEvent,
     RetryWithBackoff, Timeout, Verdict,
@@ -372,4 +373,90 @@ async fn q2_a_permit_that_is_waited_for_tells_that_nothing_was_started() {
     let error = Failure::from_rejected(error);
     let rejected = error.as_rejected().expect("it is one");
     assert_eq!((rejected.was_started(), rejected.attempts_sent(), rejected.retry_after()), (false, 0, None));
+}
+
+/// A request that tells how long its caller waits.
+type Told = Option<Duration>;
+
+fn told(request: &Told) -> Option<Duration> {
+    *request
+}
+
+/// The pipeline's attempts know what is left: the next service is told less than this one was.
+#[tokio::test(start_paused = true)]
+async fn q4_the_layer_clips_a_handlers_pipeline_and_the_header_for_the_next_service_shrinks() {
+    let users = Pipeline::standard("users");
+    let headers = Arc::new(Mutex::new(Vec::new()));
+    let sent = headers.clone();
+    let handler = tower::service_fn(move |_: Told| {
+        let (users, sent) = (users.clone(), sent.clone());
+        async move {
+            tokio::time::sleep(ms(100)).await;
+            let hangs = |attempt: withstand::retry::Attempt<'_, Failure>| {
+                sent.lock().expect("no panic").push(attempt.remaining);
+                pending::<Answer>()
+            };
+            users.call_with(hangs).await
+        }
+    });
+    let service = Deadline::layer_fn(told).layer(handler);
+    let start = Instant::now();
+    assert_eq!(elapsed(service.clone().oneshot(Some(ms(700))).await).0, ms(700));
+    assert_eq!((start.elapsed(), Deadline::current()), (ms(700), None));
+    assert_eq!(*headers.lock().expect("no panic"), [Some(ms(600))]);
+
+    // Without a limit of its caller it has the pipeline's.
+    headers.lock().expect("no panic").clear();
+    assert_eq!(elapsed(service.oneshot(None).await).0, secs(5));
+    assert_eq!(headers.lock().expect("no panic")[0], Some(secs(2)));
+}
+
+/// A policy's layer starts its call in `call`, before any future is polled.
+#[tokio::test(start_paused = true)]
+async fn q4_the_layer_clips_what_the_service_starts_at_once() {
+    let hangs = tower::service_fn(|_: Told| pending::<Answer>());
+    let pipeline = Deadline::layer_fn(told).layer(Pipeline::standard("users").layer().layer(hangs));
+    let timeout = Deadline::layer_fn(told).layer(Timeout::new(secs(2)).layer().layer(hangs));
+    for (deadline, by_pipeline, by_timeout) in [(Some(ms(700)), ms(700), ms(700)), (None, secs(5), secs(2))] {
+        let start = Instant::now();
+        assert_eq!(elapsed(pipeline.clone().oneshot(deadline).await).0, by_pipeline);
+        assert_eq!(elapsed(timeout.clone().oneshot(deadline).await).0, by_timeout);
+        assert_eq!(start.elapsed(), by_pipeline + by_timeout);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn q4_without_a_limit_the_deadline_around_the_layer_counts_and_a_longer_one_does_not_extend_it() {
+    let remaining = tower::service_fn(|_: Told| {
+        let in_call = Deadline::remaining();
+        async move { Ok::<_, Failure>((in_call, Deadline::remaining())) }
+    });
+    let service = Deadline::layer_fn(told).layer(remaining);
+    for (request, around, left) in [
+        (None, None, None),
+        (Some(Duration::MAX), None, None),
+        (Some(Duration::ZERO), None, Some(Duration::ZERO)),
+        (None, Some(secs(1)), Some(secs(1))),
+        (Some(secs(2)), Some(secs(1)), Some(secs(1))),
+        (Some(ms(500)), Some(secs(1)), Some(ms(500))),
+    ] {
+        let call = service.clone().oneshot(request);
+        let seen = match around {
+            Some(around) => Deadline::within(around).scope(async { call.await }).await,
+            None => call.await,
+        };
+        assert_eq!(seen, Ok((left, left)), "{request:?} in {around:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn q4_g2_a_panic_in_call_ends_the_scope() {
+    #[allow(unreachable_code, reason = "it has to have a future")]
+    let panics = tower::service_fn(|_: Told| {
+        panic!("as asked");
+        std::future::ready(Ok::<u32, Failure>(1))
+    });
+    let mut service = Deadline::layer_fn(told).layer(panics);
+    let thrown = std::panic::catch_unwind(AssertUnwindSafe(|| drop(service.call(Some(secs(1))))));
+    assert_eq!((thrown.is_err(), Deadline::current()), (true, None));
 }

@@ -28,7 +28,7 @@ use tonic::{
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn, util::MapErrLayer};
 use withstand::{
     Bulkhead, CircuitBreaker, CircuitOpen, Error, Keyed, Pipeline, Rejected, RetryWithBackoff, Timeout, by_status,
-    http::{self, rejection_response, server},
+    http::{self, dependency_rejection_response, rejection_response, server},
 };
 
 /// What a busy machine may add to any limit.
@@ -42,7 +42,7 @@ fn routes() -> Router {
         "/upstream",
         get(async || {
             let rejected = Rejected::from(CircuitOpen::new("upstream", Some(Duration::from_millis(1500))));
-            rejection_response::<Body>(&rejected)
+            dependency_rejection_response::<Body>(&rejected)
         }),
     )
 }

@@ -792,7 +792,7 @@ async fn w1_y4_a_client_has_a_pipeline_for_each_host_and_repeats_what_is_idempot
         ready(Ok::<_, tower::BoxError>(response))
     });
     let keyed = keyed(9, |name| pipeline(name).classify(by_response()));
-    let by_authority = |request: &Request<u32>| authority(request.uri()).unwrap_or_default();
+    let by_authority = |request: &Request<u32>| authority(request.uri());
     let mut client = keyed.layer_fn(by_authority).clone_request_by(Idempotent::new()).layer(service);
     for (method, uri) in [("GET", "https://A.example/1"), ("POST", "https://a.example:443/2"), ("PUT", "http://b/3")] {
         let request = Request::builder().method(method).uri(uri).body(7).expect("a good request");

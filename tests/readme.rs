@@ -80,7 +80,7 @@ impl World {
     }
 
     fn pipeline(&self) -> BoxPipeline<Answer, ApiError> {
-        self.hosts.get(self.url.host_str().unwrap())
+        self.hosts.get(&*authority(self.url.as_str()))
     }
 
     fn state(&self) -> State {
@@ -130,6 +130,22 @@ async fn a_service_that_cannot_be_reached_is_a_failure_and_is_asked_again() {
     let error = world.get("/users/1").await.err().unwrap();
     assert!(matches!(&error, ApiError::Http(error) if error.is_connect()), "{error:?}");
     assert_eq!(world.counts(), (0, 3));
+    // A POST was not sent either, so it may be again.
+    let world = World { url: "http://127.0.0.1:1".parse().unwrap(), ..self::world(PATIENT).await };
+    assert!(world.post("/users").await.is_err());
+    assert_eq!(world.counts(), (0, 3));
+}
+
+/// A circuit for each host and port, however they are written.
+#[tokio::test]
+async fn two_services_of_one_host_have_two_circuits() {
+    let _alone = ALONE.lock().await;
+    let world = world(PATIENT).await;
+    world.pipeline().circuit_breaker().unwrap().force_open();
+    assert!(world.get("/users/1").await.is_err());
+    let other = World { hosts: world.hosts.clone(), ..self::world(PATIENT).await };
+    assert!(other.get("/users/1").await.is_ok());
+    assert_eq!((world.requests.load(SeqCst), other.requests.load(SeqCst), world.hosts.len()), (0, 1, 2));
 }
 
 #[tokio::test]
@@ -158,8 +174,9 @@ async fn an_open_circuit_says_so_once_and_is_open_for_one_host_alone() {
     let world = world(PATIENT).await;
     world.pipeline().circuit_breaker().unwrap().force_open();
     let error = anyhow::Error::from(world.get("/users/1").await.err().unwrap());
-    assert_eq!(format!("{error:#}"), "no answer from the user service: circuit `127.0.0.1` is open");
-    let by_name = format!("http://localhost:{}/users/1", world.url.port().unwrap()).parse().unwrap();
+    let port = world.url.port().unwrap();
+    assert_eq!(format!("{error:#}"), format!("no answer from the user service: circuit `127.0.0.1:{port}` is open"));
+    let by_name = format!("http://localhost:{port}/users/1").parse().unwrap();
     assert!(get(&world.hosts, &world.client, &by_name).await.is_ok());
     assert_eq!(world.requests.load(SeqCst), 1);
 }

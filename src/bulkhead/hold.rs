@@ -30,10 +30,10 @@ impl BulkheadLayer {
     ///
     /// ```
     /// use axum::{Router, routing::get};
-    /// use withstand::{Bulkhead, http};
+    /// use withstand::{Bulkhead, http::server};
     ///
     /// let downloads = Bulkhead::new("downloads", 64).layer().hold_until_body_ends();
-    /// let app: Router = Router::new().route("/", get(async || "a long text")).layer(http::server(downloads));
+    /// let app: Router = Router::new().route("/", get(async || "a long text")).layer(server(downloads));
     /// ```
     ///
     /// The plain form is [`acquire`](Bulkhead::acquire) and [`HoldBody::new`].

@@ -218,7 +218,8 @@
 //! | one service, at one address | one pipeline |
 //! | many hosts, or a service with a host for each tenant | one for each host: [`Keyed`](super::per_host) |
 //! | one service, with settings that operators change | one, with its [settings](super::settings) in a file |
-//! | nothing, but are called by more than you can serve | policies around the server: `guide::http` |
+//! | nothing, but are called by more than you can serve | a pipeline around the server: `guide::http` |
+//! | nothing, but are called by some far too often | a rate limiter for each client: `guide::http` |
 //!
 //! # What not to do
 //!

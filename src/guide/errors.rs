@@ -177,8 +177,15 @@
 //! ```
 //!
 //! The body is empty here. The text of a rejection names your policies, and so the services behind yours: log it, and
-//! think twice before you show it to a stranger. With the feature `http`, `http::server` answers for a whole server,
-//! and `http::rejection_response` for one handler. Neither tells a name.
+//! think twice before you show it to a stranger.
+//!
+//! With the feature `http` there are three that tell no name:
+//!
+//! | rejected by | answers | a spent rate limiter is |
+//! |---|---|---|
+//! | the policies around a server | `http::server` | a 429 |
+//! | this server's own policies, asked in a handler or a middleware | `http::rejection_response` | a 429 |
+//! | the policies of a handler's own call to another service | `http::dependency_rejection_response` | a 503 |
 //!
 //! # A report says a rejection once
 //!

@@ -1,20 +1,20 @@
-//! A policy for each host, tenant or address.
+//! A pipeline or a policy for each host, tenant or address.
 //!
 //! One dependency is seldom one thing. A crawler calls thousands of hosts, and some of them are down. A server has many
-//! tenants, and one of them is loud. [`Keyed`] keeps a policy for each of them:
+//! tenants, and one of them is loud. [`Keyed`] keeps a pipeline for each of them, or one policy:
 //!
 //! ```
-//! use std::time::Duration;
+//! use std::{net::IpAddr, time::Duration};
 //! use withstand::{Bulkhead, Keyed, Name, Pipeline, RateLimiter};
 //!
 //! # fn main() -> Result<(), withstand::ConfigError> {
 //! let hosts = Keyed::builder(|_: &str, name: Name| Pipeline::standard(name)).capacity(50_000).build()?;
-//! let tenants = Keyed::builder(|_: &u64, name: Name| Bulkhead::new(name, 16)).build()?;
+//! let tenants = Keyed::new(|_: &u64, name: Name| Bulkhead::new(name, 16));
 //!
 //! let rate = |name| RateLimiter::new(name, 100, Duration::from_secs(60));
 //! rate("a test of the settings".into())?;
-//! let clients = Keyed::builder(move |_: &u64, name: Name| rate(name).expect("it was accepted before")).build()?;
-//! # let _ = (hosts.get("a"), tenants.get(&7), clients.get(&7));
+//! let clients = Keyed::new(move |_: &IpAddr, name: Name| rate(name).expect("it was accepted before"));
+//! # let _ = (hosts.get("a"), tenants.get(&7), clients.get(&IpAddr::from([10, 0, 0, 1])));
 //! # Ok(()) }
 //! ```
 //!
@@ -26,7 +26,7 @@
 //!
 //! ```
 //! # mod http_client {
-//! use reqwest::{Client, Response};
+//! use reqwest::{Client, Response, Url};
 //! # #[cfg(feature = "http")]
 //! use withstand::{Error, Keyed, Name, Pipeline, Verdict, http::{ByResponse, authority, by_headers}, lift};
 //!
@@ -45,9 +45,9 @@
 //!         Ok(Self { client, hosts: Keyed::builder(host).capacity(50_000).build()? })
 //!     }
 //!
-//!     async fn page(&self, url: &http::Uri) -> Result<Response, Error<reqwest::Error>> {
-//!         let host = self.hosts.get(&*authority(url).unwrap_or_default());
-//!         host.call(|| lift(self.client.get(url.to_string()).send())).await
+//!     async fn page(&self, url: &Url) -> Result<Response, Error<reqwest::Error>> {
+//!         let host = self.hosts.get(&*authority(url.as_str()));
+//!         host.call(|| lift(self.client.get(url.clone()).send())).await
 //!     }
 //! }
 //! # }
@@ -64,7 +64,7 @@
 //! # fn client() -> Result<(), withstand::ConfigError> {
 //! # let service = service_fn(|_: http::Request<Body>| async { Ok::<_, tower::BoxError>(http::Response::new(Body::new())) });
 //! let hosts = Keyed::builder(|_: &str, name: Name| Pipeline::standard(name).classify(by_response())).build()?;
-//! let key = |request: &http::Request<Body>| authority(request.uri()).unwrap_or_default();
+//! let key = |request: &http::Request<Body>| authority(request.uri());
 //! let client = ServiceBuilder::new()
 //!     .layer(hosts.layer_fn(key).clone_request_by(Idempotent::new()))
 //!     .service(service);
@@ -73,28 +73,30 @@
 //! # }
 //! ```
 //!
-//! The layer's service is always ready: the call readies a clone of the inner service. A POST is sent again only if it had
-//! no effect; see the page `http`.
+//! The layer's service is always ready: the call readies a clone of the inner service. A POST is sent again only if it
+//! had no effect; see the page `http`. That page has a limit for each client of a server, too.
 //!
 //! # Choose the key
 //!
 //! The key decides what shares a fate. Most mistakes are made here:
 //!
 //! - **Never a whole URL.** With its path and query each page has a circuit of its own, and none ever sees a second
-//!   failure. Take the authority: host and port, in lower case, without the user and the password. A key is in errors and
-//!   logs as the policy's name.
-//! - **Fill in the default port**, or leave it out, but always the same: `example.com` and `example.com:443` are two keys.
-//! - **Take a prefix of an IPv6 address**, /64 or /56. One client has a whole /64, so with full addresses it has as many
-//!   keys as it likes. An IPv4 address that is mapped into IPv6 is the IPv4 address.
-//! - **Do not trust a header** for the address of a client, unless your own proxy has set it.
+//!   failure. `http::authority` takes the host and the port out of it. Its key is in lower case, has no user and no
+//!   password, and always has the default port: `example.com` and `example.com:443` would be two keys. A key is in
+//!   errors and logs as the policy's name.
+//! - **Never the host without its port.** Two services of one machine would share a circuit.
+//! - **Never a whole IPv6 address.** One client has 2⁶⁴ of them or more, so it has as many keys as it likes.
+//!   `http::ip_key` takes its network, a /56. It makes an IPv4 address of one that is mapped into IPv6.
+//! - **Do not trust a header** for the address of a client, unless your own proxy has set it: `http::client_ip` reads
+//!   as much of it as your proxies have written.
 //! - **A tenant is an account, not a session or a request.**
 //! - **A secret is no name.** If the key is an API key, make names with [`Keyed::named_builder`].
 //!
 //! # Choose the capacity
 //!
-//! Above the number of different keys that are in use within `idle_for` (10 minutes by default). A key takes about 0.8 KiB
-//! with a circuit breaker, 1.1 KiB with a rate limiter and 2.2 KiB with a standard pipeline, beside the text of the key. If
-//! the capacity is too small, keys that must stay fill it, and new keys share one policy: a WARN says so, and
+//! Above the number of different keys that are in use within `idle_for` (10 minutes by default). A key takes about 0.8
+//! KiB with a circuit breaker, 1.1 KiB with a rate limiter and 2.2 KiB with a standard pipeline, beside the text of the
+//! key. If the capacity is too small, keys that must stay fill it, and new keys share one policy: a WARN says so, and
 //! [`overflowed`] in the snapshot counts it.
 //!
 //! # A bulkhead for each tenant, under one circuit
@@ -125,8 +127,8 @@
 //! # Ok(()) }
 //! ```
 //!
-//! A pipeline can do the same: each tenant's has the one circuit as a part. What all share is not forgotten when a tenant
-//! leaves, and keeps no tenant's memory:
+//! A pipeline can do the same: each tenant's has the one circuit as a part. What all share is not forgotten when a
+//! tenant leaves, and keeps no tenant's memory:
 //!
 //! ```
 //! # use withstand::{Bulkhead, CircuitBreaker, Keyed, Name, Pipeline};
@@ -147,19 +149,21 @@
 //! The key is chosen for each request, so a layer stands for all of them. It is borrowed from the request, or made:
 //!
 //! ```
-//! # #[cfg(feature = "tower")] mod with_tower {
-//! use withstand::{CircuitBreaker, Keyed, KeyedLayer, Name};
+//! # #[cfg(all(feature = "http", feature = "tower"))] mod with_tower {
+//! use http::Request;
+//! use withstand::{Bulkhead, Keyed, Name, Pipeline, http::authority};
 //!
-//! # fn layers() -> Result<(), withstand::ConfigError> {
-//! let hosts = Keyed::builder(|_: &str, name: Name| CircuitBreaker::new(name)).build()?;
-//! // Borrowed from the request: nothing is allocated.
-//! let by_host = hosts.layer_ref_fn(|request: &http::Request<()>| request.uri().host().unwrap_or_default());
+//! # fn layers() {
 //! // Made for the request.
-//! let by_authority = hosts.layer_fn(|request: &http::Request<()>| {
-//!     request.uri().authority().map_or_else(String::new, |authority| authority.as_str().to_lowercase())
+//! let hosts = Keyed::new(|_: &str, name: Name| Pipeline::standard(name));
+//! let by_host = hosts.layer_fn(|request: &Request<()>| authority(request.uri()));
+//! // Borrowed from the request: nothing is allocated.
+//! let tenants = Keyed::new(|_: &str, name: Name| Bulkhead::new(name, 16));
+//! let by_tenant = tenants.layer_ref_fn(|request: &Request<()>| {
+//!     request.headers().get("tenant").and_then(|name| name.to_str().ok()).unwrap_or_default()
 //! });
-//! # let _ = (by_host, by_authority);
-//! # Ok(()) }
+//! # let _ = (by_host, by_tenant);
+//! # }
 //! # }
 //! ```
 //!
@@ -171,8 +175,9 @@
 //! # Settings that change
 //!
 //! [`Pipeline::apply`](crate::Pipeline::apply) changes one host's settings while its calls run. Then its key stays: what
-//! someone has set must not be forgotten. Give it the settings that it was made with, and it may leave again. For all hosts
-//! at once, let the factory read the new settings, and apply them to those that are there, with [`Keyed::for_each`].
+//! someone has set must not be forgotten. Give it the settings that it was made with, and it may leave again. For all
+//! hosts at once, let the factory read the new settings, and apply them to those that are there, with
+//! [`Keyed::for_each`].
 //!
 //! `cargo run --features http --example per_host` shows a crawler.
 //!

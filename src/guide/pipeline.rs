@@ -102,29 +102,40 @@
 //! # The time of your caller
 //!
 //! Your service was called too, and its caller does not wait for ever. Run the handler inside of a
-//! [`Deadline`](crate::Deadline): then no pipeline, retry, queue or timeout inside plans past it. Tell the next service
-//! what is left:
+//! [`Deadline`](crate::Deadline): then no pipeline, retry, queue or timeout inside plans past it. Around a whole server
+//! a layer does that: `Deadline::layer_fn`.
+//!
+//! Tell the next service what is left. In a pipeline that is `attempt.remaining`, the time of this attempt; elsewhere it
+//! is [`Deadline::remaining()`](crate::Deadline::remaining). Where there is no limit, send no header: a 0 would say that
+//! no time is left.
 //!
 //! ```
 //! use std::{io, time::Duration};
 //! use withstand::{Deadline, Pipeline, retry::Attempt};
 //!
-//! # async fn fetch(timeout_ms: u128) -> io::Result<u128> { Ok(timeout_ms) }
+//! async fn fetch(left: Option<Duration>) -> io::Result<String> {
+//!     let mut request = http::Request::new(());
+//!     if let Some(left) = left {
+//!         request.headers_mut().insert("x-timeout-ms", (left.as_millis() as u64).into());
+//!     }
+//!     send(request).await
+//! }
+//! # async fn send(request: http::Request<()>) -> io::Result<String> {
+//! #     Ok(request.headers().get("x-timeout-ms").map_or("none", |value| value.to_str().unwrap()).to_owned())
+//! # }
+//!
 //! # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> io::Result<()> {
 //! let users = Pipeline::standard("users"); // 2 s for each attempt
-//! let handler = users.call_with(|attempt: Attempt<'_, io::Error>| {
-//!     fetch(attempt.remaining.unwrap_or_default().as_millis()) // for a header
-//! });
-//! assert_eq!(Deadline::within(Duration::from_millis(700)).scope(handler).await?, 2000);
+//! let handler = async { users.call_with(|attempt: Attempt<'_, io::Error>| fetch(attempt.remaining)).await };
+//! assert_eq!(Deadline::within(Duration::from_millis(700)).scope(handler).await?, "700");
 //!
-//! let handler = async { users.call_with(|attempt| fetch(attempt.remaining.unwrap_or_default().as_millis())).await };
-//! assert_eq!(Deadline::within(Duration::from_millis(700)).scope(handler).await?, 700);
+//! let too_early = users.call_with(|attempt: Attempt<'_, io::Error>| fetch(attempt.remaining));
+//! assert_eq!(Deadline::within(Duration::from_millis(700)).scope(too_early).await?, "2000");
 //! # Ok(()) }
 //! ```
 //!
-//! The two differ in one point. `call_with` itself takes the deadline and starts the first attempt. In the first
-//! handler it runs before the scope begins, so make calls inside of the scope, in an `async` block or function, as in
-//! the second.
+//! The two differ in one point. `call_with` itself takes the deadline and starts the first attempt. The second one runs
+//! before the scope begins. So make calls inside of the scope, in an `async` block or function, as the first.
 //!
 //! # Clients
 //!

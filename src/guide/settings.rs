@@ -51,6 +51,17 @@
 //! [`PipelineSettings::standard()`](crate::pipeline::PipelineSettings::standard) to a file once
 //! (`toml::to_string_pretty(&settings)`), and change what you want.
 //!
+//! A file names a rule as the settings do, and not as the short setters of a builder. `.consecutive_failures(3,
+//! Duration::ZERO)`, the rule for tests, is a list with one rule:
+//!
+//! ```toml
+//! [dependencies.users.circuit_breaker]
+//! consecutive_failure_rules = [{ failures = 3, spanning = "0s" }]
+//! open_for = "10s"
+//! open_jitter = 0.0
+//! required_successes = 1
+//! ```
+//!
 //! # Add what is code
 //!
 //! A classifier and a fallback are views on a pipeline of the set:
@@ -105,10 +116,11 @@
 //! ```
 //!
 //! - Bad settings change nothing: log the error, and go on. The next good file applies.
-//! - What is counted stays: limits, circuits, budgets, slots and queues go on as they are. `apply` of each policy has a table of
-//!   what becomes of what.
+//! - What is counted stays: limits, circuits, budgets, slots and queues go on as they are. `apply` of each policy has a
+//!   table of what becomes of what.
 //! - All handles and layers see the change at once; nothing has to be built again. Calls that run keep their timeouts.
-//! - A part can be neither added nor removed, and a pipeline neither: that needs a restart.
+//! - A part can be neither added nor removed, and a pipeline neither: that needs a restart. A file that does so is
+//!   refused as a whole, so no other change of it applies until it has the same parts again.
 //!
 //! `examples/settings.rs` is a service that does so. To notice that a file has changed, it reads the file every second
 //! and compares the text. That is simple, and right: a watch on a file loses it when an editor, or Kubernetes, puts

@@ -89,6 +89,55 @@
 //! # }
 //! ```
 //!
+//! A test of the settings themselves, with the text of a file and a fake operation. Settings without chance make the
+//! elapsed time exact:
+//!
+//! ```
+//! # #[cfg(feature = "serde")] mod with_serde {
+//! use std::{future::pending, io, time::Duration};
+//! use tokio::time::Instant;
+//! use withstand::{circuit_breaker::State, pipeline::PipelineSettings};
+//!
+//! const SETTINGS: &str = r#"
+//!     timeout = "5s"
+//!     attempt_timeout = "2s"
+//!     retry = { max_attempts = 3, backoff = { constant = { delay = "100ms", jitter = "none" } } }
+//!     circuit_breaker = { consecutive_failure_rules = [{ failures = 3, spanning = "0s" }] }
+//! "#;
+//!
+//! # /*
+//! #[tokio::test(start_paused = true)]
+//! # */
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)] pub async fn main() { run().await }
+//! # async fn run() { a_call_survives_two_failures_and_three_in_a_row_open_the_circuit().await }
+//! async fn a_call_survives_two_failures_and_three_in_a_row_open_the_circuit() {
+//!     let settings: PipelineSettings = toml::from_str(SETTINGS).unwrap();
+//!     let users = settings.build("users").unwrap();
+//!
+//!     let start = Instant::now();
+//!     let mut attempts = 0;
+//!     let flaky = || {
+//!         attempts += 1;
+//!         let attempt = attempts;
+//!         async move {
+//!             match attempt {
+//!                 1 => pending().await, // hangs, for the attempt timeout
+//!                 2 => Err(io::Error::from(io::ErrorKind::ConnectionReset)),
+//!                 _ => Ok(7),
+//!             }
+//!         }
+//!     };
+//!     assert_eq!(users.call(flaky).await.unwrap(), 7);
+//!     assert_eq!(start.elapsed(), Duration::from_millis(2000 + 100 + 100)); // a timeout and two sleeps
+//!
+//!     let down = || async { Err::<u32, _>(io::Error::other("down")) };
+//!     assert!(users.call(down).await.is_err());
+//!     assert_eq!(users.circuit_breaker().unwrap().state(), State::Open);
+//! }
+//! # }
+//! # #[cfg(feature = "serde")] with_serde::main();
+//! ```
+//!
 //! To see what your code does with an open circuit, or a full bulkhead, take the part out:
 //!
 //! ```
@@ -139,6 +188,8 @@
 //! assert_eq!(breaker.state(), State::Closed);
 //! # Ok(()) }
 //! ```
+//!
+//! In a file the same rule is `consecutive_failure_rules = [{ failures = 3, spanning = "0s" }]`.
 //!
 //! Where a test is about what your code does with an open circuit, open it:
 //! [`force_open`](crate::CircuitBreaker::force_open) and [`force_closed`](crate::CircuitBreaker::force_closed). The

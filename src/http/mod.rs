@@ -12,6 +12,8 @@
 //! | **server** | |
 //! | How do I tell a client what it may still ask for? | [`AnnouncedQuota::write`] |
 //! | What does a client get when a policy rejects its request? | [`server()`], [`rejection_response`] |
+//! | What does it get when a policy of my own call to another service does? | [`dependency_rejection_response`] |
+//! | How long does the caller wait? | [`grpc_timeout`], for `Deadline::layer_fn` |
 //! | Who is calling, behind proxies? | [`client_ip`] |
 //! | Under which key is a client counted? | [`ip_key`] |
 //!
@@ -20,6 +22,7 @@
 //! [`not_idempotent`]: crate::RetryWithBackoff::not_idempotent
 
 mod address;
+mod grpc_timeout;
 #[cfg_attr(not(feature = "tower"), expect(dead_code, reason = "for the layers"))]
 mod idempotency_key;
 #[cfg(feature = "tower")]
@@ -34,9 +37,10 @@ mod server;
 
 pub use self::{
     address::{authority, client_ip, ip_key},
+    grpc_timeout::grpc_timeout,
     idempotency_key::idempotency_key,
     quota::{AnnouncedQuota, quota},
-    rejection::rejection_response,
+    rejection::{dependency_rejection_response, rejection_response},
     response::{ByResponse, by_headers, by_response},
     retry_after::retry_after,
 };

@@ -7,18 +7,47 @@ use ::http::{
 
 use crate::error::Rejected;
 
-/// The answer to an HTTP request that a policy rejected, for a handler that meets a rejection itself: that of a call to
-/// another service. [`server`](super::server) answers so for the server's own policies.
+/// The answer to an HTTP request that a policy of this server rejected: a limiter for each client, for example, that a
+/// handler or a middleware asks itself. [`server`](super::server) answers so by itself.
+///
+/// A spent rate limiter is a 429: this client has asked too often. For a rejection of a handler's own call to another
+/// service take [`dependency_rejection_response`].
 ///
 /// ```
-/// use withstand::{CircuitOpen, Rejected, http::rejection_response};
+/// use std::time::Duration;
+/// use withstand::{RateLimiter, http::rejection_response};
 ///
-/// let rejected = Rejected::from(CircuitOpen::new("stock", Some(std::time::Duration::from_secs(3))));
-/// let response = rejection_response::<String>(&rejected);
-/// assert_eq!((response.status().as_u16(), &response.headers()["retry-after"]), (503, &"3".parse().unwrap()));
+/// # fn main() -> Result<(), withstand::ConfigError> {
+/// let client = RateLimiter::new("198.51.100.7", 1, Duration::from_secs(60))?;
+/// # client.try_acquire().unwrap();
+/// if let Err(rejected) = client.try_acquire() {
+///     let response = rejection_response::<String>(&rejected);
+///     assert_eq!((response.status().as_u16(), &response.headers()["retry-after"]), (429, &"60".parse().unwrap()));
+/// }
+/// # Ok(()) }
 /// ```
 pub fn rejection_response<B: From<String>>(rejected: &Rejected) -> Response<B> {
-    response_to(rejected, Caller::Http { takes_body: true }, |text| text.unwrap_or_default().into())
+    problem(rejected, rejected.http_status(), |text| text.unwrap_or_default().into(), true)
+}
+
+/// The answer to an HTTP request whose handler called another service, where a policy of that call rejected it.
+///
+/// As [`rejection_response`], but a spent rate limiter is a 503: it keeps this server below the quota of the other
+/// service, and the client has done nothing wrong.
+///
+/// ```
+/// use withstand::{CircuitOpen, Rejected, http::dependency_rejection_response};
+///
+/// let rejected = Rejected::from(CircuitOpen::new("stock", Some(std::time::Duration::from_secs(3))));
+/// let response = dependency_rejection_response::<String>(&rejected);
+/// assert_eq!((response.status().as_u16(), &response.headers()["retry-after"]), (503, &"3".parse().unwrap()));
+/// ```
+pub fn dependency_rejection_response<B: From<String>>(rejected: &Rejected) -> Response<B> {
+    let status = match rejected {
+        Rejected::RateLimited(_) => 503,
+        Rejected::CircuitOpen(_) | Rejected::BulkheadFull(_) | Rejected::TimedOut(_) => rejected.http_status(),
+    };
+    problem(rejected, status, |text| text.unwrap_or_default().into(), true)
 }
 
 /// What is known of a request, once it is gone, to answer it.
@@ -46,33 +75,41 @@ pub(super) fn response_to<B>(
     caller: Caller,
     body: impl FnOnce(Option<String>) -> B,
 ) -> Response<B> {
-    let said = Said::of(rejected);
-    let mut response = match caller {
+    match caller {
+        Caller::Http { takes_body } => problem(rejected, rejected.http_status(), body, takes_body),
         Caller::Grpc { content_type } => {
             let mut response = Response::new(body(None));
             let headers = response.headers_mut();
             headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
             headers.insert("grpc-status", HeaderValue::from(rejected.grpc_code()));
-            headers.insert("grpc-message", HeaderValue::from_static(said.detail));
+            headers.insert("grpc-message", HeaderValue::from_static(Said::of(rejected).detail));
             if let Some(wait) = rejected.retry_after() {
                 let millis = u64::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
                 headers.insert("grpc-retry-pushback-ms", HeaderValue::from(millis));
             }
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
             response
         }
-        Caller::Http { takes_body } => {
-            let status = StatusCode::from_u16(rejected.http_status()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
-            let mut response = Response::new(body(takes_body.then(|| said.problem(status))));
-            *response.status_mut() = status;
-            let headers = response.headers_mut();
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-            if let Some(seconds) = said.retry_after {
-                headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
-            }
-            response
-        }
-    };
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+}
+
+/// The answer in plain HTTP.
+fn problem<B>(
+    rejected: &Rejected,
+    status: u16,
+    body: impl FnOnce(Option<String>) -> B,
+    takes_body: bool,
+) -> Response<B> {
+    let said = Said::of(rejected);
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+    let mut response = Response::new(body(takes_body.then(|| said.problem(status))));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    if let Some(seconds) = said.retry_after {
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 
@@ -111,7 +148,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::error::{BulkheadFull, CircuitOpen, Elapsed};
+    use crate::error::{BulkheadFull, CircuitOpen, Elapsed, RateLimited};
 
     fn answer(rejected: impl Into<Rejected>, caller: Caller) -> Response<String> {
         response_to(&rejected.into(), caller, Option::unwrap_or_default)
@@ -161,6 +198,28 @@ mod tests {
             assert!(problem["detail"].as_str().is_some_and(|detail| detail.starts_with("The service")));
             assert_eq!(problem["retry_after"].as_u64().map(|seconds| seconds.to_string()).as_deref(), retry_after);
         }
+    }
+
+    /// The one that keeps this server below a dependency's quota is nothing that the client has done.
+    #[test]
+    fn w2_a_spent_limiter_is_429_if_it_is_the_servers_own_and_503_if_it_is_of_a_dependency() {
+        let limited = || RateLimited::new("stock", 100, Some(Duration::from_secs(3)));
+        let cases: [(Rejected, u16, u16); 4] = [
+            (limited().into(), 429, 503),
+            (open(None).into(), 503, 503),
+            (full().into(), 503, 503),
+            (elapsed().into(), 504, 504),
+        ];
+        for (rejected, own, dependency) in cases {
+            let (own_answer, answer): (Response<String>, Response<String>) =
+                (rejection_response(&rejected), dependency_rejection_response(&rejected));
+            assert_eq!((own_answer.status().as_u16(), answer.status().as_u16()), (own, dependency), "{rejected}");
+            assert_eq!(own_answer.headers(), answer.headers(), "{rejected}");
+            let problem: serde_json::Value = serde_json::from_str(answer.body()).expect("it is JSON");
+            assert_eq!(problem["status"], dependency);
+        }
+        let answer = dependency_rejection_response::<String>(&limited().into());
+        assert_eq!(header(&answer, "retry-after"), Some("3"));
     }
 
     #[test]

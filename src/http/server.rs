@@ -28,12 +28,12 @@ use crate::{
 /// use std::time::Duration;
 /// use axum::{Router, routing::get};
 /// use tower::ServiceBuilder;
-/// use withstand::{Bulkhead, Timeout, http};
+/// use withstand::{Bulkhead, Timeout, http::server};
 ///
 /// let policies = ServiceBuilder::new()
 ///     .layer(Bulkhead::new("requests", 512).layer())
 ///     .layer(Timeout::new(Duration::from_secs(10)).layer());
-/// let app: Router = Router::new().route("/", get(|| async { "hello" })).layer(http::server(policies));
+/// let app: Router = Router::new().route("/", get(|| async { "hello" })).layer(server(policies));
 /// ```
 ///
 /// | rejection | status | `Retry-After` |
@@ -56,13 +56,15 @@ use crate::{
 /// In an axum `Router`, `layer` makes the service anew for each route, and all of them share the policy: it is a limit
 /// for the routes together.
 ///
-/// A pipeline's layer sends each request of a server once: `http::server(pipeline.layer().send_once())`.
+/// A pipeline's layer sends each request of a server once: `server(pipeline.layer().send_once())`.
 ///
 /// # Panics
 ///
 /// When the stack is built, if a retry is among the policies, or in a pipeline that does not send once. A server
 /// answers a request once, and its client sends it again. A retry of a call that a handler makes to another service is
-/// the handler's business, and is no part of this.
+/// the handler's business, and is no part of this; [`dependency_rejection_response`] answers for it.
+///
+/// [`dependency_rejection_response`]: super::dependency_rejection_response
 pub fn server<L>(policies: L) -> ServerLayer<L> {
     ServerLayer { policies, body: WithBody }
 }
@@ -79,9 +81,9 @@ impl<L> ServerLayer<L> {
     ///
     /// ```
     /// use tonic::transport::Server;
-    /// use withstand::{Bulkhead, http};
+    /// use withstand::{Bulkhead, http::server};
     ///
-    /// let server = Server::builder().layer(http::server(Bulkhead::new("requests", 512).layer()).without_body());
+    /// let server = Server::builder().layer(server(Bulkhead::new("requests", 512).layer()).without_body());
     /// ```
     pub fn without_body(self) -> ServerLayer<L, NoBody> {
         ServerLayer { policies: self.policies, body: NoBody }

@@ -76,7 +76,12 @@ impl<K, P> KeyedBuilder<K, P> {
         check.refuse_if(self.idle_for.is_zero(), "idle_for", "must be above zero");
         let unnamed = Name::from("unnamed");
         check.finish("keyed policies", self.reporter.name().as_ref().unwrap_or(&unnamed))?;
-        Ok(Shared::new(self.factory, self.reporter, self.capacity, self.idle_for, self.overflow))
+        Ok(self.shared())
+    }
+
+    /// Unchecked: the defaults are good.
+    pub(super) fn shared(self) -> Shared<K, P> {
+        Shared::new(self.factory, self.reporter, self.capacity, self.idle_for, self.overflow)
     }
 }
 

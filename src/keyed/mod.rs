@@ -1,4 +1,4 @@
-//! [`Keyed`] has a policy for each key: for each host, each tenant, each address.
+//! [`Keyed`] has a pipeline, or one policy, for each key: for each host, each tenant, each address.
 //!
 //! One circuit for all hosts opens for all of them when one is down. One bulkhead for all tenants is filled by the one
 //! that is loud. A policy for each key keeps them apart. It is made when its key is asked for first, and leaves when it
@@ -30,25 +30,27 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use withstand::{CircuitBreaker, Keyed, Name};
+//! use withstand::{Keyed, Name, Pipeline};
 //!
 //! # async fn fetch(host: &str) -> std::io::Result<usize> { Ok(host.len()) }
 //! # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let hosts = Keyed::builder(|_: &str, name: Name| CircuitBreaker::new(name))
+//! let hosts = Keyed::builder(|_: &str, name: Name| Pipeline::standard(name))
 //!     .capacity(50_000)
 //!     .idle_for(Duration::from_secs(300))
 //!     .build()?;
 //!
-//! let host = "api.example.com";
+//! let host = "api.example.com:443"; // `http::authority(url.as_str())`
 //! let answer = hosts.get(host).call(|| fetch(host)).await?;
-//! # assert_eq!((answer, hosts.len()), (15, 1));
+//! # assert_eq!((answer, hosts.len()), (19, 1));
 //! # Ok(()) }
 //! ```
 //!
-//! In a struct its type is `Keyed<String, CircuitBreaker>`. [`get`](Keyed::get) takes the key by reference, text as
-//! `&str`. `P` may be a [`Pipeline`](crate::Pipeline), a [`CircuitBreaker`](crate::CircuitBreaker), a
-//! [`Bulkhead`](crate::Bulkhead), a [`RateLimiter`](crate::RateLimiter) or a
-//! [`RetryWithBackoff`](crate::RetryWithBackoff), which then has a budget for each key.
+//! In a struct its type is `Keyed<String, Pipeline>`. [`get`](Keyed::get) takes the key by reference, text as `&str`.
+//!
+//! In `Keyed<K, P>`, `P` is a [`Pipeline`](crate::Pipeline), also a [`BoxPipeline`](crate::pipeline::BoxPipeline), or
+//! one policy that has a state: a [`CircuitBreaker`](crate::CircuitBreaker), a [`Bulkhead`](crate::Bulkhead), a
+//! [`RateLimiter`](crate::RateLimiter), or a [`RetryWithBackoff`](crate::RetryWithBackoff), which then has a budget for
+//! each key.
 //!
 //! # What may leave
 //!

@@ -32,6 +32,23 @@ pub struct Snapshot {
 }
 
 impl<K, P: KeyedPolicy> Keyed<K, P> {
+    /// Policies that `make` makes, with the [defaults](super#defaults). [`builder`](Self::builder) says what `make` is,
+    /// and has other settings.
+    ///
+    /// ```
+    /// use withstand::{CircuitBreaker, Keyed, Name};
+    ///
+    /// let hosts = Keyed::new(|_: &str, name: Name| CircuitBreaker::new(name));
+    /// assert_eq!((hosts.get("api.example.com:443").name(), hosts.len()), ("api.example.com:443", 1));
+    /// ```
+    pub fn new<Q>(make: impl Fn(&Q, Name) -> P + Send + Sync + 'static) -> Self
+    where
+        K: Borrow<Q>,
+        Q: ToOwned<Owned = K> + fmt::Display + ?Sized + 'static,
+    {
+        Self { shared: Arc::new(Self::builder(make).shared()) }
+    }
+
     /// Settings for policies that `make` makes, each when its key is asked for first.
     ///
     /// The type that the closure takes the key as decides the type of the keys: `&str` is for `String`, and `&T` for any

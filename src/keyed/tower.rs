@@ -134,7 +134,7 @@ where
 /// # fn main() -> Result<(), withstand::ConfigError> {
 /// let hosts = Keyed::builder(|_: &str, name: Name| Pipeline::standard(name)).build()?;
 /// let layer = hosts
-///     .layer_fn(|request: &http::Request<String>| authority(request.uri()).unwrap_or_default())
+///     .layer_fn(|request: &http::Request<String>| authority(request.uri()))
 ///     .clone_request_by(Idempotent::<http::Request<String>>::new());
 /// # let _ = layer;
 /// # Ok(()) }

@@ -3,8 +3,10 @@ use std::error::Error;
 use reqwest::{Client, RequestBuilder, Url};
 use serde_json::Value;
 use withstand::{
-    Keyed, Rejected, carries_rejected,
-    http::by_response,
+    Keyed, Rejected,
+    Verdict::Unreached,
+    carries_rejected,
+    http::{authority, by_response},
     pipeline::{BoxPipeline, PipelineSettings},
 };
 
@@ -31,18 +33,20 @@ carries_rejected!(ApiError, Policy); // with this line every policy works with y
 type Hosts = Keyed<String, BoxPipeline<Answer, ApiError>>;
 
 fn hosts(file: &str) -> Result<Hosts, Box<dyn Error>> {
-    let users = toml::from_str::<PipelineSettings>(file)?.build("users")?; // a bad file is refused here
+    let template = toml::from_str::<PipelineSettings>(file)?.build("users")?; // a bad file is refused here
     // By the status: a 503 is a failure, a 404 is an answer. By the headers: no attempt before `Retry-After` allows it.
-    let make = move |_: &str, name| users.settings().build(name).expect("as above").classify(by_response()).boxed();
-    Ok(Keyed::builder(make).build()?)
+    // A connection that was not made is `Unreached`: nothing was sent, so even a `POST` may be sent again.
+    let judge = by_response().errors_if(|error| matches!(error, ApiError::Http(e) if e.is_connect()), Unreached);
+    // `template` makes no calls. Each host gets a pipeline of its own, with the template's settings.
+    Ok(Keyed::new(move |_: &str, name| template.settings().build(name).expect("valid").classify(judge.clone()).boxed()))
 }
 
 /// Another attempt may follow any failure.
 async fn get(hosts: &Hosts, client: &Client, url: &Url) -> Result<Answer, ApiError> {
-    hosts.get(url.host_str().unwrap_or("")).call(|| send(client.get(url.clone()))).await
+    hosts.get(&*authority(url.as_str())).call(|| send(client.get(url.clone()))).await
 }
 
 /// Two of them may create two users. So another attempt follows only where the one before had no effect.
 async fn post(hosts: &Hosts, client: &Client, url: &Url, user: &Value) -> Result<Answer, ApiError> {
-    hosts.get(url.host_str().unwrap_or("")).not_idempotent().call(|| send(client.post(url.clone()).json(user))).await
+    hosts.get(&*authority(url.as_str())).not_idempotent().call(|| send(client.post(url.clone()).json(user))).await
 }
