@@ -28,7 +28,7 @@ use tonic::{
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn, util::MapErrLayer};
 use withstand::{
     Bulkhead, CircuitBreaker, CircuitOpen, Error, Keyed, Pipeline, Rejected, RetryWithBackoff, Timeout, by_status,
-    http::{self, dependency_rejection_response, rejection_response, server},
+    http::{self, dependency_rejection_response, server},
 };
 
 /// What a busy machine may add to any limit.

@@ -1112,7 +1112,7 @@ mod with_a_context {
                     resume_unwind(Box::new(Scripted))
                 })
             });
-            let call: std::pin::Pin<Box<dyn Future<Output = Answer>>> = Box::pin(call);
+            let call: Pin<Box<dyn Future<Output = Answer>>> = Box::pin(call);
             assert!(AssertUnwindSafe(call).catch_unwind().await.is_err());
             assert_eq!((connection.asked, bulkhead(&users).snapshot().in_flight), (u32::from(starts), 0));
             let again =
