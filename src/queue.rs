@@ -82,6 +82,11 @@ impl<W> Queue<W> {
         self.entries.front().map(|(ticket, _)| *ticket)
     }
 
+    /// All that wait, in their order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &W> {
+        self.entries.iter().filter_map(|(_, waiter)| waiter.as_ref())
+    }
+
     /// The first waiter leaves the queue.
     pub(crate) fn pop(&mut self) -> Option<W> {
         let first = self.first()?;

@@ -748,7 +748,12 @@ async fn y2_a_part_that_others_had_once_keeps_its_key_like_any_other() {
         drop(circuit);
         pipeline
     });
-    keyed.get("a").circuit_breaker().expect("it has one").force_open();
+    let circuit = keyed.get("a").circuit_breaker().expect("it has one").clone();
+    pass(100 * IDLE).await;
+    drop(keyed.get("b"));
+    assert_eq!(keys(&keyed), ["a"], "who has taken it out of the pipeline may force it open");
+    circuit.force_open();
+    drop(circuit);
     pass(100 * IDLE).await;
     drop(keyed.get("b"));
     assert_eq!(keys(&keyed), ["a"]);

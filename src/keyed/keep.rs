@@ -33,8 +33,17 @@ pub struct Idle {
     pub(crate) idle_for: Duration,
 }
 
+/// Which parts of a pipeline others hold too when its key comes: they live on without it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SharedParts {
+    rate_limiter: bool,
+    bulkhead: bool,
+    retry: bool,
+    circuit_breaker: bool,
+}
+
 pub(crate) mod sealed {
-    use super::Idle;
+    use super::{Idle, SharedParts};
 
     /// What tells whether a policy may be dropped, and made anew when its key is asked for again.
     pub trait Keep {
@@ -47,11 +56,17 @@ pub(crate) mod sealed {
         /// A plain call borrows a handle. So a policy with one holder has no call in flight.
         fn holders(&self) -> usize;
 
+        /// Which of its parts others hold too. It is asked once its maker has returned, and before anyone else has it:
+        /// what the maker kept for itself while it made the policy is gone.
+        fn shared_parts(&self) -> SharedParts {
+            SharedParts::default()
+        }
+
         /// Whether it must stay, though no one else holds it: a new one would not have what this one has.
         ///
         /// It may take the policy's own lock, for a short time, and read the clock. It makes no transition, emits no
-        /// event and runs no code of the user, because it is asked under a lock.
-        fn must_stay(&self, idle: Idle) -> bool;
+        /// event and runs no code of the user, because it is asked under a lock. `shared` is what it told of its parts.
+        fn must_stay(&self, idle: Idle, shared: SharedParts) -> bool;
     }
 }
 
@@ -61,7 +76,7 @@ impl<C> sealed::Keep for CircuitBreaker<C> {
         self.holders()
     }
 
-    fn must_stay(&self, idle: Idle) -> bool {
+    fn must_stay(&self, idle: Idle, _: SharedParts) -> bool {
         self.must_stay(idle.is_over, idle.idle_for)
     }
 }
@@ -72,7 +87,7 @@ impl sealed::Keep for Bulkhead {
         self.holders()
     }
 
-    fn must_stay(&self, _: Idle) -> bool {
+    fn must_stay(&self, _: Idle, _: SharedParts) -> bool {
         !self.is_as_new()
     }
 }
@@ -85,7 +100,7 @@ impl<C> sealed::Keep for RetryWithBackoff<C> {
         self.holders()
     }
 
-    fn must_stay(&self, _: Idle) -> bool {
+    fn must_stay(&self, _: Idle, _: SharedParts) -> bool {
         self.must_stay()
     }
 }
@@ -96,7 +111,7 @@ impl sealed::Keep for RateLimiter {
         self.holders()
     }
 
-    fn must_stay(&self, _: Idle) -> bool {
+    fn must_stay(&self, _: Idle, _: SharedParts) -> bool {
         !self.is_as_new()
     }
 }
@@ -110,8 +125,16 @@ impl<C, F> sealed::Keep for Pipeline<C, F> {
         self.holders()
     }
 
-    fn must_stay(&self, idle: Idle) -> bool {
-        let shared = self.shared_parts();
+    fn shared_parts(&self) -> SharedParts {
+        SharedParts {
+            rate_limiter: is_shared(self.rate_limiter()),
+            bulkhead: is_shared(self.bulkhead()),
+            retry: is_shared(self.retry()),
+            circuit_breaker: is_shared(self.circuit_breaker()),
+        }
+    }
+
+    fn must_stay(&self, idle: Idle, shared: SharedParts) -> bool {
         self.has_changed_timeouts()
             || part_must_stay(self.rate_limiter(), shared.rate_limiter, idle)
             || part_must_stay(self.bulkhead(), shared.bulkhead, idle)
@@ -120,9 +143,13 @@ impl<C, F> sealed::Keep for Pipeline<C, F> {
     }
 }
 
+fn is_shared<P: sealed::Keep>(part: Option<&P>) -> bool {
+    part.is_some_and(|part| part.holders() > 1)
+}
+
 /// Whether a part of a pipeline that no one else holds must stay, and the pipeline with it.
 ///
-/// A part that others had before the pipeline was made (`was_shared`), and have still, lives on with them. One that
+/// A part that others had before the pipeline's key came (`was_shared`), and have still, lives on with them. One that
 /// others have taken out of the pipeline since is part of what they hold of the key.
 fn part_must_stay<P: sealed::Keep>(part: Option<&P>, was_shared: bool, idle: Idle) -> bool {
     let Some(part) = part else { return false };
@@ -131,5 +158,5 @@ fn part_must_stay<P: sealed::Keep>(part: Option<&P>, was_shared: bool, idle: Idl
     }
     // As for the whole policy: "Memory ordering" in `shared.rs`, 3.
     fence(Ordering::Acquire);
-    part.must_stay(idle)
+    part.must_stay(idle, SharedParts::default())
 }

@@ -68,7 +68,7 @@
 //! | that is as good as new | when no one has asked for its key for `idle_for`, or to make room |
 //!
 //! A pipeline stays while any of its parts must stay, and while its timeouts are not those that it was made with. A part
-//! that others held too when the pipeline was made, one circuit for all keys for example, lives on with them: it keeps no
+//! that others held too when the factory had returned, one circuit for all keys for example, lives on with them: it keeps no
 //! key, unless only this pipeline still has it. A part that someone has taken out of the pipeline later counts as a handle
 //! of the pipeline; so does its permit.
 //!

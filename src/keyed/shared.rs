@@ -21,7 +21,7 @@
 //! 4. The time of an entry's last use is a hint, written and read `Relaxed`. An old one lets the entry be looked at too
 //!    early, or leave in another order than two threads would agree upon. It loses nothing: 1 to 3 do not depend on it.
 //! 5. **Parts of a pipeline.** A pipeline looks at the counts of its parts too. The first handle of a part that the
-//!    pipeline was made with alone is cloned from a handle of the pipeline; 1 and 2 have ruled that out. So a part whose
+//!    pipeline had alone when its key came is cloned from a handle of the pipeline; 1 and 2 have ruled that out. So a part whose
 //!    count is 1 stays so while we look, and a third fence, in `keep.rs`, orders what the last holder did to the part before
 //!    our look at its state. A part that others had before may get and lose holders meanwhile. If we see one, the part lives on
 //!    with that one, and if that one lets go of it just then, it has let go of what the part knew.
@@ -43,7 +43,7 @@ use std::{
 
 use super::{
     event::KeyedEvent,
-    keep::{Idle, KeyedPolicy},
+    keep::{Idle, KeyedPolicy, SharedParts},
     map::Map,
     order::{IdleOrder, Place},
 };
@@ -83,6 +83,7 @@ pub(super) struct Entry<K, P> {
     hash: u64,
     pub(super) key: K,
     pub(super) policy: P,
+    shared_parts: SharedParts,
     name: Name,
     last_used: AtomicU64,
     /// Where it is in the ledger's order. Only the holder of the ledger's lock uses these two.
@@ -338,9 +339,18 @@ impl<K, P: KeyedPolicy> Shared<K, P> {
         let name = (self.factory.name)(&owned);
         let policy = (self.factory.policy)(&owned, name.clone());
         // The caller's handle is made before others see the entry: it cannot leave before the caller has it.
-        let handle = policy.clone();
+        let (handle, shared_parts) = (policy.clone(), policy.shared_parts());
         let [last_used, place, number] = [(); 3].map(|()| AtomicU64::new(0));
-        let entry = Arc::new(Entry { hash: reservation.hash, key: owned, policy, name, last_used, place, number });
+        let entry = Arc::new(Entry {
+            hash: reservation.hash,
+            key: owned,
+            policy,
+            shared_parts,
+            name,
+            last_used,
+            place,
+            number,
+        });
         match self.insert(reservation, entry, key) {
             Answer::Room(()) => handle,
             // Another thread was faster.
@@ -457,7 +467,7 @@ impl<K, P: KeyedPolicy> Shared<K, P> {
         // "Memory ordering", 3.
         fence(Ordering::Acquire);
         let idle = Idle { is_over: self.is_idle(entry.last_used(), now), idle_for: self.idle_for };
-        !entry.policy.must_stay(idle)
+        !entry.policy.must_stay(idle, entry.shared_parts)
     }
 
     fn count_overflow<D>(&self, ledger: &mut Ledger<K, P>, now: u64) -> Answer<K, P, D> {

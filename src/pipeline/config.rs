@@ -4,7 +4,7 @@ use super::{
     fallback::NoFallback,
     policy::Pipeline,
     settings::PipelineSettings,
-    shared::{Limit, Parts, SharedParts, Whole},
+    shared::{Limit, Parts, Whole},
 };
 use crate::{
     bulkhead::Bulkhead,
@@ -189,14 +189,8 @@ impl<C, F> PipelineBuilder<C, F> {
         let Self { name, total, rate_limiter, bulkhead, retry, circuit_breaker, attempt, classifier, fallback, .. } =
             self;
         let (total, attempt) = (limit(total, &name), limit(attempt, &name));
-        let shared = SharedParts {
-            rate_limiter: rate_limiter.as_ref().is_some_and(|limiter| limiter.holders() > 1),
-            bulkhead: bulkhead.as_ref().is_some_and(|bulkhead| bulkhead.holders() > 1),
-            retry: retry.as_ref().is_some_and(|retry| retry.holders() > 1),
-            circuit_breaker: circuit_breaker.as_ref().is_some_and(|breaker| breaker.holders() > 1),
-        };
         let changes = Lock::new(());
-        let parts = Parts { name, total, rate_limiter, bulkhead, retry, circuit_breaker, attempt, shared, changes };
+        let parts = Parts { name, total, rate_limiter, bulkhead, retry, circuit_breaker, attempt, changes };
         let parts = Arc::new(parts);
         Pipeline { whole: Whole { parts, classifier, fallback } }
     }

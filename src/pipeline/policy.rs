@@ -5,7 +5,7 @@ use super::{
     fallback::{NoFallback, PipelineFallback},
     future::PipelineFuture,
     settings::PipelineSettings,
-    shared::{SharedParts, Whole},
+    shared::Whole,
 };
 use crate::{
     bulkhead::Bulkhead,
@@ -218,11 +218,6 @@ impl<C, F> Pipeline<C, F> {
     /// Whether a timeout has another limit than it was made with.
     pub(crate) fn has_changed_timeouts(&self) -> bool {
         self.whole.parts.has_changed_timeouts()
-    }
-
-    /// Which parts others held too when the pipeline was made.
-    pub(crate) fn shared_parts(&self) -> SharedParts {
-        self.whole.parts.shared
     }
 }
 

@@ -23,18 +23,8 @@ pub struct Parts {
     pub(super) retry: Option<RetryWithBackoff>,
     pub(super) circuit_breaker: Option<CircuitBreaker>,
     pub(super) attempt: Limit,
-    pub(super) shared: SharedParts,
     /// Held while settings are applied.
     pub(super) changes: Lock<()>,
-}
-
-/// Which parts others held too when the pipeline was made: they live on without it.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct SharedParts {
-    pub(crate) rate_limiter: bool,
-    pub(crate) bulkhead: bool,
-    pub(crate) retry: bool,
-    pub(crate) circuit_breaker: bool,
 }
 
 impl Parts {

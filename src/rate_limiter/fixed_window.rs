@@ -48,15 +48,51 @@ impl Window {
         if self.has_passed(now) { limit } else { limit.saturating_sub(self.count) }
     }
 
-    /// How long until so many permits have come, if each window is used up, and the next one starts at its end.
-    /// `limit` is not zero.
-    pub(super) fn wait(self, limit: u32, period: u64, now: u64, cost: u64) -> u64 {
-        let later = cost.saturating_sub(u64::from(self.available(limit, now)));
-        let windows = later.div_ceil(u64::from(limit));
-        match self.has_passed(now) {
-            _ if windows == 0 => 0,
-            true => windows.saturating_mul(period),
-            false => (self.ends_at - now).saturating_add((windows - 1).saturating_mul(period)),
+    /// Where a line of calls begins that take their permits one after the other, from `now` on.
+    pub(super) fn line(self, now: u64) -> Line {
+        Line { windows: 0, used: if self.has_passed(now) { 0 } else { self.count } }
+    }
+
+    /// How long until the last of the line takes its permits, if each next window starts at the end of the one before.
+    pub(super) fn wait(self, line: Line, period: u64, now: u64) -> u64 {
+        match line.windows.checked_sub(1) {
+            None => 0,
+            Some(whole) if self.has_passed(now) => (whole + 1).saturating_mul(period),
+            Some(whole) => (self.ends_at - now).saturating_add(whole.saturating_mul(period)),
+        }
+    }
+}
+
+/// Where a line of calls ends.
+///
+/// A call takes all of its permits from one window. If too few are left, they stay, for no one overtakes it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Line {
+    /// So many windows behind the first.
+    windows: u64,
+    /// How many permits of that window are taken.
+    used: u32,
+}
+
+impl Line {
+    /// With one more call at its end. Its cost is at most the limit.
+    pub(super) fn with(self, limit: u32, cost: u32) -> Self {
+        match self.used.checked_add(cost) {
+            Some(used) if used <= limit => Self { used, ..self },
+            _ => Self { windows: self.windows + 1, used: cost },
+        }
+    }
+
+    /// With so many more calls of one permit each. `limit` is not zero.
+    pub(super) fn with_ones(self, limit: u32, calls: u64) -> Self {
+        let later = calls.saturating_sub(u64::from(limit.saturating_sub(self.used)));
+        match later.checked_sub(1) {
+            // They fit, so they are fewer than the limit.
+            None => Self { used: self.used + calls as u32, ..self },
+            Some(before) => {
+                let limit = u64::from(limit);
+                Self { windows: self.windows + before / limit + 1, used: (before % limit + 1) as u32 }
+            }
         }
     }
 }
@@ -79,8 +115,31 @@ mod tests {
     #[test]
     fn l5_the_wait_counts_the_windows_that_are_ahead() {
         let window = Window::default().next(100, 60).take(3, 2).expect("two of three");
-        assert_eq!([1, 2, 4, 5].map(|cost| window.wait(3, 60, 130, cost)), [0, 30, 30, 90]);
-        assert_eq!([3, 4, 7].map(|cost| window.wait(3, 60, 160, cost)), [0, 60, 120]);
+        let wait = |now, cost| window.wait(window.line(now).with_ones(3, cost), 60, now);
+        assert_eq!([1, 2, 4, 5].map(|cost| wait(130, cost)), [0, 30, 30, 90]);
+        assert_eq!([3, 4, 7].map(|cost| wait(160, cost)), [0, 60, 120]);
+    }
+
+    #[test]
+    fn l6_a_call_that_does_not_fit_waits_for_the_next_window() {
+        let window = Window::default().next(100, 60).take(3, 3).expect("all of it");
+        let line = window.line(100).with(3, 2);
+        assert_eq!(window.wait(line, 60, 100), 60);
+        assert_eq!([1, 2].map(|cost| window.wait(line.with(3, 2).with(3, cost), 60, 100)), [120, 180]);
+        let lowered = window.line(100).with(2, 1);
+        assert_eq!(lowered, Line { windows: 1, used: 1 }, "more is taken than a lower limit allows");
+    }
+
+    #[test]
+    fn l6_calls_of_one_permit_are_counted_as_one_by_one() {
+        for (limit, used, calls) in (1..5)
+            .flat_map(|limit| (0..7).map(move |used| (limit, used)))
+            .flat_map(|(limit, used)| (0..20).map(move |calls| (limit, used, calls)))
+        {
+            let line = Line { windows: 7, used };
+            let one_by_one = (0..calls).fold(line, |line, _| line.with(limit, 1));
+            assert_eq!(line.with_ones(limit, calls), one_by_one, "{calls} calls, {used} of {limit} used");
+        }
     }
 
     #[test]

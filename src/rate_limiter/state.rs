@@ -6,7 +6,7 @@
 use std::mem;
 
 use super::{
-    fixed_window::Window,
+    fixed_window::{Line, Window},
     rate::{Form, Rate},
     settings::RateLimiterSettings,
 };
@@ -57,6 +57,9 @@ pub(super) struct Core<W> {
     queue: Queue<Waiter<W>>,
     /// The sum over all that wait.
     queued_cost: u64,
+    /// Where the line of all that wait ends (the second) if it begins there (the first). It is known if it was needed
+    /// since a call left the queue.
+    line: Option<(Line, Line)>,
 }
 
 impl<W> Core<W> {
@@ -66,7 +69,7 @@ impl<W> Core<W> {
             Form::Gcra => Used::Gcra { tat: 0 },
             Form::FixedWindow => Used::FixedWindow(Window::default()),
         };
-        Self { settings, rate, used, queue: Queue::new(), queued_cost: 0 }
+        Self { settings, rate, used, queue: Queue::new(), queued_cost: 0, line: None }
     }
 
     pub(super) fn settings(&self) -> &RateLimiterSettings {
@@ -132,6 +135,7 @@ impl<W> Core<W> {
         match wait {
             Some(wait) if self.queue.len() < self.settings.queue_capacity() && now.saturating_add(wait) <= end => {
                 self.queued_cost += u64::from(cost);
+                self.line = self.line.map(|(from, to)| (from, to.with(self.rate.limit, cost)));
                 Entry::Queued(self.queue.push(Waiter { wakes: waiter, cost, end }))
             }
             _ => Entry::Rejected(wait),
@@ -156,7 +160,7 @@ impl<W> Core<W> {
             mem::swap(&mut waiting.wakes, waiter);
         }
         // Those behind the first are woken when they become the first. They only watch the end of their wait.
-        let due = if is_first { self.due_in(now, u64::from(cost)) } else { None };
+        let due = if is_first { Due::now(self.rate, self.used, now).with(cost).wait() } else { None };
         let until = due.map_or(end, |due| now.saturating_add(due).min(end));
         (Turn::Wait { until }, None)
     }
@@ -165,6 +169,7 @@ impl<W> Core<W> {
     pub(super) fn leave(&mut self, ticket: u64) -> Option<W> {
         let waiter = self.queue.remove(ticket)?;
         self.queued_cost -= u64::from(waiter.cost);
+        self.line = None;
         Some(waiter.wakes)
     }
 
@@ -196,14 +201,18 @@ impl<W> Core<W> {
             }
         }
         self.rate = rate;
-        let (used, mut ahead) = (self.used, 0);
+        let (mut ahead, mut queued_cost) = (Due::now(rate, self.used, now), 0);
         let late = self.queue.remove_if(|waiter| {
-            let due = due_in(rate, used, now, ahead + u64::from(waiter.cost));
-            let is_late = waiter.cost > rate.pace.burst || due.is_none_or(|due| now.saturating_add(due) > waiter.end);
-            ahead += if is_late { 0 } else { u64::from(waiter.cost) };
+            let due = ahead.with(waiter.cost);
+            let is_late =
+                waiter.cost > rate.pace.burst || due.wait().is_none_or(|wait| now.saturating_add(wait) > waiter.end);
+            if !is_late {
+                ahead = due;
+                queued_cost += u64::from(waiter.cost);
+            }
             is_late
         });
-        self.queued_cost = ahead;
+        (self.queued_cost, self.line) = (queued_cost, None);
         late.into_iter().map(|waiter| waiter.wakes).collect()
     }
 
@@ -255,27 +264,68 @@ impl<W> Core<W> {
     }
 
     /// How long a newcomer would wait behind all that wait already.
-    fn wait(&self, now: u64, cost: u32) -> Option<u64> {
-        if cost > self.rate.pace.burst {
+    fn wait(&mut self, now: u64, cost: u32) -> Option<u64> {
+        if cost > self.rate.pace.burst || self.rate.limit == 0 {
             return None;
         }
-        self.due_in(now, self.queued_cost + u64::from(cost))
+        let due = Due::now(self.rate, self.used, now);
+        Due { cost: self.queued_cost, line: self.end_of_line(due.line), ..due }.with(cost).wait()
     }
 
-    fn due_in(&self, now: u64, cost: u64) -> Option<u64> {
-        due_in(self.rate, self.used, now, cost)
+    /// Where the line of all that wait ends, if it begins there.
+    fn end_of_line(&mut self, from: Line) -> Line {
+        if self.queued_cost == self.queue.len() as u64 {
+            return from.with_ones(self.rate.limit, self.queued_cost);
+        }
+        // One after the other. What came of it is kept, so that callers who are all rejected do not pay for it each.
+        match self.line {
+            Some((known, to)) if known == from => to,
+            _ => {
+                let to = self.queue.iter().fold(from, |line, waiter| line.with(self.rate.limit, waiter.cost));
+                self.line = Some((from, to));
+                to
+            }
+        }
     }
 }
 
-/// How long until so many permits have come, one after the other. `None`: they never come.
-fn due_in(rate: Rate, used: Used, now: u64, cost: u64) -> Option<u64> {
-    if rate.limit == 0 {
-        return None;
+/// When calls that take their permits one after the other, each as soon as they are there, have all of them.
+#[derive(Clone, Copy, Debug)]
+struct Due {
+    rate: Rate,
+    used: Used,
+    now: u64,
+    /// Of all together.
+    cost: u64,
+    /// Where they end, in a fixed window.
+    line: Line,
+}
+
+impl Due {
+    /// No call.
+    fn now(rate: Rate, used: Used, now: u64) -> Self {
+        let line = match used {
+            Used::Gcra { .. } => Line::default(),
+            Used::FixedWindow(window) => window.line(now),
+        };
+        Self { rate, used, now, cost: 0, line }
     }
-    Some(match used {
-        Used::Gcra { tat } => rate.pace.wait(tat, now, cost),
-        Used::FixedWindow(window) => window.wait(rate.limit, rate.period_nanos(), now, cost),
-    })
+
+    /// One more.
+    fn with(self, cost: u32) -> Self {
+        Self { cost: self.cost + u64::from(cost), line: self.line.with(self.rate.limit, cost), ..self }
+    }
+
+    /// How long until then. `None`: it never comes.
+    fn wait(self) -> Option<u64> {
+        if self.rate.limit == 0 {
+            return None;
+        }
+        Some(match self.used {
+            Used::Gcra { tat } => self.rate.pace.wait(tat, self.now, self.cost),
+            Used::FixedWindow(window) => window.wait(self.line, self.rate.period_nanos(), self.now),
+        })
+    }
 }
 
 #[cfg(test)]
@@ -359,6 +409,40 @@ mod tests {
             1,
             "no permit will ever come"
         );
+    }
+
+    /// Two of three, and one that no one can use: the next call needs two as well.
+    #[test]
+    fn l6_what_does_not_fill_a_window_makes_those_behind_wait_for_longer() {
+        let settings = RateLimiterSettings { limit: 3, fixed_window: true, ..settings(10, None, 9) };
+        let mut core = Core::new(settings.clone());
+        let mut enter = |core: &mut Core<()>, cost| core.enter(START, cost, END, ());
+        assert_eq!(enter(&mut core, 3), Entry::Permit);
+        let Entry::Queued(first) = enter(&mut core, 2) else { panic!("it waits") };
+        let Entry::Queued(second) = enter(&mut core, 2) else { panic!("it waits") };
+        assert_eq!([2, 1].map(|cost| core.try_enter(START, cost)), [Err(Some(30)), Err(Some(20))]);
+        assert!(matches!(enter(&mut core, 2), Entry::Queued(_)));
+        assert_eq!([2, 1].map(|cost| core.try_enter(START, cost)), [Err(Some(40)), Err(Some(30))], "it is one of them");
+        assert_eq!(core.leave(second), Some(()));
+        assert_eq!(core.try_enter(START, 2), Err(Some(30)), "it is none of them any more");
+        assert_eq!(core.poll(START + 10, first, 2, &mut ()).0, Turn::Permit);
+        assert_eq!(core.try_enter(START + 10, 2), Err(Some(20)), "it has taken its permits");
+        assert_eq!(core.try_enter(START + 25, 2), Err(Some(10)), "a window that passed gives all of its permits");
+        let wider = RateLimiterSettings { limit: 4, ..settings };
+        assert_eq!(core.apply(START + 10, wider).len(), 0);
+        assert_eq!(core.try_enter(START + 10, 2), Err(Some(10)), "two fit into each window");
+    }
+
+    #[test]
+    fn l4_l6_a_lower_limit_makes_those_late_that_do_not_fit_into_a_window_together() {
+        let settings = RateLimiterSettings { limit: 4, fixed_window: true, ..settings(10, None, 9) };
+        let mut core = Core::new(settings.clone());
+        assert_eq!(core.enter(START, 4, END, ()), Entry::Permit);
+        for _ in 0..3 {
+            assert!(matches!(core.enter(START, 2, START + 20, ()), Entry::Queued(_)), "the third in the second window");
+        }
+        assert_eq!(core.apply(START, RateLimiterSettings { limit: 3, ..settings }).len(), 1, "in the third window now");
+        assert_eq!(core.queued(), 2);
     }
 
     #[test]

@@ -137,36 +137,38 @@ impl Model {
         self.calls.iter().position(|call| matches!(call.status, Status::Queued { .. }))
     }
 
-    /// How long until so many permits have come, of which `cost` are for one call.
-    fn wait(&self, ahead: u32, cost: u32) -> Option<u128> {
+    /// How long until a call has its permits, behind others that take theirs first.
+    fn wait(&self, ahead: &[u32], cost: u32) -> Option<u128> {
         let limit = self.settings.rate.limit;
         if cost > self.burst() || limit == 0 {
             return None;
         }
-        let all = ahead + cost;
         if !self.settings.is_window {
-            let needs = self.full_at.saturating_sub(self.now) + self.interval() * u128::from(all);
+            let needs =
+                self.full_at.saturating_sub(self.now) + self.interval() * u128::from(ahead.iter().sum::<u32>() + cost);
             return Some(needs.saturating_sub(self.interval() * u128::from(self.burst())));
         }
         let (mut end, mut left) = (self.window.0, limit.saturating_sub(self.window.1));
         if self.now >= end {
             (end, left) = (self.now + self.period(), limit);
         }
-        // One window after the other.
-        let (mut start, mut all) = (self.now, all);
-        while all > left {
-            all -= left;
-            (start, end, left) = (end, end + self.period(), limit);
+        // Each takes all of its permits from one window, and none before the one ahead of it.
+        let mut start = self.now;
+        for cost in ahead.iter().chain([&cost]) {
+            if *cost > left {
+                (start, end, left) = (end, end + self.period(), limit);
+            }
+            left -= cost;
         }
         Some(start - self.now)
     }
 
     fn wait_behind_the_queue(&self, cost: u32) -> Option<u128> {
-        self.wait(self.queued().map(|call| call.cost).sum(), cost)
+        self.wait(&self.queued().map(|call| call.cost).collect::<Vec<_>>(), cost)
     }
 
     fn take(&mut self, cost: u32) -> bool {
-        if self.wait(0, cost) != Some(0) {
+        if self.wait(&[], cost) != Some(0) {
             return false;
         }
         if self.settings.is_window {
@@ -249,11 +251,11 @@ impl Model {
             self.full_at = self.full_at.min(self.now + longest);
         }
         self.taken.push((self.settings, Vec::new()));
-        let mut ahead = 0;
+        let mut ahead = Vec::new();
         for index in 0..self.calls.len() {
             let Call { cost, status: Status::Queued { end, polled } } = self.calls[index] else { continue };
-            if self.wait(ahead, cost).is_some_and(|wait| self.now + wait <= end) {
-                ahead += cost;
+            if self.wait(&ahead, cost).is_some_and(|wait| self.now + wait <= end) {
+                ahead.push(cost);
             } else {
                 self.calls[index].status = Status::Late { woken: polled };
             }
@@ -371,7 +373,7 @@ async fn agree(settings: Settings, steps: Vec<Step>) -> Result<(), TestCaseError
             number,
             step
         );
-        let available = (0..=model.burst()).rev().find(|cost| *cost == 0 || model.wait(0, *cost) == Some(0));
+        let available = (0..=model.burst()).rev().find(|cost| *cost == 0 || model.wait(&[], *cost) == Some(0));
         prop_assert_eq!(Some(seen.available), available, "after step {} ({:?})", number, step);
         let is_new_first = |woken: &Arc<Woken>| first_before.as_ref().is_none_or(|before| !Arc::ptr_eq(before, woken));
         for (index, ((_, woken), call)) in calls.iter().zip(&model.calls).enumerate() {
