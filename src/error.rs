@@ -545,6 +545,11 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
+    /// One thing is wrong with a set of policies: what has this path.
+    pub(crate) fn of_set(path: &str, why: String) -> Self {
+        Self { policy: None, settings: vec![BadSetting { field: path.to_owned().into(), why }] }
+    }
+
     /// Every setting that was rejected.
     pub fn settings(&self) -> &[BadSetting] {
         &self.settings

@@ -5,7 +5,11 @@
 
 mod support;
 
-use std::{collections::BTreeMap, thread, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    thread,
+    time::Duration,
+};
 
 use futures::future::BoxFuture;
 use support::{
@@ -644,6 +648,35 @@ fn c3_a_set_of_pipelines_changes_as_a_whole_or_not_at_all() {
     assert_eq!(pipelines.settings(), settings);
     assert_eq!(pipelines.get("orders").and_then(Pipeline::timeout), Some(secs(9)));
     assert_eq!(pipelines.iter().map(Pipeline::name).collect::<Vec<_>>(), names);
+}
+
+/// A `HashMap` has no order: the error has one all the same.
+#[test]
+fn c3_a_set_is_made_and_changed_by_any_pairs_of_a_name_and_settings() {
+    let mut bad = PipelineSettings::standard();
+    bad.timeout = Some(Duration::ZERO);
+    let names = ["a", "b", "c", "d", "e"];
+    let settings: HashMap<_, _> = names.map(|name| (name.to_owned(), bad.clone())).into();
+    let error = Pipelines::build(&settings).expect_err("bad settings");
+    assert_eq!(fields(&error)[..2], ["a.timeout", "a.timeout"], "above zero, and above the attempt's");
+    assert!(fields(&error).is_sorted(), "{error}");
+
+    let pairs = || names.map(|name| (name, PipelineSettings::standard()));
+    let pipelines = Pipelines::build(pairs()).expect("good settings");
+    let good: HashMap<_, _> = pairs().into();
+    pipelines.apply(&good).expect("the same settings");
+    assert!(pipelines.apply(good.iter().take(4)).is_err());
+    pipelines.apply(good).expect("by value");
+    assert_eq!(pipelines.iter().count(), 5);
+
+    let twice = || [("a", PipelineSettings::standard()), ("a", PipelineSettings::default())];
+    let error = Pipelines::build(twice()).expect_err("which of the two?");
+    assert_eq!(error.to_string(), "bad settings: a comes twice");
+    assert_eq!(fields(&pipelines.apply(twice()).expect_err("which of the two?"))[0], "a");
+
+    assert_eq!(pipelines.require("e").expect("it is there").name(), "e");
+    let error = pipelines.require("users").expect_err("it is not there");
+    assert_eq!(error.to_string(), "bad settings: users is missing; the pipelines are a, b, c, d, e");
 }
 
 /// All single changes of the settings of a pipeline.

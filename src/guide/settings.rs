@@ -73,7 +73,7 @@
 //! # fn main() -> Result<(), withstand::ConfigError> {
 //! # let settings = BTreeMap::from([("users".to_owned(), PipelineSettings::standard())]);
 //! let pipelines = Pipelines::build(&settings)?;
-//! let users = pipelines.get("users").expect("a section of the file").clone();
+//! let users = pipelines.require("users")?.clone(); // an error if the file has no such section
 //! let users = users.classify(withstand::by_status(http::Response::<Vec<u8>>::status));
 //! # let _ = users;
 //! # Ok(()) }
@@ -103,13 +103,14 @@
 //!
 //! ```
 //! # #[cfg(feature = "serde")] {
-//! use withstand::settings::Pipelines;
+//! use std::collections::BTreeMap;
+//! use withstand::{pipeline::PipelineSettings, settings::Pipelines};
 //!
 //! fn reload(pipelines: &Pipelines, text: &str) -> Result<(), Box<dyn std::error::Error>> {
-//!     pipelines.apply(&toml::from_str(text)?)?;
-//!     Ok(())
+//!     let settings: BTreeMap<String, PipelineSettings> = toml::from_str(text)?;
+//!     Ok(pipelines.apply(&settings)?)
 //! }
-//! # let pipelines = Pipelines::build(&Default::default()).unwrap();
+//! # let pipelines = Pipelines::of([]);
 //! # reload(&pipelines, "").unwrap();
 //! # assert!(reload(&pipelines, "[users]\ntimeout = 5").is_err());
 //! # }

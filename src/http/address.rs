@@ -123,7 +123,7 @@ mod tests {
             ("*", ""),
         ] {
             assert_eq!(authority(uri), is, "{uri}");
-            assert_eq!(authority(&uri.parse::<Uri>().expect("a URI")), is, "{uri}");
+            assert_eq!(authority(uri.parse::<Uri>().expect("a URI")), is, "{uri}");
         }
         // The form of a CONNECT has no scheme.
         assert_eq!(authority("Example.com:443"), "example.com:443");

@@ -40,7 +40,7 @@
 //! # let text = include_str!("example.toml");
 //! let settings: BTreeMap<String, PipelineSettings> = toml::from_str(text).unwrap();
 //! let pipelines = Pipelines::build(&settings).unwrap();
-//! let users = pipelines.get("users").unwrap();
+//! let users = pipelines.require("users").unwrap();
 //! # assert_eq!(users.settings(), settings["users"]);
 //! # }
 //! ```

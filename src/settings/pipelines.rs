@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::{borrow::Borrow, collections::BTreeMap};
 
 use crate::{
     error::{Check, ConfigError, Name},
@@ -36,16 +36,34 @@ struct Set {
 }
 
 impl Pipelines {
-    /// A pipeline for each of these names.
+    /// A pipeline for each of these names: a map, by reference or by value, or any other pairs of name and settings.
+    ///
+    /// ```
+    /// use std::collections::HashMap;
+    /// use withstand::{pipeline::PipelineSettings, settings::Pipelines};
+    ///
+    /// # fn main() -> Result<(), withstand::ConfigError> {
+    /// let settings = HashMap::from([("users".to_owned(), PipelineSettings::standard())]);
+    /// let pipelines = Pipelines::build(&settings)?;
+    /// let pipelines = Pipelines::build([("users", PipelineSettings::standard())])?;
+    /// # drop(pipelines);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
-    /// One [`ConfigError`] that names every bad setting by its path: `users.circuit_breaker.failure_rate`.
-    pub fn build(settings: &BTreeMap<String, PipelineSettings>) -> Result<Self, ConfigError> {
+    /// One [`ConfigError`] that names every bad setting by its path: `users.circuit_breaker.failure_rate`. A name that
+    /// comes twice is one too.
+    pub fn build<N, S>(settings: impl IntoIterator<Item = (N, S)>) -> Result<Self, ConfigError>
+    where
+        N: AsRef<str>,
+        S: Borrow<PipelineSettings>,
+    {
         let mut check = Check::default();
-        let pipelines = settings.iter().filter_map(|(name, settings)| {
-            let pipeline = check.part(name, settings.build(Name::copied(name)))?;
-            Some((name.clone(), pipeline))
+        let settings = by_name(settings, &mut check);
+        let pipelines = settings.into_iter().filter_map(|(name, settings)| {
+            let pipeline = check.part(&name, settings.borrow().build(Name::copied(&name)))?;
+            Some((name, pipeline))
         });
         let pipelines = pipelines.collect();
         check.finish_all()?;
@@ -67,6 +85,27 @@ impl Pipelines {
         self.0.pipelines.get(name)
     }
 
+    /// The pipeline of this name, for a service that cannot do without it.
+    ///
+    /// ```
+    /// # use withstand::{Pipeline, settings::Pipelines};
+    /// # let pipelines = Pipelines::of([Pipeline::standard("users"), Pipeline::standard("orders")]);
+    /// assert_eq!(pipelines.require("users").unwrap().name(), "users");
+    /// let error = pipelines.require("stock").unwrap_err();
+    /// assert_eq!(error.to_string(), "bad settings: stock is missing; the pipelines are orders, users");
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// A [`ConfigError`] that names the pipeline, and those that are there.
+    pub fn require(&self, name: &str) -> Result<&Pipeline, ConfigError> {
+        self.get(name).ok_or_else(|| {
+            let names: Vec<_> = self.0.pipelines.keys().map(String::as_str).collect();
+            let why = format!("is missing; the pipelines are {}", names.join(", "));
+            ConfigError::of_set(name, why)
+        })
+    }
+
     /// All of them, in the order of their names.
     pub fn iter(&self) -> impl Iterator<Item = &Pipeline> {
         self.0.pipelines.values()
@@ -77,17 +116,23 @@ impl Pipelines {
         self.0.pipelines.iter().map(|(name, pipeline)| (name.clone(), pipeline.settings())).collect()
     }
 
-    /// Changes the settings of all pipelines, or of none. See [`Pipeline::apply`].
+    /// Changes the settings of all pipelines, or of none. It takes what [`build`](Self::build) takes. See
+    /// [`Pipeline::apply`].
     ///
     /// # Errors
     ///
     /// One [`ConfigError`] that names every bad setting by its path; a pipeline that is missing, or that is not in the
     /// set, is one too. Then nothing has changed.
-    pub fn apply(&self, settings: &BTreeMap<String, PipelineSettings>) -> Result<(), ConfigError> {
+    pub fn apply<N, S>(&self, settings: impl IntoIterator<Item = (N, S)>) -> Result<(), ConfigError>
+    where
+        N: AsRef<str>,
+        S: Borrow<PipelineSettings>,
+    {
         let mut check = Check::default();
+        let settings = by_name(settings, &mut check);
         for (name, pipeline) in &self.0.pipelines {
             match settings.get(name) {
-                Some(settings) => check.inside(name, |check| pipeline.check(settings, check)),
+                Some(settings) => check.inside(name, |check| pipeline.check(settings.borrow(), check)),
                 None => check.refuse(name, "cannot be removed while it is in use"),
             }
         }
@@ -99,11 +144,23 @@ impl Pipelines {
         let _one_at_a_time = self.0.changes.lock();
         for (name, pipeline) in &self.0.pipelines {
             if let Some(settings) = settings.get(name) {
-                pipeline.apply_checked(settings);
+                pipeline.apply_checked(settings.borrow());
             }
         }
         Ok(())
     }
+}
+
+/// In the order of the names, so that an error is the same at each run.
+fn by_name<N: AsRef<str>, S>(settings: impl IntoIterator<Item = (N, S)>, check: &mut Check) -> BTreeMap<String, S> {
+    let mut by_name = BTreeMap::new();
+    for (name, settings) in settings {
+        let name = name.as_ref();
+        if by_name.insert(name.to_owned(), settings).is_some() {
+            check.refuse(name, "comes twice");
+        }
+    }
+    by_name
 }
 
 #[cfg(test)]
