@@ -75,6 +75,7 @@ impl<E, N: fmt::Debug> fmt::Debug for Reporter<E, N> {
     }
 }
 
+#[inline]
 pub(crate) fn is_traced() -> bool {
     #[cfg(feature = "tracing")]
     let is_traced = tracing::level_filters::LevelFilter::current() >= tracing::Level::ERROR;

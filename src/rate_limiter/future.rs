@@ -87,7 +87,7 @@ where
                 let result = ready!(operation.poll(cx));
                 Poll::Ready(return_after(result, || call.set(Call::Done)))
             }
-            CallProj::Rejected { rejection } => poll_rejected(rejection, cx).map(Err),
+            CallProj::Rejected { rejection } => SlowResult::into_poll(poll_rejected(rejection, cx)),
             _ => SlowResult::into_poll(call.poll_start(cx)),
         }
     }
@@ -121,12 +121,12 @@ where
 }
 
 #[inline(never)]
-fn poll_rejected<E>(rejection: &mut RejectedCall<RateLimited>, cx: &mut Context<'_>) -> Poll<E>
+fn poll_rejected<T, E>(rejection: &mut RejectedCall<RateLimited>, cx: &mut Context<'_>) -> Poll<SlowResult<T, E>>
 where
     E: CarriesRejected,
 {
     let limited = ready!(rejection.poll(cx));
-    Poll::Ready(E::from_rejected(Rejected::RateLimited(limited)))
+    Poll::Ready(SlowResult::Err(E::from_rejected(Rejected::RateLimited(limited))))
 }
 
 impl<O, F, A> fmt::Debug for RateLimiterFuture<O, F, A>

@@ -334,7 +334,8 @@ impl Permits {
     #[inline(always)]
     fn report_rejected(&self, retry_after: Option<u64>) -> RateLimited {
         let limit = (self.settings.limit_and_burst.load(Ordering::Relaxed) >> 32) as u32;
-        self.settings.reporter.emit(|name| RateLimiterEvent::Rejected {
+        // By value: what is borrowed is in memory, whether anyone listens or not.
+        self.settings.reporter.emit(move |name| RateLimiterEvent::Rejected {
             name,
             limit,
             period: self.rate().period,
