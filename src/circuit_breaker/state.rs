@@ -229,7 +229,8 @@ impl Core {
         }
         match &mut self.phase {
             Phase::ForcedOpen | Phase::ForcedClosed | Phase::MetricsOnly(_) => true,
-            Phase::Open { until, .. } => now < until.saturating_add(idle_for),
+            // When its opening is over it is half-open, though no call has found that out yet.
+            Phase::Open { until, .. } => !is_idle || now < until.saturating_add(idle_for),
             Phase::HalfOpen { .. } => !is_idle,
             Phase::Closed(record) => !is_idle && record.holds_failures(&self.rules, now),
         }

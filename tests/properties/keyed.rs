@@ -75,7 +75,7 @@ impl Model {
         let stays_until = match seen.state {
             State::ForcedOpen => return false,
             _ if holders > 0 || is_changed => return false,
-            _ if open_until.is_some() => open_until.expect("it is open") + IDLE,
+            _ if open_until.is_some() => open_until.expect("it is open").max(present.last_used) + IDLE,
             State::HalfOpen => present.last_used + IDLE,
             State::Closed if seen.counts.consecutive_failures > 0 => present.last_used + IDLE,
             State::Closed => Duration::ZERO,
