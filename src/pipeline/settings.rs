@@ -168,9 +168,7 @@ impl Parts {
             breaker.apply_checked(settings);
         }
     }
-}
 
-impl Parts {
     /// Takes these settings as those that the pipeline was made with.
     pub(super) fn set_made_with(&self, settings: &PipelineSettings) {
         self.total.set_made_with(settings.timeout);

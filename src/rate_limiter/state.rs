@@ -416,7 +416,7 @@ mod tests {
     fn l6_what_does_not_fill_a_window_makes_those_behind_wait_for_longer() {
         let settings = RateLimiterSettings { limit: 3, fixed_window: true, ..settings(10, None, 9) };
         let mut core = Core::new(settings.clone());
-        let mut enter = |core: &mut Core<()>, cost| core.enter(START, cost, END, ());
+        let enter = |core: &mut Core<()>, cost| core.enter(START, cost, END, ());
         assert_eq!(enter(&mut core, 3), Entry::Permit);
         let Entry::Queued(first) = enter(&mut core, 2) else { panic!("it waits") };
         let Entry::Queued(second) = enter(&mut core, 2) else { panic!("it waits") };
