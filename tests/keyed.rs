@@ -739,6 +739,144 @@ async fn y2_a_pipeline_whose_settings_someone_has_changed_stays() {
     }
 }
 
+/// Applies the settings that `change` makes to all keys. Then nothing was set by hand, but for what is set afterwards.
+async fn y2_settings_of_all_keys_keep_none<P>(
+    keyed: Keyed<String, P>,
+    settings: impl Fn(&P) -> P::Settings,
+    change: impl Fn(&mut P::Settings),
+    apply: impl Fn(&P, &P::Settings),
+) where
+    P: KeyedPolicy,
+    P::Settings: Clone + PartialEq + std::fmt::Debug,
+{
+    let before = settings(&keyed.get("a"));
+    let mut after = before.clone();
+    change(&mut after);
+    keyed.apply(&after).expect("good settings");
+    assert_eq!(settings(&keyed.peek("a").expect("it has one")), after);
+    drop(keyed.get("b"));
+    assert_eq!(keys(&keyed), ["b"], "it was as good as new");
+    keyed.apply(&after).expect("good settings");
+    apply(&keyed.get("b"), &before);
+    drop(keyed.get("c"));
+    assert_eq!(keys(&keyed), ["b"], "someone has set the old ones by hand");
+    apply(&keyed.get("b"), &after);
+    drop(keyed.get("c"));
+    assert_eq!(keys(&keyed), ["c"]);
+    assert_eq!(settings(&keyed.get("c")), before, "the factory knows nothing of the new ones");
+}
+
+#[tokio::test(start_paused = true)]
+async fn c3_y2_settings_that_were_applied_to_all_keys_keep_none() {
+    y2_settings_of_all_keys_keep_none(
+        circuits(1),
+        CircuitBreaker::settings,
+        |settings| settings.probes = 7,
+        |circuit, settings| circuit.apply(settings).expect("good settings"),
+    )
+    .await;
+    y2_settings_of_all_keys_keep_none(
+        bulkheads(1),
+        Bulkhead::settings,
+        |settings| settings.max_concurrent = 7,
+        |bulkhead, settings| bulkhead.apply(settings).expect("good settings"),
+    )
+    .await;
+    y2_settings_of_all_keys_keep_none(
+        limiters(1),
+        RateLimiter::settings,
+        |settings| settings.limit = 7,
+        |limiter, settings| limiter.apply(settings).expect("good settings"),
+    )
+    .await;
+    y2_settings_of_all_keys_keep_none(
+        keyed(1, two_attempts),
+        RetryWithBackoff::settings,
+        |settings| settings.max_attempts = 3,
+        |retry, settings| retry.apply(settings).expect("good settings"),
+    )
+    .await;
+    let changes: [fn(&mut PipelineSettings); 5] = [
+        |settings| settings.timeout = Some(secs(1800)),
+        |settings| settings.attempt_timeout = Some(secs(7)),
+        |settings| settings.bulkhead = Some(BulkheadSettings::new(3)),
+        |settings| settings.retry.as_mut().expect("it has one").max_attempts = 3,
+        |settings| settings.circuit_breaker.as_mut().expect("it has one").probes = 3,
+    ];
+    for change in changes {
+        y2_settings_of_all_keys_keep_none(pipelines(1), Pipeline::settings, change, |pipeline, settings| {
+            pipeline.apply(settings).expect("good settings");
+        })
+        .await;
+    }
+    let limited = keyed(1, |name| {
+        let limiter = RateLimiter::new(name.clone(), 2, secs(10)).expect("good settings");
+        Pipeline::builder(name).rate_limiter(limiter).build().expect("good settings")
+    });
+    let change = |settings: &mut PipelineSettings| settings.rate_limiter.as_mut().expect("it has one").limit = 3;
+    y2_settings_of_all_keys_keep_none(limited, Pipeline::settings, change, |pipeline, settings| {
+        pipeline.apply(settings).expect("good settings");
+    })
+    .await;
+}
+
+#[test]
+fn c3_settings_are_applied_to_all_keys_or_to_none() {
+    let given = Pipeline::builder("given").build().expect("good settings");
+    let keyed = builder_of(9, |name: Name| {
+        let builder = Pipeline::builder(name.clone());
+        let builder = if name.as_str() == "5" { builder } else { builder.bulkhead(Bulkhead::new(name, 2)) };
+        builder.build().expect("good settings")
+    });
+    let keyed = keyed.overflow(given.clone()).build().expect("good settings");
+    let mut settings = keyed.get("0").settings();
+    settings.timeout = Some(secs(9));
+    keyed.apply(&settings).expect("the overflow policy was given: it is not asked");
+    assert_eq!((keyed.get("0").timeout(), given.timeout()), (Some(secs(9)), None));
+    (1..9).for_each(|key| drop(keyed.get(&*key.to_string())));
+    settings.timeout = Some(secs(8));
+    let error = keyed.apply(&settings).expect_err("5 has no bulkhead");
+    let sentence = "bad settings for the pipeline `5`: bulkhead cannot be added while the pipeline is in use";
+    assert_eq!(error.to_string(), sentence);
+    keyed.for_each(|key, pipeline| assert_eq!(pipeline.timeout(), (key == "0").then_some(secs(9)), "{key}"));
+    drop(keyed.remove("5"));
+    keyed.apply(&settings).expect("good settings");
+    keyed.for_each(|key, pipeline| assert_eq!(pipeline.timeout(), Some(secs(8)), "{key}"));
+}
+
+/// The factory has read the template when the template changes.
+#[test]
+fn c3_keys_that_are_made_while_settings_are_applied_have_them() {
+    let template = Bulkhead::new("template", 1);
+    let meanwhile: Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>> = Arc::default();
+    let (made_like, run, made) = (template.clone(), meanwhile.clone(), Arc::new(AtomicUsize::new(0)));
+    let count = made.clone();
+    let keyed = keyed(2, move |name| {
+        count.fetch_add(1, SeqCst);
+        let bulkhead = made_like.settings().build(name).expect("the template has accepted them");
+        let run = run.lock().expect("no panic").take();
+        run.into_iter().for_each(|run| run());
+        bulkhead
+    });
+    let change_meanwhile = |max_concurrent| {
+        let (keyed, template) = (keyed.clone(), template.clone());
+        *meanwhile.lock().expect("no panic") = Some(Box::new(move || {
+            let settings = BulkheadSettings::new(max_concurrent);
+            template.apply(&settings).expect("good settings");
+            keyed.apply(&settings).expect("good settings");
+        }));
+    };
+    let max_concurrent = |key| keyed.get(key).max_concurrent();
+    assert_eq!(max_concurrent("a"), 1);
+    change_meanwhile(2);
+    assert_eq!((max_concurrent("b"), max_concurrent("a"), made.load(SeqCst)), (2, 2, 3), "made again");
+    let _held = [keyed.get("a"), keyed.get("b")];
+    change_meanwhile(3);
+    assert_eq!((max_concurrent("c"), made.load(SeqCst)), (3, 5), "the overflow policy too");
+    keyed.apply(&BulkheadSettings::new(4)).expect("good settings");
+    assert_eq!(["a", "b", "c"].map(max_concurrent), [4; 3]);
+}
+
 /// Nobody else holds it by now, so it is the pipeline's alone.
 #[tokio::test(start_paused = true)]
 async fn y2_a_part_that_others_had_once_keeps_its_key_like_any_other() {

@@ -168,6 +168,11 @@ impl Bulkhead {
         self.slots.apply_checked(settings);
     }
 
+    /// Takes these settings as those that it was made with.
+    pub(crate) fn set_made_with(&self, settings: &BulkheadSettings) {
+        self.slots.set_made_with(settings);
+    }
+
     /// The bulkhead's name.
     pub fn name(&self) -> &str {
         self.slots.name().as_str()

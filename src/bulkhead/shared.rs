@@ -28,7 +28,7 @@ pub struct Slots {
     rejections: CachePadded<Rejections>,
     // The core's settings, which are read here without the lock.
     max_concurrent: AtomicU64,
-    made_with: BulkheadSettings,
+    made_with: Lock<BulkheadSettings>,
     /// Zero if there is no queue.
     queue_capacity: AtomicUsize,
     /// How long a call that begins to wait now may wait.
@@ -62,7 +62,7 @@ impl Slots {
             max_concurrent: AtomicU64::new(0),
             queue_capacity: AtomicUsize::new(0),
             max_wait: LiveSpan::new(None),
-            made_with: settings.clone(),
+            made_with: Lock::new(settings.clone()),
             reporter,
         };
         slots.show(&settings);
@@ -90,7 +90,12 @@ impl Slots {
     pub(super) fn is_as_new(&self) -> bool {
         let core = self.core.lock();
         let is_idle = core.in_flight(self.free.count()) == 0 && core.queued() == 0;
-        is_idle && *core.settings() == self.made_with
+        is_idle && *core.settings() == *self.made_with.lock()
+    }
+
+    /// Takes these settings as those that it was made with.
+    pub(super) fn set_made_with(&self, settings: &BulkheadSettings) {
+        *self.made_with.lock() = settings.clone();
     }
 
     pub(super) fn queue_capacity(&self) -> usize {

@@ -158,6 +158,11 @@ impl<C> CircuitBreaker<C> {
         self.circuit.apply_checked(settings);
     }
 
+    /// Takes these settings as those that it was made with.
+    pub(crate) fn set_made_with(&self, settings: &CircuitBreakerSettings) {
+        self.circuit.set_made_with(settings);
+    }
+
     /// The state now. An open circuit whose time is over reads half-open.
     pub fn state(&self) -> State {
         self.circuit.state()

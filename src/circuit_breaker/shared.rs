@@ -115,6 +115,11 @@ impl Circuit {
         });
     }
 
+    /// Takes these settings as those that it was made with.
+    pub(super) fn set_made_with(&self, settings: &CircuitBreakerSettings) {
+        self.cold.core.lock().set_made_with(SharedSettings::new(settings.clone()));
+    }
+
     pub(super) fn name(&self) -> &Name {
         self.reporter.name()
     }

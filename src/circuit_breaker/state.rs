@@ -153,6 +153,11 @@ impl Core {
         self.made_with.get_or_insert(old);
     }
 
+    /// Takes these settings as those that it was made with.
+    pub(super) fn set_made_with(&mut self, settings: SharedSettings) {
+        self.made_with = Some(settings);
+    }
+
     /// What the gate publishes of it.
     pub(super) fn gate_state(&self) -> GateState {
         match &self.phase {

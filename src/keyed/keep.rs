@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use crate::{
-    bulkhead::Bulkhead,
-    circuit_breaker::CircuitBreaker,
-    pipeline::Pipeline,
-    rate_limiter::RateLimiter,
-    retry::RetryWithBackoff,
+    bulkhead::{Bulkhead, BulkheadSettings},
+    circuit_breaker::{CircuitBreaker, CircuitBreakerSettings},
+    error::{Check, ConfigError},
+    pipeline::{Pipeline, PipelineSettings},
+    rate_limiter::{RateLimiter, RateLimiterSettings},
+    retry::{RetrySettings, RetryWithBackoff},
     sync::{Ordering, fence},
 };
 
@@ -20,9 +21,18 @@ use crate::{
     note = "it keeps what has a state: `Pipeline`, `CircuitBreaker`, `Bulkhead`, `RateLimiter`, `RetryWithBackoff`",
     note = "a `Timeout` or a `Fallback` has none: one of them for all keys does the same"
 )]
-pub trait KeyedPolicy: Clone + sealed::Keep {}
+pub trait KeyedPolicy: Clone + sealed::Keep {
+    /// Its settings as data: what [`Keyed::apply`](super::Keyed::apply) takes.
+    type Settings;
 
-impl<P: Clone + sealed::Keep> KeyedPolicy for P {}
+    /// Whether these settings could be applied.
+    #[doc(hidden)]
+    fn check_settings(&self, settings: &Self::Settings) -> Result<(), ConfigError>;
+
+    /// Applies settings that were checked, and takes them as those that the policy was made with.
+    #[doc(hidden)]
+    fn renew(&self, settings: &Self::Settings);
+}
 
 /// How long no one has asked for a key.
 #[derive(Clone, Copy, Debug)]
@@ -140,6 +150,73 @@ impl<C, F> sealed::Keep for Pipeline<C, F> {
             || part_must_stay(self.bulkhead(), shared.bulkhead, idle)
             || part_must_stay(self.retry(), shared.retry, idle)
             || part_must_stay(self.circuit_breaker(), shared.circuit_breaker, idle)
+    }
+}
+
+impl<C: Clone> KeyedPolicy for CircuitBreaker<C> {
+    type Settings = CircuitBreakerSettings;
+
+    fn check_settings(&self, settings: &CircuitBreakerSettings) -> Result<(), ConfigError> {
+        self.check(settings)
+    }
+
+    fn renew(&self, settings: &CircuitBreakerSettings) {
+        self.apply_checked(settings);
+        self.set_made_with(settings);
+    }
+}
+
+impl KeyedPolicy for Bulkhead {
+    type Settings = BulkheadSettings;
+
+    fn check_settings(&self, settings: &BulkheadSettings) -> Result<(), ConfigError> {
+        self.check(settings)
+    }
+
+    fn renew(&self, settings: &BulkheadSettings) {
+        self.apply_checked(settings);
+        self.set_made_with(settings);
+    }
+}
+
+impl<C: Clone> KeyedPolicy for RetryWithBackoff<C> {
+    type Settings = RetrySettings;
+
+    fn check_settings(&self, settings: &RetrySettings) -> Result<(), ConfigError> {
+        self.check(settings)
+    }
+
+    fn renew(&self, settings: &RetrySettings) {
+        self.apply_checked(settings);
+        self.set_made_with(settings);
+    }
+}
+
+impl KeyedPolicy for RateLimiter {
+    type Settings = RateLimiterSettings;
+
+    fn check_settings(&self, settings: &RateLimiterSettings) -> Result<(), ConfigError> {
+        self.check(settings)
+    }
+
+    fn renew(&self, settings: &RateLimiterSettings) {
+        self.apply_checked(settings);
+        self.set_made_with(settings);
+    }
+}
+
+impl<C: Clone, F: Clone> KeyedPolicy for Pipeline<C, F> {
+    type Settings = PipelineSettings;
+
+    fn check_settings(&self, settings: &PipelineSettings) -> Result<(), ConfigError> {
+        let mut check = Check::default();
+        self.check(settings, &mut check);
+        check.finish("pipeline", self.shared_name())
+    }
+
+    fn renew(&self, settings: &PipelineSettings) {
+        self.apply_checked(settings);
+        self.set_made_with(settings);
     }
 }
 

@@ -60,7 +60,7 @@
 //! |---|---|
 //! | whose handle, layer, service or permit is held by someone | never |
 //! | that has a call in flight or in its queue | never |
-//! | that someone has forced, or whose settings someone has changed | never |
+//! | that someone has forced, or whose settings someone has changed by hand | never |
 //! | whose retry budget is short | never; a budget that others hold too does not count |
 //! | a rate limiter of whose limit something is used | when a new one would give as many permits |
 //! | whose circuit is open | when the opening and `idle_for` more are over |
@@ -85,6 +85,41 @@
 //! A search for room that had to pass 16 or more policies that must stay does not begin at the first one the next time.
 //! It skips them for one new key per 16 of them, and for at most a second. So a map full of policies that must stay costs
 //! each new key a few microseconds, and one of them that could leave by now may leave a second later.
+//!
+//! # Reload
+//!
+//! [`Keyed::apply`] changes the settings of all keys, or of none. The factory has to make new policies with the same
+//! settings. So let it read them from a template, a policy that no call goes through, and change the template first:
+//!
+//! ```
+//! use withstand::{ConfigError, Keyed, Name, Pipeline, pipeline::PipelineSettings};
+//!
+//! # fn main() -> Result<(), ConfigError> {
+//! let template = PipelineSettings::standard().build("hosts")?;
+//! let made_like = template.clone();
+//! let hosts = Keyed::builder(move |_: &str, name: Name| {
+//!     made_like.settings().build(name).expect("the template has accepted them")
+//! })
+//! .build()?;
+//! drop(hosts.get("a.example.com"));
+//!
+//! let reload = |new: &PipelineSettings| -> Result<(), ConfigError> {
+//!     template.apply(new)?;
+//!     hosts.apply(new)
+//! };
+//! let mut new = PipelineSettings::standard();
+//! new.timeout = None;
+//! reload(&new)?;
+//! assert_eq!(hosts.get("a.example.com").timeout(), None);
+//! assert_eq!(hosts.get("b.example.com").timeout(), None);
+//! # Ok(()) }
+//! ```
+//!
+//! Reload from one task, or under a lock of your own: of two tasks at the same time, one might be the last to change the
+//! template, and the other the last to change the keys.
+//!
+//! Settings that are applied to a single policy, by its own `apply` or with [`for_each`](Keyed::for_each), are a change
+//! by hand: while they are not those that the policy was made with, its key cannot leave.
 //!
 //! # With tower
 //!

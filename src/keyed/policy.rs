@@ -198,6 +198,23 @@ impl<K, P: KeyedPolicy> Keyed<K, P> {
         self.shared.entries().for_each(|entry| act(&entry.key, &entry.policy));
     }
 
+    /// Changes the settings of all policies, or of none, while they are in use. They then count as those that the
+    /// policies were made with, so that no key stays because of it.
+    ///
+    /// The factory has to make new policies with the same settings: see [Reload](super#reload). What the factory makes at
+    /// the same time is dropped, and made again. So each key has the new settings when this returns. The overflow policy
+    /// has them too, if the factory has made it.
+    ///
+    /// What becomes of calls that run, and of what a policy has counted, is told at the `apply` of the policy.
+    ///
+    /// # Errors
+    ///
+    /// The [`ConfigError`] of one policy that refuses them. Then nothing has changed. While there is no policy, none
+    /// refuses anything.
+    pub fn apply(&self, settings: &P::Settings) -> Result<(), ConfigError> {
+        self.shared.apply(settings)
+    }
+
     /// The policy that new keys share when no other can leave. `None` if it was not needed yet.
     pub fn overflow(&self) -> Option<&P> {
         self.shared.overflow()

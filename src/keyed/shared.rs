@@ -49,7 +49,7 @@ use super::{
 };
 use crate::{
     clock::{Clock, nanos},
-    error::Name,
+    error::{ConfigError, Name},
     event::Reporter,
     sync::{Arc, AtomicU64, CachePadded, Lock, LockGuard, Ordering, fence},
 };
@@ -74,8 +74,12 @@ pub(super) struct Shared<K, P> {
     capacity: usize,
     idle_for: Duration,
     overflow: OnceLock<P>,
+    /// Whether the factory makes the overflow policy.
+    makes_overflow: bool,
     overflowed: AtomicU64,
     ledger: CachePadded<Lock<Ledger<K, P>>>,
+    /// Held while settings are applied.
+    changes: Lock<()>,
 }
 
 /// A key and its policy.
@@ -114,6 +118,9 @@ struct Ledger<K, P> {
     /// The hashes of the keys whose policies are being made, and by how many threads. Each hash has a place.
     in_making: HashMap<u64, usize>,
     next_number: u64,
+    /// How many times settings were applied to all keys. A policy whose maker began before the last time may have been
+    /// made with others.
+    applied: u64,
     /// The latest moment that it was told.
     latest: u64,
     /// Behind which place the search for keys that were idle for too long goes on.
@@ -159,6 +166,8 @@ enum Answer<K, P, D> {
 struct Reservation<'a, K, P> {
     shared: &'a Shared<K, P>,
     hash: u64,
+    /// As the ledger had it when the maker began.
+    applied: u64,
 }
 
 impl<K, P> Drop for Reservation<'_, K, P> {
@@ -202,6 +211,7 @@ impl<K, P> Shared<K, P> {
             order: IdleOrder::new(),
             in_making: HashMap::new(),
             next_number: 0,
+            applied: 0,
             latest: clock.now(),
             swept: None,
             skip: Skip::default(),
@@ -216,9 +226,11 @@ impl<K, P> Shared<K, P> {
             reporter,
             capacity,
             idle_for,
+            makes_overflow: overflow.is_none(),
             overflow: overflow.map_or_else(OnceLock::new, OnceLock::from),
             overflowed: AtomicU64::new(0),
             ledger: CachePadded(Lock::new(ledger)),
+            changes: Lock::new(()),
         }
     }
 
@@ -320,47 +332,49 @@ impl<K, P: KeyedPolicy> Shared<K, P> {
         }
         if let Some(makers) = ledger.in_making.get_mut(&hash) {
             *makers += 1;
-            return Answer::Room(Reservation { shared: self, hash });
+            return Answer::Room(Reservation { shared: self, hash, applied: ledger.applied });
         }
         let Ok(gone) = self.make_room(&mut ledger, now) else { return self.count_overflow(&mut ledger, now) };
         ledger.in_making.insert(hash, 1);
+        let applied = ledger.applied;
         drop(ledger);
-        let reservation = Reservation { shared: self, hash };
+        let reservation = Reservation { shared: self, hash, applied };
         self.tell_evicted(gone);
         Answer::Room(reservation)
     }
 
-    fn make_reserved<Q>(&self, reservation: Reservation<'_, K, P>, key: &Q) -> P
+    fn make_reserved<Q>(&self, mut reservation: Reservation<'_, K, P>, key: &Q) -> P
     where
         K: Borrow<Q>,
         Q: Eq + ToOwned<Owned = K> + ?Sized,
     {
-        let owned = key.to_owned();
-        let name = (self.factory.name)(&owned);
-        let policy = (self.factory.policy)(&owned, name.clone());
-        // The caller's handle is made before others see the entry: it cannot leave before the caller has it.
-        let (handle, shared_parts) = (policy.clone(), policy.shared_parts());
-        let [last_used, place, number] = [(); 3].map(|()| AtomicU64::new(0));
-        let entry = Arc::new(Entry {
-            hash: reservation.hash,
-            key: owned,
-            policy,
-            shared_parts,
-            name,
-            last_used,
-            place,
-            number,
-        });
-        match self.insert(reservation, entry, key) {
-            Answer::Room(()) => handle,
-            // Another thread was faster.
-            Answer::Found(winner) => self.use_of(&winner),
-            Answer::Overflow { is_first } => self.use_overflow(key.to_owned(), is_first),
+        loop {
+            let owned = key.to_owned();
+            let name = (self.factory.name)(&owned);
+            let policy = (self.factory.policy)(&owned, name.clone());
+            // The caller's handle is made before others see the entry: it cannot leave before the caller has it.
+            let (handle, shared_parts) = (policy.clone(), policy.shared_parts());
+            let [last_used, place, number] = [(); 3].map(|()| AtomicU64::new(0));
+            let hash = reservation.hash;
+            let entry = Arc::new(Entry { hash, key: owned, policy, shared_parts, name, last_used, place, number });
+            match self.insert(reservation, entry, key) {
+                Ok(Answer::Room(())) => return handle,
+                // Another thread was faster.
+                Ok(Answer::Found(winner)) => return self.use_of(&winner),
+                Ok(Answer::Overflow { is_first }) => return self.use_overflow(key.to_owned(), is_first),
+                Err(again) => reservation = again,
+            }
         }
     }
 
     /// Inserts the entry, unless its key is there by now. What is not inserted is dropped when the ledger is closed.
-    fn insert<Q>(&self, reservation: Reservation<'_, K, P>, entry: Arc<Entry<K, P>>, key: &Q) -> Answer<K, P, ()>
+    /// `Err`: settings were applied to all keys while its policy was made. It has to be made again, with these.
+    fn insert<'a, Q>(
+        &self,
+        mut reservation: Reservation<'a, K, P>,
+        entry: Arc<Entry<K, P>>,
+        key: &Q,
+    ) -> Result<Answer<K, P, ()>, Reservation<'a, K, P>>
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
@@ -370,13 +384,19 @@ impl<K, P: KeyedPolicy> Shared<K, P> {
         if let Some(winner) = self.find(hash, key) {
             ledger.release(hash);
             mem::forget(reservation);
-            return Answer::Found(winner);
+            return Ok(Answer::Found(winner));
+        }
+        if reservation.applied != ledger.applied {
+            reservation.applied = ledger.applied;
+            return Err(reservation);
         }
         // Others that make this key's policy find it, and need no place for it.
         ledger.in_making.remove(&hash);
         mem::forget(reservation);
         // There is room, unless another thread has inserted this key, and it was removed since.
-        let Ok(mut gone) = self.make_room(&mut ledger, now) else { return self.count_overflow(&mut ledger, now) };
+        let Ok(mut gone) = self.make_room(&mut ledger, now) else {
+            return Ok(self.count_overflow(&mut ledger, now));
+        };
         let place = Place { last_used: now, number: ledger.next_number };
         ledger.next_number += 1;
         entry.last_used.store(now, Ordering::Relaxed);
@@ -386,7 +406,7 @@ impl<K, P: KeyedPolicy> Shared<K, P> {
         self.sweep(&mut ledger, now, &mut gone);
         drop(ledger);
         self.tell_evicted(gone);
-        Answer::Room(())
+        Ok(Answer::Room(()))
     }
 
     /// Makes room for one more key, if there is none. `Err`: no policy can leave.
@@ -485,9 +505,37 @@ impl<K, P: KeyedPolicy> Shared<K, P> {
             return overflow.clone();
         }
         // Not by `get_or_init`, which would run the factory while other threads wait for it.
-        let made = (self.factory.policy)(&key, Name::from("overflow"));
-        let _ = self.overflow.set(made);
-        self.overflow.get().expect("it was just set").clone()
+        let mut applied = self.ledger.lock().applied;
+        loop {
+            let made = (self.factory.policy)(&key, Name::from("overflow"));
+            let ledger = self.ledger.lock();
+            if applied == ledger.applied {
+                let lost = self.overflow.set(made);
+                drop(ledger);
+                drop(lost);
+                return self.overflow.get().expect("it was just set").clone();
+            }
+            applied = ledger.applied;
+        }
+    }
+
+    /// Applies settings to all policies that the factory has made, or to none.
+    pub(super) fn apply(&self, settings: &P::Settings) -> Result<(), ConfigError> {
+        // Two threads that apply settings do not end with some of each.
+        let _one_at_a_time = self.changes.lock();
+        let made_before = {
+            let mut ledger = self.ledger.lock();
+            // Who has begun to make a policy makes it again. So all that come from here on know the settings.
+            ledger.applied += 1;
+            ledger.next_number
+        };
+        let entries = || self.entries().filter(|entry| entry.place().number < made_before);
+        let overflow = self.overflow.get().filter(|_| self.makes_overflow);
+        entries().try_for_each(|entry| entry.policy.check_settings(settings))?;
+        overflow.map_or(Ok(()), |policy| policy.check_settings(settings))?;
+        entries().for_each(|entry| entry.policy.renew(settings));
+        overflow.into_iter().for_each(|policy| policy.renew(settings));
+        Ok(())
     }
 
     fn tell_evicted(&self, gone: Entries<K, P>) {
@@ -549,6 +597,26 @@ mod tests {
             drop(held);
             waited.expect("it waits for the lock");
         });
+    }
+
+    #[test]
+    fn c3_who_applies_settings_to_all_keys_waits_for_others_that_do() {
+        let keyed = Keyed::builder(|_: &u64, name: Name| Bulkhead::new(name, 1)).build().expect("good settings");
+        let bulkhead = keyed.get(&7);
+        let (begins, wait) = mpsc::channel();
+        thread::scope(|scope| {
+            let held = keyed.shared.changes.lock();
+            let changes = scope.spawn(|| {
+                begins.send(()).expect("someone waits");
+                keyed.apply(&crate::bulkhead::BulkheadSettings::new(2))
+            });
+            wait.recv().expect("it begins");
+            (0..10_000).for_each(|_| thread::yield_now());
+            assert_eq!(bulkhead.max_concurrent(), 1);
+            drop(held);
+            changes.join().expect("no panic").expect("good settings");
+        });
+        assert_eq!(bulkhead.max_concurrent(), 2);
     }
 
     /// A key whose comparison uses the `Keyed` that it is a key of, when it is told to.

@@ -215,6 +215,16 @@ impl<C, F> Pipeline<C, F> {
         Arc::strong_count(&self.whole.parts)
     }
 
+    /// Takes these settings as those that it was made with.
+    pub(crate) fn set_made_with(&self, settings: &PipelineSettings) {
+        self.whole.parts.set_made_with(settings);
+    }
+
+    /// The pipeline's name, as it is shared.
+    pub(crate) fn shared_name(&self) -> &Name {
+        &self.whole.parts.name
+    }
+
     /// Whether a timeout has another limit than it was made with.
     pub(crate) fn has_changed_timeouts(&self) -> bool {
         self.whole.parts.has_changed_timeouts()

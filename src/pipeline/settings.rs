@@ -168,6 +168,24 @@ impl Parts {
             breaker.apply_checked(settings);
         }
     }
+
+    /// Takes these settings as those that the pipeline was made with.
+    pub(super) fn set_made_with(&self, settings: &PipelineSettings) {
+        self.total.set_made_with(settings.timeout);
+        self.attempt.set_made_with(settings.attempt_timeout);
+        if let (Some(limiter), Some(settings)) = (&self.rate_limiter, &settings.rate_limiter) {
+            limiter.set_made_with(settings);
+        }
+        if let (Some(bulkhead), Some(settings)) = (&self.bulkhead, &settings.bulkhead) {
+            bulkhead.set_made_with(settings);
+        }
+        if let (Some(retry), Some(settings)) = (&self.retry, &settings.retry) {
+            retry.set_made_with(settings);
+        }
+        if let (Some(breaker), Some(settings)) = (&self.circuit_breaker, &settings.circuit_breaker) {
+            breaker.set_made_with(settings);
+        }
+    }
 }
 
 /// The part and its settings, if both are there. A part that is there and has to go, or the other way round, is

@@ -68,24 +68,28 @@ impl Parts {
 pub(super) struct Limit {
     /// Zero is refused.
     span: LiveSpan,
-    /// The limit that it was made with, as the span has it.
-    made_with: u64,
+    /// The limit that it was made with.
+    made_with: LiveSpan,
     pub(super) reporter: TimeoutReporter,
 }
 
 impl Limit {
     pub(super) fn new(limit: Option<Duration>, reporter: TimeoutReporter) -> Self {
-        let span = LiveSpan::new(limit);
-        Self { made_with: span.nanos(), span, reporter }
+        Self { span: LiveSpan::new(limit), made_with: LiveSpan::new(limit), reporter }
     }
 
     /// Whether it has another limit than it was made with.
     fn is_changed(&self) -> bool {
-        self.span.nanos() != self.made_with
+        self.span.nanos() != self.made_with.nanos()
     }
 
     pub(super) fn set(&self, limit: Option<Duration>) {
         self.span.set(limit);
+    }
+
+    /// Takes this limit as the one that it was made with.
+    pub(super) fn set_made_with(&self, limit: Option<Duration>) {
+        self.made_with.set(limit);
     }
 
     pub(super) fn span(&self) -> Option<Duration> {

@@ -240,6 +240,11 @@ impl RateLimiter {
         self.permits.apply_checked(settings);
     }
 
+    /// Takes these settings as those that it was made with.
+    pub(crate) fn set_made_with(&self, settings: &RateLimiterSettings) {
+        self.permits.set_made_with(settings);
+    }
+
     /// The rate limiter's name.
     pub fn name(&self) -> &str {
         self.permits.name().as_str()

@@ -49,7 +49,7 @@ struct Settings {
     window_ends_at: AtomicU64,
     /// That of the core. Zero if there is no queue.
     queue_capacity: AtomicUsize,
-    made_with: RateLimiterSettings,
+    made_with: Lock<RateLimiterSettings>,
     reporter: Reporter<RateLimiterEvent>,
 }
 
@@ -93,7 +93,7 @@ impl Permits {
             limit_and_burst: AtomicU64::new(limit_and_burst(rate)),
             window_ends_at: AtomicU64::new(core.window_ends_at()),
             queue_capacity: AtomicUsize::new(settings.queue_capacity()),
-            made_with: settings,
+            made_with: Lock::new(settings),
             reporter,
         };
         Self {
@@ -351,7 +351,12 @@ impl Permits {
     /// Whether a new one would be the same: nothing is used of the limit, no one waits, and the settings are those
     /// that it was made with.
     pub(super) fn is_as_new(&self) -> bool {
-        self.read(|core, now| core.is_unused(now) && *core.settings() == self.settings.made_with)
+        self.read(|core, now| core.is_unused(now) && *core.settings() == *self.settings.made_with.lock())
+    }
+
+    /// Takes these settings as those that it was made with.
+    pub(super) fn set_made_with(&self, settings: &RateLimiterSettings) {
+        *self.settings.made_with.lock() = settings.clone();
     }
 
     pub(super) fn snapshot(&self) -> Snapshot {

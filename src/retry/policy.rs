@@ -152,6 +152,11 @@ impl<C> RetryWithBackoff<C> {
         self.shared.apply_checked(settings);
     }
 
+    /// Takes these settings as those that it was made with.
+    pub(crate) fn set_made_with(&self, settings: &RetrySettings) {
+        self.shared.set_made_with(settings);
+    }
+
     /// The policy's name.
     pub fn name(&self) -> &str {
         self.shared.name().as_str()

@@ -35,7 +35,7 @@ pub struct Shared {
     /// What it has to know once it has failed.
     plan: Lock<Arc<Plan>>,
     code: CodeParts,
-    made_with: RetrySettings,
+    made_with: Lock<RetrySettings>,
     seed: Option<u64>,
     calls: AtomicU64,
 }
@@ -104,7 +104,7 @@ impl Shared {
             reporter,
             deadline: LiveSpan::new(settings.deadline),
             max_attempts: SettingWord::new(settings.max_attempts),
-            made_with: settings.clone(),
+            made_with: Lock::new(settings.clone()),
             plan: Lock::new(Arc::new(Plan::new(settings, &code, &budget))),
             budget,
             code,
@@ -128,7 +128,13 @@ impl Shared {
         let plan = self.plan.lock();
         // Our own handles on the bucket: in here, in the plan, and among what code gave.
         let own = 1 + usize::from(plan.budget.is_some()) + usize::from(self.code.budget.is_some());
-        plan.settings != self.made_with || plan.budget.as_ref().is_some_and(|budget| budget.is_short_and_held_by(own))
+        plan.settings != *self.made_with.lock()
+            || plan.budget.as_ref().is_some_and(|budget| budget.is_short_and_held_by(own))
+    }
+
+    /// Takes these settings as those that it was made with.
+    pub(super) fn set_made_with(&self, settings: &RetrySettings) {
+        *self.made_with.lock() = settings.clone();
     }
 
     pub(super) fn settings(&self) -> RetrySettings {
