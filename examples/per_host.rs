@@ -99,7 +99,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         })
         .build()?;
 
-    let key = |host| authority(&page_of(host, 0));
+    let key = |host| authority(page_of(host, 0));
     let rows: Arc<BTreeMap<String, Row>> = Arc::new((0..HOSTS).map(|host| (key(host), Row::default())).collect());
     let mut workers = JoinSet::new();
     for worker in 0..WORKERS {

@@ -442,7 +442,7 @@ async fn q4_without_a_limit_the_deadline_around_the_layer_counts_and_a_longer_on
     ] {
         let call = service.clone().oneshot(request);
         let seen = match around {
-            Some(around) => Deadline::within(around).scope(async { call.await }).await,
+            Some(around) => Deadline::within(around).scope(call).await,
             None => call.await,
         };
         assert_eq!(seen, Ok((left, left)), "{request:?} in {around:?}");
