@@ -22,8 +22,8 @@ use crate::classify::Verdict;
     message = "a `{R}` cannot be sent a second time by `{Self}`",
     label = "this layer does not know how to copy a `{R}`",
     note = "around a server: `.layer().send_once()`, for its clients send again",
-    note = "around a client say how: `.clone_request({R}::try_clone)`, or any `fn(&{R}) -> Option<{R}>`; `None` is sent once",
-    note = "only what is idempotent may be sent twice: decline the rest in `.clone_request_fn(|request| ..)`"
+    note = "around a client say how: `.clone_request({R}::try_clone)`, or any `fn(&{R}) -> Option<{R}>`",
+    note = "only what is idempotent may be sent twice: for the rest give `None`, in `.clone_request_fn(|request| ..)`"
 )]
 pub trait CloneRequest<R>: sealed::CloneRequest<R> {
     /// Returns a copy, or `None`: then the request is sent once.

@@ -36,9 +36,9 @@ pub use self::tower::{DeadlineLayer, DeadlineService};
 /// limit. Inside the scope it is judged [`Ignored`](crate::Verdict::Ignored): the caller was in a hurry, and that says
 /// nothing about the dependency. So callers with little time left do not open a circuit.
 ///
-/// The deadline itself ends nothing: without any timeout inside, an operation runs on for as long as it likes. The other
-/// way round, a [`Timeout`](crate::Timeout) alone is no deadline for what is inside of it: it ends the operation, but
-/// what runs in there does not know until when it may plan. The total timeout of a pipeline is both.
+/// The deadline itself ends nothing: without any timeout inside, an operation runs on for as long as it likes. The
+/// other way round, a [`Timeout`](crate::Timeout) alone is no deadline for what is inside of it: it ends the operation,
+/// but what runs in there does not know until when it may plan. The total timeout of a pipeline is both.
 ///
 /// ```
 /// use std::time::Duration;

@@ -63,7 +63,7 @@ impl<F> fmt::Debug for DeadlineLayer<F> {
 }
 
 /// A service that handles each request in the scope of its caller's deadline.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct DeadlineService<S, F> {
     inner: S,
     time_left: F,

@@ -134,6 +134,39 @@
 //! # }
 //! ```
 //!
+//! # The time of the caller
+//!
+//! A client of gRPC tells in `grpc-timeout` how long it waits. With the features `http` and `tower` a server gives each
+//! request that deadline. Inside, `attempt.remaining` of a pipeline, or `Deadline::remaining()`, is what to tell the
+//! next service:
+//!
+//! ```
+//! # #[cfg(all(feature = "http", feature = "tower"))]
+//! # fn main() {
+//! use std::time::Duration;
+//! use http::Request;
+//! use tonic::{body::Body, transport::Server};
+//! use withstand::{Deadline, http::grpc_timeout};
+//!
+//! let server = Server::builder().layer(Deadline::layer_fn(|request: &Request<Body>| grpc_timeout(request.headers())));
+//!
+//! fn ask(left: Option<Duration>) -> tonic::Request<()> {
+//!     let mut request = tonic::Request::new(());
+//!     if let Some(left) = left {
+//!         request.set_timeout(left);
+//!     }
+//!     request
+//! }
+//! # drop(server);
+//! # let written = |left| grpc_timeout(&ask(left).metadata().clone().into_headers());
+//! # assert_eq!(written(Some(Duration::from_millis(700))), Some(Duration::from_millis(700)));
+//! # assert_eq!(written(Some(Duration::from_secs(7_000_000))), Some(Duration::from_secs(7_000_000)));
+//! # assert_eq!(written(None), None);
+//! # }
+//! # #[cfg(not(all(feature = "http", feature = "tower")))]
+//! # fn main() {}
+//! ```
+//!
 //! # A rejection that reaches a generated client
 //!
 //! A generated client makes a status of an error that comes from a layer below it. For an error that tonic does not

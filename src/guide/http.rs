@@ -145,9 +145,9 @@
 //!
 //! # The time of the caller
 //!
-//! A caller that tells how long it waits needs no answer later. [`Deadline::layer_fn`] gives each request that deadline,
-//! and all policies that the handler meets plan within it: the server's own, and the pipelines of its calls to others.
-//! In axum the layer that is added later is the outer one:
+//! A caller that tells how long it waits needs no answer later. [`Deadline::layer_fn`] gives each request that
+//! deadline, and all policies inside plan within it: the server's own, and the pipelines of its calls to others. In axum
+//! the layer that is added later is the outer one:
 //!
 //! ```
 //! use std::time::Duration;

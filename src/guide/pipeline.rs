@@ -105,9 +105,9 @@
 //! [`Deadline`](crate::Deadline): then no pipeline, retry, queue or timeout inside plans past it. Around a whole server
 //! a layer does that: `Deadline::layer_fn`.
 //!
-//! Tell the next service what is left. In a pipeline that is `attempt.remaining`, the time of this attempt; elsewhere it
-//! is [`Deadline::remaining()`](crate::Deadline::remaining). Where there is no limit, send no header: a 0 would say that
-//! no time is left.
+//! Tell the next service what is left. In a pipeline that is `attempt.remaining`, the time of this attempt; elsewhere
+//! it is [`Deadline::remaining()`](crate::Deadline::remaining). Where there is no limit, send no header: a 0 would say
+//! that no time is left.
 //!
 //! ```
 //! use std::{io, time::Duration};

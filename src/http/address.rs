@@ -9,8 +9,8 @@ use ::http::{HeaderMap, HeaderName, Uri};
 /// `uri` is a [`Uri`], or text that can be read as one: `authority(request.uri())`, `authority(url.as_str())`.
 ///
 /// The host is in lower case. A port that the URI does not name is that of its scheme, where it is `http`, `https`,
-/// `ws` or `wss`. User and password are left out. The key is empty if there is no host, as in most requests to a server,
-/// or if the text is not that of a URI. So these share one policy.
+/// `ws` or `wss`. User and password are left out. The key is empty if there is no host, as in most requests to a
+/// server, or if the text is not that of a URI. So these share one policy.
 ///
 /// ```
 /// use withstand::http::authority;
@@ -123,7 +123,9 @@ mod tests {
             ("*", ""),
         ] {
             assert_eq!(authority(uri), is, "{uri}");
-            assert_eq!(authority(uri.parse::<Uri>().expect("a URI")), is, "{uri}");
+            let parsed: Uri = uri.parse().expect("a URI");
+            assert_eq!(authority(&parsed), is, "{uri}");
+            assert_eq!(authority(parsed), is, "{uri}");
         }
         // The form of a CONNECT has no scheme.
         assert_eq!(authority("Example.com:443"), "example.com:443");

@@ -8,7 +8,7 @@ use ::http::HeaderMap;
 ///
 /// The [gRPC protocol](https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md) says how it is written: at most
 /// eight digits, and a unit: `H`, `M`, `S`, `m`, `u` or `n`, which is hours, minutes, seconds, milliseconds,
-/// microseconds or nanoseconds. Anything else is `None`, as if there were no header. 0 is read as that: no time is left.
+/// microseconds or nanoseconds. Anything else is `None`, as if there were no header. 0 says that no time is left.
 ///
 /// ```
 /// # use std::time::Duration;

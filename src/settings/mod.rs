@@ -45,6 +45,11 @@
 //! # }
 //! ```
 //!
+//! A field is named like the setter that takes the whole value. A setter that is short for one rule is in no file:
+//! `.consecutive_failures(3, Duration::ZERO)` is `consecutive_failure_rules = [{ failures = 3, spanning = "0s" }]`.
+//!
+//! `apply` neither adds nor removes a part. A file that leaves one out is refused as a whole, and changes nothing.
+//!
 //! # Durations
 //!
 //! A duration is text: `"250ms"`, `"1.5s"`, `"1m 30s"`, `"1m30s"`.
