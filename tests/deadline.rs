@@ -440,7 +440,7 @@ async fn q4_without_a_limit_the_deadline_around_the_layer_counts_and_a_longer_on
         (Some(secs(2)), Some(secs(1)), Some(secs(1))),
         (Some(ms(500)), Some(secs(1)), Some(ms(500))),
     ] {
-        let call = service.oneshot(request);
+        let call = service.clone().oneshot(request);
         let seen = match around {
             Some(around) => Deadline::within(around).scope(call).await,
             None => call.await,
