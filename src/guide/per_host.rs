@@ -176,12 +176,13 @@
 //!
 //! [`Pipeline::apply`](crate::Pipeline::apply) changes one host's settings while its calls run. Then its key stays: what
 //! someone has set must not be forgotten. Give it the settings that it was made with, and it may leave again. For all
-//! hosts at once, let the factory read the new settings, and apply them to those that are there, with
-//! [`Keyed::for_each`].
+//! hosts at once, let the factory read the settings of a template. Change the template, and then the hosts that are
+//! there, with [`Keyed::apply`]: that keeps no key.
 //!
 //! `cargo run --features http --example per_host` shows a crawler.
 //!
 //! [`Keyed`]: crate::Keyed
+//! [`Keyed::apply`]: crate::Keyed::apply
 //! [`Keyed::for_each`]: crate::Keyed::for_each
 //! [`Keyed::named_builder`]: crate::Keyed::named_builder
 //! [`Keyed::snapshot`]: crate::Keyed::snapshot
