@@ -13,9 +13,7 @@ use tower_resilience_circuitbreaker::{CircuitBreakerError, CircuitBreakerLayer};
 use tower_resilience_fallback::FallbackLayer;
 use tower_resilience_retry::RetryLayer;
 use tower_resilience_timelimiter::{TimeLimiterError, TimeLimiterLayer};
-use withstand::{
-    Bulkhead, CircuitBreaker, Fallback, Pipeline, RetryWithBackoff, Timeout, circuit_breaker::Window,
-};
+use withstand::{Bulkhead, CircuitBreaker, Fallback, Pipeline, RetryWithBackoff, Timeout, circuit_breaker::Window};
 
 use super::{
     LONG,
