@@ -28,7 +28,7 @@ pub use self::tower::{DeadlineLayer, DeadlineService};
 /// | a [`Timeout`](crate::Timeout) | ends at the deadline at the latest |
 /// | a retry | begins no sleep that would end after the deadline, and returns the last result at once |
 /// | a bulkhead's queue | the wait ends at the deadline at the latest |
-/// | a rate limiter's queue | a call whose permit would come after the deadline is rejected at once |
+/// | a rate limiter's queue | a call whose permit would come after the deadline is rejected at once; a wait ends at the deadline at the latest |
 /// | a [`Pipeline`](crate::Pipeline) | all of that; its own total timeout is a deadline for all that is inside |
 /// | a scope inside of the scope | the earlier of the two deadlines counts |
 ///

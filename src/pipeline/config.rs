@@ -95,7 +95,8 @@ impl<C, F> PipelineBuilder<C, F> {
 
     /// The total timeout: how long a call may take, with all of its waits and attempts. The fallback is outside of it.
     ///
-    /// A `Duration`, or a [`Timeout`] with listeners. All that runs inside knows the [`Deadline`](crate::Deadline).
+    /// A `Duration`, or a [`Timeout`] with listeners. They hear each call that the total ends, and each attempt that it
+    /// cuts short. All that runs inside knows the [`Deadline`](crate::Deadline).
     pub fn timeout(mut self, total: impl Into<Timeout>) -> Self {
         self.total = Some(total.into());
         self
@@ -125,7 +126,8 @@ impl<C, F> PipelineBuilder<C, F> {
         self
     }
 
-    /// How long each attempt may take. A `Duration`, or a [`Timeout`] with listeners.
+    /// How long each attempt may take. A `Duration`, or a [`Timeout`] with listeners, which hear each attempt that
+    /// reaches this limit.
     pub fn attempt_timeout(mut self, limit: impl Into<Timeout>) -> Self {
         self.attempt = Some(limit.into());
         self

@@ -89,9 +89,10 @@
 //!   [`Attempt::remaining`](crate::retry::Attempt) tells it, for a header to the next service.
 //! - A sleep that would end after the deadline is not begun, and neither is one that a `retry_after` asks for. Then the
 //!   call ends at once with the last result.
-//! - A wait in the queue that the deadline ends is [`TimedOut`](crate::Rejected::TimedOut), and
+//! - A wait in a queue that the deadline ends is [`TimedOut`](crate::Rejected::TimedOut), and
 //!   [`was_started`](crate::Rejected::was_started) is false. A wait that reaches the queue's own `max_wait` first is
-//!   [`BulkheadFull`](crate::Rejected::BulkheadFull).
+//!   [`BulkheadFull`](crate::Rejected::BulkheadFull), or [`RateLimited`](crate::Rejected::RateLimited).
+//! - A permit of the rate limiter that comes after the deadline is not waited for. The call is `RateLimited` at once.
 //!
 //! A deadline around the call counts too, if it is earlier. An attempt that the deadline has ended is judged
 //! [`Ignored`](crate::Verdict::Ignored): callers in a hurry open no circuit.
