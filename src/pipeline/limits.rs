@@ -2,8 +2,7 @@
 
 use super::shared::{Parts, Span};
 use crate::{
-    clock,
-    clock::Instant,
+    clock::{self, Instant},
     deadline::{self, Deadline, Entered},
     error::Cause,
 };
@@ -48,16 +47,16 @@ impl Limits {
         self.total.map(|_| self.deadline.enter())
     }
 
-    /// When a stage ends that would end at `end` by itself.
+    /// When the pipeline ends the call. `None` is never.
     #[inline(always)]
-    pub(super) fn end_of_stage(&self, end: Option<Instant>) -> Option<Instant> {
-        if self.total.is_some() && self.deadline.is_before(end) { self.deadline.end() } else { end }
+    pub(super) fn end_of_call(&self) -> Option<Instant> {
+        if self.total.is_some() { self.deadline.end() } else { None }
     }
 
     /// The end of an attempt that begins now, by its own limit or by the deadline.
     #[inline(always)]
     pub(super) fn begin_attempt(&mut self) -> Option<Instant> {
-        let Some(limit) = self.attempt else { return self.end_of_stage(None) };
+        let Some(limit) = self.attempt else { return self.end_of_call() };
         let end = clock::after(clock::now(), limit.get());
         self.is_attempt_cut = self.deadline.is_before(end);
         if self.is_attempt_cut { self.deadline.end() } else { end }

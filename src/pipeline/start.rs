@@ -96,7 +96,7 @@ where
                     call_start = retry.begin();
                 }
                 match A::NEEDS_READINESS {
-                    true => (Stage::Starting, Taken::SLOT, limits.end_of_stage(None)),
+                    true => (Stage::Starting, Taken::SLOT, limits.end_of_call()),
                     false => match parts.circuit().map(Circuit::admit).transpose() {
                         Ok(admitted) => {
                             let end = limits.begin_attempt();

@@ -148,7 +148,7 @@ where
     pub(super) fn enter_starting(self: Pin<&mut Self>) {
         let mut this = self.project();
         this.stage.set(Stage::Starting);
-        this.alarm.set(Alarm::at(this.limits.end_of_stage(None)));
+        this.alarm.set(Alarm::at(this.limits.end_of_call()));
     }
 
     /// Starts the next attempt once that is possible.
